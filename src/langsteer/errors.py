@@ -1,0 +1,40 @@
+"""The errors that langsteer raises on purpose. Each message says what was wrong, where, and what to do."""
+
+
+class LangsteerError(Exception):
+    """Base of every error a user can cause and mend."""
+
+
+class LanguageError(LangsteerError):
+    """A language tag or code that names no language."""
+
+
+class CorpusError(LangsteerError):
+    """Parallel text that cannot be read or used."""
+
+
+class ModelError(LangsteerError):
+    """A model that cannot be opened, or whose parts cannot be found."""
+
+
+class StateError(LangsteerError):
+    """Hidden states or vectors that are not finite numbers."""
+
+
+class VectorError(LangsteerError):
+    """A steering vector, or its file, that is damaged or does not fit."""
+
+
+class FitError(LangsteerError):
+    """A fit that was asked for something impossible."""
+
+
+class SaveError(LangsteerError):
+    """A file that could not be written; nothing was changed."""
+
+
+class MissingExtraError(LangsteerError):
+    """A feature whose optional dependency is not installed."""
+
+    def __init__(self, feature: str, package: str, extra: str) -> None:
+        super().__init__(f"{feature} needs {package}: pip install 'langsteer[{extra}]'")

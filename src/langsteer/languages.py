@@ -1,0 +1,106 @@
+"""Language tags: one canonical BCP 47 tag for each of the codes that data sets use.
+
+>>> parse_tag("swh_Latn"), parse_tag("swa"), parse_tag("zho_Hans"), parse_tag("zho-TW")
+('sw', 'sw', 'zh-Hans', 'zh-Hant')
+"""
+
+import functools
+
+import langcodes
+import regex
+
+from langsteer.errors import LanguageError
+
+# ISO 639-3 codes of the standard variety that FLORES, NTREX and others use where the field
+# writes the two-letter code. Codes of other varieties (arz, yue, ...) keep their own tag.
+_STANDARD_VARIETY = {
+    "als": "sq", "arb": "ar", "azj": "az", "cmn": "zh", "ekk": "et", "gaz": "om",
+    "kmr": "ku", "knc": "kr", "khk": "mn", "lvs": "lv", "npi": "ne", "ory": "or",
+    "pbt": "ps", "pes": "fa", "plt": "mg", "quy": "qu", "swh": "sw", "uzn": "uz",
+    "ydd": "yi", "zsm": "ms", "ayr": "ay", "fuv": "ff", "dik": "din", "taq": "tmh",
+    "hbs": "sh",
+}  # fmt: skip
+
+# Languages whose tag always names the script, because readers of one may not read the other.
+_SCRIPT_ALWAYS = {"zh"}
+
+# Data sets' names for a script that BCP 47 gives another name.
+_SCRIPT_NAMES = {"Hang": "Kore"}
+
+# ISO 15924 scripts that are made of several Unicode scripts.
+_UNICODE_SCRIPTS = {
+    "Hans": ("Hani",),
+    "Hant": ("Hani",),
+    "Jpan": ("Hani", "Hira", "Kana"),
+    "Kore": ("Hang", "Hani"),
+    "Hrkt": ("Hira", "Kana"),
+}
+
+
+@functools.cache
+def parse_tag(code: str) -> str:
+    """The canonical BCP 47 tag of `code`: a tag, an ISO 639 code, or a FLORES or NTREX code.
+
+    A script that the language is normally written in is left out (`est_Latn` → `et`), except for
+    Chinese, which always has one (`zh` → `zh-Hans`). Raises LanguageError.
+    """
+    try:
+        language = langcodes.Language.get(code.strip(), normalize=True)
+    except (langcodes.LanguageTagError, AttributeError) as error:
+        raise LanguageError(_unknown(code)) from error
+    if not language.language or language.language == "und" or not language.is_valid():
+        raise LanguageError(_unknown(code))
+    subtag = _STANDARD_VARIETY.get(language.language, language.language)
+    language = langcodes.Language.get(_join(subtag, language.script, language.territory))
+    usual = langcodes.Language.get(subtag).maximize()
+    if subtag in _SCRIPT_ALWAYS:
+        return _join(subtag, language.maximize().script)
+    script = _SCRIPT_NAMES.get(language.script or "", language.script)
+    script = script if script != usual.script else None
+    return _join(subtag, script, language.territory)
+
+
+def language_name(tag: str) -> str:
+    """The English name of a language, e.g. `Swahili`, `Chinese (Simplified)`."""
+    return langcodes.Language.get(parse_tag(tag)).display_name()
+
+
+def script_of(tag: str) -> str:
+    """The ISO 15924 code of the script that a language is written in, e.g. `Latn`."""
+    return langcodes.Language.get(parse_tag(tag)).maximize().script or "Zyyy"
+
+
+def script_share(text: str, tag: str) -> float:
+    """The share of the letters in `text` that are in the script of `tag`; 1.0 without letters."""
+    letters = regex.findall(r"\p{L}", text)
+    if not letters:
+        return 1.0
+    return len(_script_pattern(script_of(tag)).findall(text)) / len(letters)
+
+
+@functools.cache
+def _script_pattern(script: str) -> regex.Pattern[str]:
+    names = _UNICODE_SCRIPTS.get(script, (script,))
+    inside = "".join(rf"\p{{Script={name}}}" for name in names)
+    # U+30FC and its like are letters that Unicode files under the common script.
+    return regex.compile(rf"[[{inside}\p{{Script=Common}}]&&\p{{L}}]", flags=regex.VERSION1)
+
+
+def _join(*parts: str | None) -> str:
+    return "-".join(part for part in parts if part)
+
+
+def _unknown(code: str) -> str:
+    message = f"no language has the tag {code!r}"
+    if len(code.strip()) > 3:
+        found = _by_name(code.strip())
+        if found:
+            return f"{message}; did you mean {found!r}?"
+    return f"{message}: use a BCP 47 tag such as 'sw', 'el' or 'zh-Hans'"
+
+
+def _by_name(name: str) -> str | None:
+    try:
+        return langcodes.find(name).to_tag()
+    except LookupError:
+        return None

@@ -1,0 +1,362 @@
+"""Open a causal language model from anywhere, and find its decoder blocks, final norm and head."""
+
+import contextlib
+import functools
+import hashlib
+import inspect
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor, nn
+
+from langsteer.converted import PACKAGED, gguf_checkpoint, packaged_checkpoint
+from langsteer.errors import ModelError
+
+DEFAULT_MODEL = "gemma-3-270m"
+
+_HOW_TO_NAME = (
+    "Name its parts by hand: load_model(name, blocks='model.layers', norm='model.norm', "
+    "head='lm_head'), each the dotted path of a module in print(network)."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A causal language model and the parts of it that steering touches.
+
+    `blocks[l]` is layer l; its output is the residual stream of shape [batch, tokens, hidden].
+    `decoder` is the module that runs the blocks without the head. `tokenizer` is None where a
+    bare network was wrapped; then texts cannot be encoded.
+    """
+
+    name: str
+    network: Any
+    tokenizer: Any
+    decoder: nn.Module
+    blocks: Sequence[nn.Module]
+    norm: nn.Module | None
+    head: nn.Module
+    _memo: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def layers(self) -> int:
+        """The number of decoder blocks."""
+        return len(self.blocks)
+
+    @property
+    def hidden_size(self) -> int:
+        return int(self._config.hidden_size)
+
+    @property
+    def vocab_size(self) -> int:
+        return int(self._config.vocab_size)
+
+    @property
+    def device(self) -> torch.device:
+        """The device that token ids go to."""
+        return next(self.network.get_input_embeddings().parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The data type of the residual stream."""
+        return next(self.network.get_input_embeddings().parameters()).dtype
+
+    @property
+    def bos_id(self) -> int | None:
+        """The id of the beginning-of-sequence token, None where the model has none."""
+        named = getattr(self.tokenizer, "bos_token_id", None)
+        return named if named is not None else self._config.bos_token_id
+
+    @property
+    def pad_id(self) -> int:
+        """The id that fills a batch; what it is never matters, since it is masked."""
+        for owner in (self.tokenizer, self._config):
+            for kind in ("pad_token_id", "eos_token_id"):
+                named = getattr(owner, kind, None)
+                if isinstance(named, int) and named >= 0:
+                    return named
+        return 0
+
+    @property
+    def takes_position_ids(self) -> bool:
+        return "position_ids" in inspect.signature(self.decoder.forward).parameters
+
+    @property
+    def fingerprint(self) -> dict[str, str | int]:
+        """What tells this model from others: architecture, sizes, dtype and a hash of weights.
+
+        The hash reads up to 64 numbers of each parameter, so it is cheap at any size. It changes
+        with the data type, so it is only compared between models of the same one; it is empty
+        where weights are offloaded.
+        """
+        if "fingerprint" not in self._memo:
+            self._memo["fingerprint"] = {
+                "architecture": self._config.model_type,
+                "layers": self.layers,
+                "hidden_size": self.hidden_size,
+                "vocab_size": self.vocab_size,
+                "dtype": str(self.dtype).removeprefix("torch."),
+                "weights": _weights_hash(self.network),
+            }
+        return dict(self._memo["fingerprint"])
+
+    def check_layer(self, layer: int) -> int:
+        """`layer` itself. Raises ModelError where the model has no such layer."""
+        if not 0 <= layer < self.layers:
+            raise ModelError(
+                f"{self.name} has no layer {layer}: its layers are 0 to {self.layers - 1}"
+            )
+        return layer
+
+    def batch(self, ids: Sequence[Sequence[int]], padding_side: str = "left") -> dict[str, Tensor]:
+        """Token ids [rows][tokens] as input of the decoder, padded on one side.
+
+        Returns input_ids, attention_mask and, where the model takes them, position_ids, each
+        [rows, longest]. Positions count from 0 at a row's first token, whatever the padding.
+        """
+        longest = max(len(row) for row in ids)
+        tokens = torch.full((len(ids), longest), self.pad_id)
+        mask = torch.zeros_like(tokens)
+        for row, values in enumerate(ids):
+            where = slice(longest - len(values), None) if padding_side == "left" else slice(len(values))
+            tokens[row, where] = torch.tensor(values)
+            mask[row, where] = 1
+        inputs = {"input_ids": tokens.to(self.device), "attention_mask": mask.to(self.device)}
+        if self.takes_position_ids:
+            inputs["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0).to(self.device)
+        return inputs
+
+    def run_decoder(self, inputs: Mapping[str, Tensor]) -> Tensor:
+        """Run the blocks and the final norm, not the head: [rows, tokens, hidden]."""
+        output = self.decoder(**inputs, use_cache=False)
+        return output[0] if isinstance(output, tuple) else output.last_hidden_state
+
+    def last_logits(self, inputs: Mapping[str, Tensor], keep: int) -> Tensor:
+        """Next-token logits at the last `keep` columns only: [rows, keep, vocabulary]."""
+        network = base_network(self.network)
+        if "logits_to_keep" in inspect.signature(network.forward).parameters:
+            return network(**inputs, use_cache=False, logits_to_keep=keep).logits
+        return network(**inputs, use_cache=False).logits[:, -keep:]
+
+    @property
+    def _config(self) -> Any:
+        return base_network(self.network).config.get_text_config()
+
+
+@contextlib.contextmanager
+def frozen(model: Model) -> Iterator[None]:
+    """Inside, no weight asks for a gradient and dropout is off; afterwards both are as before."""
+    wanting = [p for p in model.network.parameters() if p.requires_grad]
+    training = [m for m in model.network.modules() if m.training]
+    try:
+        for parameter in wanting:
+            parameter.requires_grad_(False)
+        model.network.eval()
+        yield
+    finally:
+        for parameter in wanting:
+            parameter.requires_grad_(True)
+        for module in training:
+            module.training = True
+
+
+def load_model(
+    name: str | Path = DEFAULT_MODEL,
+    *,
+    dtype: str | torch.dtype = "auto",
+    device: str | torch.device | None = None,
+    device_map: str | dict[str, Any] | None = None,
+    blocks: str | None = None,
+    norm: str | None = None,
+    head: str | None = None,
+    **options: Any,
+) -> Model:
+    """Open a causal language model.
+
+    `name` is a hub id, a local folder (a checkpoint, or a PEFT adapter), a `.gguf` file, or a
+    short name of an installed package (`gemma-3-270m`, `smollm2-135m`). `dtype`, `device_map` and
+    `options` go to transformers' `from_pretrained`. `blocks`, `norm` and `head` are dotted paths,
+    for an architecture that is not recognised. Raises ModelError.
+    """
+    text = str(name)
+    if text in PACKAGED:
+        source = str(packaged_checkpoint(text))
+    elif text.endswith(".gguf"):
+        source = str(gguf_checkpoint(Path(text).expanduser()))
+    else:
+        source = str(Path(text).expanduser()) if Path(text).expanduser().exists() else text
+    network, tokenizer = _open(text, source, dtype=dtype, device_map=device_map, **options)
+    if device is not None and device_map is None:
+        network = network.to(device)
+    model = wrap_model(
+        network.eval(), tokenizer, name=text, blocks=blocks, norm=norm, head=head
+    )
+    _check_causal(model)
+    return model
+
+
+def wrap_model(
+    network: Any,
+    tokenizer: Any = None,
+    *,
+    name: str | None = None,
+    blocks: str | None = None,
+    norm: str | None = None,
+    head: str | None = None,
+) -> Model:
+    """A `Model` of a transformers causal LM (or a PEFT model around one) already in memory.
+
+    Raises ModelError where its parts cannot be found.
+    """
+    base = base_network(network)
+    if not isinstance(base, nn.Module) or not hasattr(base, "config"):
+        raise ModelError(f"{type(network).__name__} is not a transformers model")
+    decoder = _decoder_of(base, blocks)
+    found = _blocks_of(base, decoder, blocks)
+    return Model(
+        name=name or base.config.name_or_path or type(base).__name__,
+        network=network,
+        tokenizer=tokenizer,
+        decoder=decoder,
+        blocks=tuple(found),
+        norm=_module(base, norm) if norm else _norm_of(decoder, found),
+        head=_module(base, head) if head else _head_of(base),
+    )
+
+
+def as_model(model: Any) -> Model:
+    """`model` itself where it is a `Model`; otherwise the transformers network, wrapped."""
+    return model if isinstance(model, Model) else wrap_model(model)
+
+
+def base_network(network: Any) -> Any:
+    """The transformers model inside a compiled or PEFT-wrapped one."""
+    network = getattr(network, "_orig_mod", network)
+    return network.get_base_model() if hasattr(network, "get_base_model") else network
+
+
+def _open(name: str, source: str, **options: Any) -> tuple[Any, Any]:
+    adapter = Path(source, "adapter_config.json").exists()
+    device_map = options.pop("device_map")
+    if device_map is not None:
+        options["device_map"] = device_map
+    try:
+        if adapter:
+            try:
+                import peft
+            except ImportError as error:
+                raise ModelError(f"{name} is a PEFT adapter: pip install peft") from error
+            network = peft.AutoPeftModelForCausalLM.from_pretrained(source, **options)
+        else:
+            network = transformers.AutoModelForCausalLM.from_pretrained(source, **options)
+        forwarded = {k: options[k] for k in ("revision", "trust_remote_code") if k in options}
+        tokenizer = transformers.AutoTokenizer.from_pretrained(source, **forwarded)
+    except OSError as error:
+        raise ModelError(_not_found(name, source, error)) from error
+    except (ValueError, KeyError, ImportError) as error:
+        raise ModelError(
+            f"cannot open {name} as a causal language model: {_first_line(error)}"
+        ) from error
+    return network, tokenizer
+
+
+def _not_found(name: str, source: str, error: OSError) -> str:
+    if os.path.isdir(source):
+        return f"the folder {source} is not a complete checkpoint: {_first_line(error)}"
+    return (
+        f"there is no model {name!r}: it is not a local folder, not a .gguf file, not one of the "
+        f"short names ({', '.join(PACKAGED)}), and the hub did not give it "
+        f"({_first_line(error)})"
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    line = lines[0] if lines else type(error).__name__
+    return line if len(line) <= 200 else line[:197] + "..."
+
+
+def _check_causal(model: Model) -> None:
+    """Refuse a model in which a later token changes the hidden state of an earlier one."""
+    ids = torch.tensor([[5, 6], [5, 7]], device=model.device) % model.vocab_size
+    with torch.inference_mode():
+        states = model.run_decoder({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
+    first, second = states[0, 0].float(), states[1, 0].float()
+    if not torch.allclose(first, second, rtol=1e-3, atol=1e-3 * float(first.abs().max())):
+        raise ModelError(
+            f"{model.name} is not a causal language model: its tokens see the tokens after them"
+        )
+
+
+def _decoder_of(base: Any, blocks: str | None) -> nn.Module:
+    if blocks is not None:
+        parent = blocks.rpartition(".")[0]
+        return _module(base, parent) if parent else base
+    decoder = base.get_decoder() if hasattr(base, "get_decoder") else None
+    if not isinstance(decoder, nn.Module):
+        raise ModelError(f"cannot find the decoder of {type(base).__name__}. {_HOW_TO_NAME}")
+    return decoder
+
+
+def _blocks_of(base: Any, decoder: nn.Module, path: str | None) -> list[nn.Module]:
+    if path is not None:
+        found = _module(base, path)
+        if not isinstance(found, nn.ModuleList) or not len(found):
+            raise ModelError(f"{path!r} in {type(base).__name__} is not a list of blocks")
+        return list(found)
+    count = getattr(base.config.get_text_config(), "num_hidden_layers", None)
+    lists = [
+        child
+        for child in decoder.children()
+        if isinstance(child, nn.ModuleList) and len(child) == count
+    ]
+    if len(lists) != 1:
+        raise ModelError(
+            f"cannot find the {count} decoder blocks of {type(base).__name__}: "
+            f"{len(lists)} lists of modules have that length. {_HOW_TO_NAME}"
+        )
+    return list(lists[0])
+
+
+def _norm_of(decoder: nn.Module, blocks: Sequence[nn.Module]) -> nn.Module | None:
+    """The last normalisation among the decoder's own parts, embedding norms left aside."""
+    norms = [
+        child
+        for name, child in decoder.named_children()
+        if "norm" in type(child).__name__.lower() and "embed" not in name
+    ]
+    return norms[-1] if norms else None
+
+
+def _head_of(base: Any) -> nn.Module:
+    head = base.get_output_embeddings() if hasattr(base, "get_output_embeddings") else None
+    if not isinstance(head, nn.Module):
+        raise ModelError(
+            f"{type(base).__name__} has no language-modelling head, so it is not a causal "
+            f"language model. {_HOW_TO_NAME}"
+        )
+    return head
+
+
+def _module(base: nn.Module, path: str) -> nn.Module:
+    try:
+        return functools.reduce(getattr, path.split("."), base)
+    except AttributeError as error:
+        raise ModelError(f"{type(base).__name__} has no module {path!r}") from error
+
+
+def _weights_hash(network: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, parameter in sorted(network.named_parameters(remove_duplicate=False)):
+        digest.update(name.rpartition("_orig_mod.")[2].encode())
+        if parameter.is_meta:  # offloaded: its numbers are not here to be read
+            return ""
+        flat = parameter.detach().reshape(-1)
+        step = max(1, flat.numel() // 64)
+        digest.update(flat[::step][:64].cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
