@@ -6,6 +6,7 @@ there and leave every other number alone.
 """
 
 import contextlib
+import functools
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import torch
+import torch._dynamo
 from torch import Tensor
 
 from langsteer.errors import ModelError
@@ -72,6 +74,7 @@ def intervene(
         raise ModelError(f"no positions {positions!r}: choose from {', '.join(POSITIONS)}")
     for item in interventions:
         model.check_layer(item.layer)
+    _make_compiled_code_see_hooks()
     tracker = _Tracker(model, positions, mask, None if any_thread else threading.get_ident())
     with contextlib.ExitStack() as stack:
         for module in _entrances(model):
@@ -80,8 +83,6 @@ def intervene(
         for item in interventions:
             hook = model.blocks[item.layer].register_forward_hook(_change_hook(tracker, item))
             stack.callback(hook.remove)
-        _forget_compiled(model)
-        stack.callback(_forget_compiled, model)
         yield
         tracker.warn_if_unused()
 
@@ -294,5 +295,8 @@ def _restore_forward(block: Any, forward: Any) -> None:
         block.forward = forward
 
 
-def _forget_compiled(model: Model) -> None:
-    """Compiled code does not look for new hooks, so make it compile anew."""
+@functools.cache
+def _make_compiled_code_see_hooks() -> None:
+    """torch.compile ignores hooks that come or go after it has compiled, unless told otherwise."""
+    torch._dynamo.config.skip_nnmodule_hook_guards = False
+    torch._dynamo.reset()

@@ -1,0 +1,44 @@
+"""Progress bars, on standard error, shown only to a person and only after two seconds."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+T = TypeVar("T")
+
+_enabled = True
+
+
+def show_progress(enabled: bool) -> None:
+    """Switch progress bars on or off for the whole process."""
+    global _enabled
+    _enabled = enabled
+
+
+def track(items: Iterable[T], label: str | None, total: int | None = None) -> Iterator[T]:
+    """Yield `items` with a progress bar named `label`; without a label, without a bar."""
+    if label is None or not _enabled:
+        yield from items
+        return
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        print(f"{label}…", file=sys.stderr, flush=True)
+        yield from items
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True) as bars:
+        yield from bars.track(items, description=label, total=total)

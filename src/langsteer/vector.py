@@ -1,0 +1,218 @@
+"""SteeringVector: one vector, where it goes, what it belongs to, and its file."""
+
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from langsteer.errors import VectorError
+from langsteer.files import write_whole
+from langsteer.intervention import POSITIONS, Addition, Intervention, PositionKind, intervene
+from langsteer.models import Model, as_model
+from langsteer.version import __version__
+
+FORMAT = "langsteer steering vector"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class SteeringVector:
+    """A vector [hidden] that is added to the hidden states at one layer.
+
+    What is added is `strength` × `values`. `model` holds the name and fingerprint of the model it
+    was fitted on, `corpus` the name, fingerprint and number of lines of the text it was fitted on,
+    `scores` what a search found, `loss` the loss at each evaluation of a gradient fit, and
+    `state_norm` the mean length of the language's pooled hidden states at the layer, against
+    which the strength has a meaning.
+    """
+
+    values: Tensor
+    layer: int
+    language: str
+    pivot: str
+    model: dict[str, Any]
+    method: str
+    strength: float = 1.0
+    positions: PositionKind = "source"
+    state_norm: float = 0.0
+    options: dict[str, Any] = field(default_factory=dict)
+    corpus: dict[str, Any] = field(default_factory=dict)
+    scores: dict[str, Any] = field(default_factory=dict)
+    loss: tuple[float, ...] = ()
+    version: str = __version__
+
+    def __post_init__(self) -> None:
+        if self.values.dim() != 1:
+            raise VectorError(f"a steering vector has one dimension, not {self.values.dim()}")
+        if not bool(torch.isfinite(self.values).all()):
+            raise VectorError("the steering vector holds NaN or infinity")
+        if self.positions not in POSITIONS:
+            raise VectorError(f"no positions {self.positions!r}: one of {', '.join(POSITIONS)}")
+
+    @property
+    def relative_strength(self) -> float:
+        """Length of what is added ÷ mean length of the hidden states it is added to."""
+        length = abs(self.strength) * float(self.values.norm())
+        return length / self.state_norm if self.state_norm else float("nan")
+
+    def with_strength(self, strength: float) -> "SteeringVector":
+        return replace(self, strength=strength)
+
+    def applied(
+        self,
+        model: Any,
+        *,
+        strength: float | None = None,
+        positions: PositionKind | None = None,
+        mask: Tensor | None = None,
+        any_thread: bool = False,
+        other_weights: bool = False,
+    ) -> AbstractContextManager[None]:
+        """Steer every forward pass and `generate` inside a `with` block; see `steer`."""
+        return steer(
+            model,
+            self,
+            strength=strength,
+            positions=positions,
+            mask=mask,
+            any_thread=any_thread,
+            other_weights=other_weights,
+        )
+
+    def check_fits(self, model: Any, *, other_weights: bool = False) -> None:
+        """Raise VectorError, naming the first property that differs, where `model` is another.
+
+        Weights are compared only where the data type is the same. `other_weights` permits a model
+        of the same shape with other weights, such as a fine-tuned one.
+        """
+        here = as_model(model)
+        there = self.model.get("fingerprint", {})
+        ours = here.fingerprint
+        compared = ["architecture", "layers", "hidden_size", "vocab_size"]
+        known = there.get("weights") and ours["weights"]
+        if known and there.get("dtype") == ours["dtype"] and not other_weights:
+            compared.append("weights")
+        for name in compared:
+            if there.get(name) != ours[name]:
+                raise VectorError(self._misfit(name, there.get(name), ours[name], here.name))
+        if self.values.shape[0] != here.hidden_size:
+            raise VectorError(
+                self._misfit("hidden_size", self.values.shape[0], here.hidden_size, here.name)
+            )
+        here.check_layer(self.layer)
+
+    def save(self, path: str | Path) -> Path:
+        """Write a safetensors file, whole or not at all. Raises SaveError."""
+        record = asdict(replace(self, values=torch.empty(0)))
+        del record["values"]
+        record |= {"format": FORMAT, "format_version": FORMAT_VERSION}
+        metadata = {key: json.dumps(value, ensure_ascii=False) for key, value in record.items()}
+        values = {"values": self.values.detach().to("cpu", torch.float32).contiguous()}
+        return write_whole(path, lambda part: save_file(values, part, metadata=metadata))
+
+    @classmethod
+    def load(cls, path: str | Path, model: Any = None) -> "SteeringVector":
+        """Read a file that `save` wrote; with `model`, also check that it fits.
+
+        Raises VectorError where the file is missing, damaged, or something else.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise VectorError(f"there is no vector file {path}")
+        values, record = _read(path)
+        if record.pop("format", None) != FORMAT:
+            raise VectorError(f"{path} is not a langsteer vector file")
+        version = record.pop("format_version", None)
+        if not isinstance(version, int) or version > FORMAT_VERSION:
+            raise VectorError(
+                f"{path} has format version {version}; this langsteer reads up to "
+                f"{FORMAT_VERSION}: pip install --upgrade langsteer"
+            )
+        known = {f.name for f in fields(cls)}
+        try:
+            record["loss"] = tuple(record.get("loss", ()))
+            vector = cls(values=values, **{k: v for k, v in record.items() if k in known})
+        except (TypeError, VectorError) as error:
+            raise VectorError(f"{path} is damaged: {error}") from error
+        if model is not None:
+            vector.check_fits(model)
+        return vector
+
+    def _misfit(self, name: str, there: Any, here: Any, model: str) -> str:
+        fitted = self.model.get("name", "another model")
+        if name == "weights":
+            return (
+                f"this vector was fitted on {fitted}, and {model} has other weights: fit one for "
+                "it, or pass other_weights=True (--other-weights) to carry this one over"
+            )
+        return (
+            f"this vector was fitted on {fitted} and does not fit {model}: "
+            f"{name.replace('_', ' ')} is {there} there and {here} here"
+        )
+
+
+@contextlib.contextmanager
+def steer(
+    model: Any,
+    vectors: SteeringVector | Sequence[SteeringVector | None],
+    *,
+    strength: float | None = None,
+    positions: PositionKind | None = None,
+    mask: Tensor | None = None,
+    any_thread: bool = False,
+    other_weights: bool = False,
+) -> Iterator[None]:
+    """Steer a model inside a `with` block: one vector for all rows, or one (or None) a row.
+
+    `strength` and `positions` replace the vectors' own. `mask`, boolean [rows, prompt tokens] as
+    padded for the model, marks the source tokens; without it, with positions `source`, the whole
+    prompt but its special tokens is steered. Contexts nest and add up. The model is unchanged
+    afterwards, also after an exception. Acts in the thread that entered it, so that threads do
+    not steer each other; `any_thread` lifts that. Raises VectorError where a vector does not fit.
+    """
+    here = as_model(model)
+    rows = None if isinstance(vectors, SteeringVector) else list(vectors)
+    distinct = _distinct([vectors] if isinstance(vectors, SteeringVector) else vectors)
+    with contextlib.ExitStack() as stack:
+        for vector in distinct:
+            vector.check_fits(here, other_weights=other_weights)
+            factor = vector.strength if strength is None else strength
+            chosen = None if rows is None else torch.tensor([row is vector for row in rows])
+            change = Addition(factor * vector.values.float())
+            stack.enter_context(
+                intervene(
+                    here,
+                    [Intervention(vector.layer, change, chosen)],
+                    positions or vector.positions,
+                    mask,
+                    any_thread,
+                )
+            )
+        yield
+
+
+def _distinct(vectors: Sequence[SteeringVector | None]) -> list[SteeringVector]:
+    return list({id(v): v for v in vectors if v is not None}.values())
+
+
+def _read(path: Path) -> tuple[Tensor, dict[str, Any]]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if set(file.keys()) != {"values"}:
+                raise VectorError(f"{path} is not a langsteer vector file")
+            values = file.get_tensor("values")
+    except (SafetensorError, OSError) as error:
+        raise VectorError(f"{path} is truncated or not a safetensors file: {error}") from error
+    try:
+        return values, cast(dict[str, Any], {k: json.loads(v) for k, v in metadata.items()})
+    except json.JSONDecodeError as error:
+        raise VectorError(f"{path} is not a langsteer vector file") from error
