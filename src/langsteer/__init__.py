@@ -1,0 +1,57 @@
+"""Make an open language model better in other languages with one vector at one layer."""
+
+from langsteer.capture import MeanStates, States, capture, mean_states, sentence_states
+from langsteer.corpus import ParallelCorpus, builtin
+from langsteer.errors import LangsteerError
+from langsteer.fitting import METHODS, fit, learn
+from langsteer.generation import chat_prompt, generate
+from langsteer.intervention import intervene
+from langsteer.languages import language_name, parse_tag
+from langsteer.models import Model, load_model, wrap_model
+from langsteer.readers import (
+    read_corpus,
+    read_flores,
+    read_hub,
+    read_jsonl,
+    read_moses,
+    read_ntrex,
+    read_tmx,
+    read_tsv,
+)
+from langsteer.tokens import Prompt
+from langsteer.vector import SteeringVector, steer
+from langsteer.version import __version__
+
+__all__ = [
+    "METHODS",
+    "LangsteerError",
+    "MeanStates",
+    "Model",
+    "ParallelCorpus",
+    "Prompt",
+    "States",
+    "SteeringVector",
+    "__version__",
+    "builtin",
+    "capture",
+    "chat_prompt",
+    "fit",
+    "generate",
+    "intervene",
+    "language_name",
+    "learn",
+    "load_model",
+    "mean_states",
+    "parse_tag",
+    "read_corpus",
+    "read_flores",
+    "read_hub",
+    "read_jsonl",
+    "read_moses",
+    "read_ntrex",
+    "read_tmx",
+    "read_tsv",
+    "sentence_states",
+    "steer",
+    "wrap_model",
+]

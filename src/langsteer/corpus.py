@@ -217,13 +217,17 @@ def builtin(*languages: str, pivot: str = "en") -> ParallelCorpus:
     Without `languages`, in all it has. Raises CorpusError for a language it lacks.
     """
     folder = importlib.resources.files("langsteer") / "data" / "corpus"
-    has = sorted(p.name.removesuffix(".jsonl") for p in folder.iterdir() if p.name.endswith("jsonl"))
+    has = sorted(
+        p.name.removesuffix(".jsonl") for p in folder.iterdir() if p.name.endswith("jsonl")
+    )
     wanted = [parse_tag(tag) for tag in languages] or [tag for tag in has if tag != pivot]
     for tag in (*wanted, pivot):
         if tag not in has:
             raise CorpusError(f"the built-in corpus has no {tag!r}; it has {', '.join(has)}")
     rows = {
-        tag: [json.loads(line) for line in (folder / f"{tag}.jsonl").read_text("utf-8").splitlines()]
+        tag: [
+            json.loads(line) for line in (folder / f"{tag}.jsonl").read_text("utf-8").splitlines()
+        ]
         for tag in dict.fromkeys(("en", *wanted, pivot))
     }
     for tag, lines in rows.items():

