@@ -134,7 +134,7 @@ def visit_states(
             stack.callback(model.blocks[layer].register_forward_hook(hook).remove)
         stack.enter_context(torch.inference_mode())
         stack.enter_context(frozen(model))
-        with contextlib.suppress(_DeepestReached):
+        with contextlib.suppress(_DeepestReachedError):
             model.decoder(**inputs, use_cache=False)
 
 
@@ -155,7 +155,7 @@ def pool_weights(source: Tensor, pool: Pool) -> Tensor:
     return weights / weights.sum(1, keepdim=True).clamp(min=1)
 
 
-class _DeepestReached(Exception):
+class _DeepestReachedError(Exception):
     pass
 
 
@@ -165,7 +165,7 @@ def _visiting_hook(
     def hook(module: object, args: object, output: object) -> None:
         visit(layer, output_states(output))
         if stop:
-            raise _DeepestReached
+            raise _DeepestReachedError
 
     return hook
 

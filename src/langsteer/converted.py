@@ -136,7 +136,9 @@ def _write_checkpoint(gguf: Path, part: Path) -> None:
     }
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(**source)
-        model = transformers.AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
+        model: Any = transformers.AutoModelForCausalLM.from_pretrained(
+            **source, dtype=torch.float32
+        )
     except (ValueError, KeyError, NotImplementedError) as error:
         raise ModelError(f"cannot read {gguf} as a causal language model: {error}") from error
     # Without this transformers takes the weights, dequantised by now, for quantised ones.

@@ -7,6 +7,7 @@
 import functools
 
 import langcodes
+import langcodes.tag_parser
 import regex
 
 from langsteer.errors import LanguageError
@@ -46,7 +47,7 @@ def parse_tag(code: str) -> str:
     """
     try:
         language = langcodes.Language.get(code.strip(), normalize=True)
-    except (langcodes.LanguageTagError, AttributeError) as error:
+    except (langcodes.tag_parser.LanguageTagError, AttributeError) as error:
         raise LanguageError(_unknown(code)) from error
     if not language.language or language.language == "und" or not language.is_valid():
         raise LanguageError(_unknown(code))

@@ -213,13 +213,13 @@ def wrap_model(
 
     Raises ModelError where its parts cannot be found.
     """
-    base = base_network(network)
+    base: Any = base_network(network)
     if not isinstance(base, nn.Module) or not hasattr(base, "config"):
         raise ModelError(f"{type(network).__name__} is not a transformers model")
     decoder = _decoder_of(base, blocks)
     found = _blocks_of(base, decoder, blocks)
     return Model(
-        name=name or base.config.name_or_path or type(base).__name__,
+        name=name or str(getattr(base.config, "name_or_path", "")) or type(base).__name__,
         network=network,
         tokenizer=tokenizer,
         decoder=decoder,

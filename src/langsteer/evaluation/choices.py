@@ -49,13 +49,13 @@ def choice_scores(
             with _maybe(model, vector, strength, source):
                 logits = torch.log_softmax(model.last_logits(inputs, keep).float(), -1).cpu()
             for place, r in enumerate(group):
-                item, choice = rows[r]
-                if choice < 0:
+                item, number = rows[r]
+                if number < 0:
                     result[item] = logits[place, -1, [answer[0] for answer in answers]]
                 else:
-                    answer = answers[choice]
+                    answer = answers[number]
                     at = logits[place, keep - len(answer) :]
-                    result[item, choice] = at[range(len(answer)), answer].sum()
+                    result[item, number] = at[range(len(answer)), answer].sum()
     return result
 
 

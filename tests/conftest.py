@@ -1,0 +1,37 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from langsteer.errors import ModelError
+from langsteer.models import Model, load_model
+from langsteer.progress import show_progress
+from tests.models import tiny
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+show_progress(False)
+
+
+@pytest.fixture(scope="session")
+def gemma() -> Model:
+    """The real default model."""
+    try:
+        return load_model("gemma-3-270m")
+    except ModelError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"the default model is not here: {error}")
+
+
+@pytest.fixture
+def llama() -> Model:
+    return tiny("llama")
+
+
+@pytest.fixture
+def shared() -> Path:
+    """Published data sets beside the checkout."""
+    if not SHARED.is_dir():
+        pytest.skip("the published data sets are not beside this checkout")
+    return SHARED
