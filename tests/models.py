@@ -56,7 +56,9 @@ def build_network(architecture: str, seed: int = 0, **changes: Any) -> Any:
 def build_model(architecture: str, seed: int = 0, **changes: Any) -> Model:
     """A tiny model with a tokeniser that maps each character to a token."""
     return wrap_model(
-        build_network(architecture, seed, **changes), character_tokenizer(), name=f"tiny-{architecture}"
+        build_network(architecture, seed, **changes),
+        character_tokenizer(),
+        name=f"tiny-{architecture}",
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import transformers
 from torch import Tensor, nn
+from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from langsteer.converted import PACKAGED, gguf_checkpoint, packaged_checkpoint
 from langsteer.errors import ModelError
@@ -193,6 +194,11 @@ def load_model(
     else:
         source = str(Path(text).expanduser()) if Path(text).expanduser().exists() else text
     network, tokenizer = _open(text, source, dtype=dtype, device_map=device_map, **options)
+    kind = network.config.model_type
+    if kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(
+        network.config, "is_decoder", False
+    ):
+        raise ModelError(f"{text} is a masked language model ({kind}), not a causal one")
     if device is not None and device_map is None:
         network = network.to(device)
     model = wrap_model(network.eval(), tokenizer, name=text, blocks=blocks, norm=norm, head=head)

@@ -1,7 +1,7 @@
 """What every fitting method shares: the layer it works at, and the vector it hands back."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -15,20 +15,20 @@ SMALLEST_CORPUS = 4
 
 @dataclass(frozen=True)
 class Options:
-    """Options of every method. `layer` None means the method's own default for the model."""
+    """Options of every method. `layer` None means the one at `depth`, a share of the layers."""
+
+    depth: ClassVar[float] = 0.55
 
     layer: int | None = None
     strength: float = 1.0
     seed: int = 0
 
 
-def default_layer(model: Model) -> int:
-    """A little before the middle: 8 of 18, 14 of 32."""
-    return max(0, min(model.layers - 2, round(0.45 * model.layers)))
-
-
 def chosen_layer(model: Model, options: Options) -> int:
-    return model.check_layer(default_layer(model) if options.layer is None else options.layer)
+    """The layer asked for, or the one at the method's usual depth."""
+    if options.layer is not None:
+        return model.check_layer(options.layer)
+    return max(0, min(model.layers - 2, round(options.depth * model.layers)))
 
 
 def check_corpus(corpus: ParallelCorpus) -> str:

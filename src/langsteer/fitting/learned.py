@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -53,6 +53,8 @@ class LearnedOptions(Options):
     after so many passes without a lower loss. `suffixes`: the English words appended, one each
     pair and pass in turn. `top`: tokens of the English distribution that `output` keeps apart.
     """
+
+    depth: ClassVar[float] = 0.45
 
     objective: Literal["hidden", "output"] = "hidden"
     passes: int = 4

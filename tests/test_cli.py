@@ -1,0 +1,127 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from langsteer import cli
+from langsteer.models import Model
+from langsteer.vector import SteeringVector
+from tests.models import build_model
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model on disk."""
+    path = tmp_path_factory.mktemp("model")
+    model = build_model("llama")
+    model.network.save_pretrained(path)
+    model.tokenizer.save_pretrained(path)
+    return path
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    import sys
+
+    old, sys.argv = sys.argv, ["langsteer", *arguments]
+    try:
+        with pytest.raises(SystemExit) as exit_info:
+            cli.main()
+            sys.exit(0)
+    finally:
+        sys.argv = old
+    code = exit_info.value.code
+    captured = capsys.readouterr()
+    return (code if isinstance(code, int) else 0), captured.out, captured.err
+
+
+def test_fit_inspect_generate(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = str(tmp_path / "sw.safetensors")
+    model = ["-m", str(folder)]
+    code, out, _ = run(
+        capsys, "fit", "-l", "swh_Latn", "-o", file, *model, "--layer", "1", "--json"
+    )
+    assert code == 0
+    assert json.loads(out)["language"] == "sw"
+    code, out, _ = run(capsys, "inspect", file, *model)
+    assert code == 0
+    assert "Swahili (sw) → English (en)" in out
+    code, out, _ = run(
+        capsys, "generate", "Habari", "-v", file, *model, "--max-new-tokens", "4", "--json"
+    )
+    assert code == 0
+    assert set(json.loads(out)) == {"prompt", "unsteered", "steered"}
+    code, out, _ = run(capsys, "generate", "Habari", "-v", file, *model, "--max-new-tokens", "4")
+    assert "steered" in out
+    assert [p.name for p in tmp_path.iterdir()] == ["sw.safetensors"]
+
+
+def test_learned_by_command(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = "\n".join(json.dumps({"sw": f"neno {i}", "en": f"word {i}"}) for i in range(30))
+    (tmp_path / "a.jsonl").write_text(rows)
+    code, _, err = run(
+        capsys, "fit", "-l", "sw", "-c", str(tmp_path / "a.jsonl"), "--method", "learned",
+        "-m", str(folder), "-o", str(tmp_path / "v"),
+    )  # fmt: skip
+    assert code == 0, err
+    assert SteeringVector.load(tmp_path / "v").method == "learned"
+
+
+def test_demo(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(
+        capsys, "demo", "-m", str(folder), "--languages", "sw,et", "--items", "21",
+        "-o", str(tmp_path / "demo"), "--json",
+    )  # fmt: skip
+    assert code == 0, err
+    result = json.loads(out)
+    assert json.loads((tmp_path / "demo" / "demo.json").read_text()) == result
+    assert [row["language"] for row in result["languages"]] == ["sw", "et"]
+    assert (tmp_path / "demo" / "demo.png").read_bytes().startswith(b"\x89PNG")
+    assert SteeringVector.load(tmp_path / "demo" / "vectors" / "et.safetensors").language == "et"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fit", "-l", "qx", "-o", "x"], "no language has the tag 'qx'"),
+        (["fit", "-l", "sw", "-c", "{empty}", "-o", "x"], "is empty"),
+        (["fit", "-l", "fi", "-o", "x"], "the built-in corpus has no 'fi'"),
+        (["fit", "-l", "sw", "-o", "x", "-m", "{folder}", "--layer", "9"], "has no layer 9"),
+        (["fit", "-l", "sw", "-o", "{empty}/x", "-m", "{folder}"], "cannot write"),
+        (["fit", "-l", "sw", "-o", "x", "-m", "{folder}", "--method", "no"], "no method 'no'"),
+        (["inspect", "{empty}"], "truncated or not a safetensors file"),
+        (["generate", "a", "-v", "missing"], "there is no vector file"),
+        (["demo", "-m", "{empty}"], "langsteer:"),
+    ],
+)
+def test_bad_input_is_one_line(
+    arguments: list[str],
+    message: str,
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty.tsv").write_text("")
+    words = {"empty": str(tmp_path / "empty.tsv"), "folder": str(folder)}
+    code, _, err = run(capsys, *(part.format(**words) for part in arguments))
+    assert code == 1
+    assert message in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "x").exists()
+
+
+def test_the_real_model_generates(
+    gemma: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = str(tmp_path / "sw.safetensors")
+    assert run(capsys, "fit", "-l", "sw", "-o", file, "--strength", "0.5")[0] == 0
+    code, out, _ = run(
+        capsys, "generate", "Mji mkuu wa Kenya ni", "-v", file, "--max-new-tokens", "5", "--json"
+    )
+    assert code == 0
+    assert json.loads(out)["unsteered"].strip()

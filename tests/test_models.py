@@ -1,0 +1,79 @@
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from torch import nn
+
+from langsteer.errors import ModelError
+from langsteer.models import Model, load_model, wrap_model
+from tests.models import ARCHITECTURES, LAYERS, build_network, character_tokenizer, tiny
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_parts_of_every_architecture(architecture: str) -> None:
+    model = tiny(architecture)
+    assert model.layers == LAYERS
+    assert model.hidden_size == 32
+    assert model.norm is not None
+    assert model.head is model.network.get_output_embeddings()
+    ids = torch.tensor([[1, 20, 21, 22]])
+    found: list[torch.Tensor] = []
+    hook = model.norm.register_forward_hook(lambda m, a, o: found.append(o))
+    with torch.inference_mode():
+        output = model.run_decoder({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
+    hook.remove()
+    assert torch.equal(found[-1], output)
+
+
+def test_a_local_folder_and_its_dtype(tmp_path: Path) -> None:
+    network = build_network("qwen3")
+    network.save_pretrained(tmp_path)
+    character_tokenizer().save_pretrained(tmp_path)
+    model = load_model(tmp_path)
+    assert model.fingerprint["weights"] == wrap_model(network).fingerprint["weights"]
+    assert load_model(tmp_path, dtype="bfloat16").dtype == torch.bfloat16
+    assert load_model(tmp_path, device_map="cpu").layers == LAYERS
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match="not a complete checkpoint"):
+        load_model(tmp_path)
+
+
+def test_parts_named_by_hand() -> None:
+    network = build_network("llama")
+    network.model.middle = network.model.layers
+    with pytest.raises(ModelError, match="Name its parts by hand"):
+        other = build_network("llama")
+        other.model.extra = nn.ModuleList(nn.Linear(2, 2) for _ in range(LAYERS))
+        wrap_model(other)
+    model = wrap_model(network, blocks="model.layers", norm="model.norm", head="lm_head")
+    assert model.layers == LAYERS
+    with pytest.raises(ModelError, match="has no module 'model.nothing'"):
+        wrap_model(network, blocks="model.nothing")
+
+
+def test_what_is_not_a_causal_language_model(tmp_path: Path) -> None:
+    config = transformers.BertConfig(
+        vocab_size=128,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+    )
+    transformers.BertForMaskedLM(config).save_pretrained(tmp_path)
+    character_tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="causal"):
+        load_model(tmp_path)
+
+
+def test_what_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ModelError, match=r"no model .*nobody/nothing"):
+        load_model("nobody/nothing")
+    with pytest.raises(ModelError, match="there is no file"):
+        load_model(tmp_path / "a.gguf")
+
+
+def test_the_real_model(gemma: Model) -> None:
+    assert (gemma.layers, gemma.hidden_size, gemma.vocab_size) == (18, 640, 262144)
+    assert gemma.bos_id == 2
