@@ -23,7 +23,9 @@ def test_states_are_the_blocks_own_outputs(architecture: str, budget: int, side:
         own: dict[int, torch.Tensor] = {}
         hooks = [
             model.blocks[layer].register_forward_hook(
-                lambda m, a, o, layer=layer: own.__setitem__(layer, output_states(o).clone())
+                lambda m, a, o, layer=layer, own=own: own.__setitem__(
+                    layer, output_states(o).clone()
+                )
             )
             for layer in (0, 2)
         ]

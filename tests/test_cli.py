@@ -24,12 +24,13 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
 
     old, sys.argv = sys.argv, ["langsteer", *arguments]
     try:
-        with pytest.raises(SystemExit) as exit_info:
+        code: object = 0
+        try:
             cli.main()
-            sys.exit(0)
+        except SystemExit as error:
+            code = error.code
     finally:
         sys.argv = old
-    code = exit_info.value.code
     captured = capsys.readouterr()
     return (code if isinstance(code, int) else 0), captured.out, captured.err
 

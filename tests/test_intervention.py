@@ -100,7 +100,7 @@ def test_generate_equals_adding_by_hand(architecture: str, positions: str, cache
         "return_dict_in_generate": True,
         "output_logits": True,
     }
-    rows, width = inputs["input_ids"].shape
+    rows = len(inputs["input_ids"])
     prompt = real_tokens(inputs) & (positions != "generated")
     masks = [prompt]
     for step in range(1, 5):

@@ -34,7 +34,7 @@ from langsteer.tokens import Prompt
 from langsteer.vector import SteeringVector
 from langsteer.version import __version__
 
-LANGUAGES = ("sw", "et", "hi", "el", "tr", "vi")
+LANGUAGES = ("sw", "et", "hi", "el", "tr", "de")
 TOPICS = {
     "science/technology": " science",
     "travel": " travel",

@@ -93,7 +93,7 @@ def learn(
         )
 
     vector = search(model, parts["choose"], fit_layer, list(layers) or [default], strengths)
-    if checkpoint is not None:
+    if checkpoint is not None and method == learned.NAME:
         for layer in list(layers) or [default]:
             Path(f"{checkpoint}.layer{layer}.fit").unlink(missing_ok=True)
     return vector

@@ -19,7 +19,7 @@ from langsteer.progress import track
 from langsteer.tokens import Tokens, batches, encode, encode_suffix, pad_mask
 from langsteer.vector import SteeringVector
 
-STRENGTHS = (0.25, 0.5, 0.75, 1.0)
+STRENGTHS = (0.25, 0.5, 0.75, 1.0, 1.5)
 SUFFIXES = ("\nA headline for this text:", "\nThe subject of the text above is")
 
 
