@@ -95,11 +95,12 @@ def resumed(model: Model, layer: int, hidden: Tensor) -> Iterator[None]:
     as usual; gradients flow into `hidden`. Not for use by two threads on one model.
     """
     model.check_layer(layer)
+    as_tuple = _blocks_return_tuples(model)
     with contextlib.ExitStack() as stack:
         for index, block in enumerate(model.blocks[: layer + 1]):
             returned = hidden if index == layer else None
             stack.callback(_restore_forward, block, block.__dict__.get("forward"))
-            block.forward = _skip(returned)
+            block.forward = _skip(returned, as_tuple)
         yield
 
 
@@ -281,9 +282,24 @@ def _continues(ids: Tensor | None, prompt: Tensor | None, start: int) -> bool:
     return torch.equal(ids[:, : prompt.shape[1]], prompt)
 
 
-def _skip(returned: Tensor | None) -> Callable[..., Any]:
+def _blocks_return_tuples(model: Model) -> bool:
+    """Found out by running one token, once."""
+    if "tuples" not in model._memo:
+        found: list[bool] = []
+        hook = model.blocks[0].register_forward_hook(
+            lambda module, args, output: found.append(isinstance(output, tuple))
+        )
+        with torch.no_grad():
+            model.run_decoder(model.batch([[model.pad_id]]))
+        hook.remove()
+        model._memo["tuples"] = found[0]
+    return bool(model._memo["tuples"])
+
+
+def _skip(returned: Tensor | None, as_tuple: bool) -> Callable[..., Any]:
     def forward(hidden_states: Tensor, *args: Any, **kwargs: Any) -> Any:
-        return hidden_states if returned is None else returned
+        states = hidden_states if returned is None else returned
+        return (states, None) if as_tuple else states
 
     return forward
 
