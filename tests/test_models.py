@@ -67,7 +67,7 @@ def test_what_is_not_a_causal_language_model(tmp_path: Path) -> None:
 
 
 def test_what_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ModelError, match=r"no model .*nobody/nothing"):
         load_model("nobody/nothing")
     with pytest.raises(ModelError, match="there is no file"):

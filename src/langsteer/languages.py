@@ -12,6 +12,8 @@ import regex
 
 from langsteer.errors import LanguageError
 
+_TAG = regex.compile(r"[A-Za-z0-9]+([-_][A-Za-z0-9]+)*")
+
 # ISO 639-3 codes of the standard variety that FLORES, NTREX and others use where the field
 # writes the two-letter code. Codes of other varieties (arz, yue, ...) keep their own tag.
 _STANDARD_VARIETY = {
@@ -45,6 +47,8 @@ def parse_tag(code: str) -> str:
     A script that the language is normally written in is left out (`est_Latn` → `et`), except for
     Chinese, which always has one (`zh` → `zh-Hans`). Raises LanguageError.
     """
+    if not _TAG.fullmatch(code.strip()):
+        raise LanguageError(_unknown(code))
     try:
         language = langcodes.Language.get(code.strip(), normalize=True)
     except (langcodes.tag_parser.LanguageTagError, AttributeError) as error:
@@ -93,7 +97,7 @@ def _join(*parts: str | None) -> str:
 
 def _unknown(code: str) -> str:
     message = f"no language has the tag {code!r}"
-    if len(code.strip()) > 3:
+    if len(code.strip()) > 3 and code.replace(" ", "").isalpha():
         found = _by_name(code.strip())
         if found:
             return f"{message}; did you mean {found!r}?"
