@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -53,6 +54,8 @@ def command(
 
 def _table(result: DemoResult) -> Table:
     table = Table(
+        box=box.SIMPLE,
+        padding=0,
         title=f"Topic classification, {result.items} held-out sentences, accuracy (%)",
         caption=f"{result.model}, {result.method}; batch-calibrated; [95% paired bootstrap interval]",
     )
