@@ -1,7 +1,6 @@
 """Options that several commands share, and how results are printed."""
 
 import json
-from pathlib import Path
 from typing import Annotated, Any
 
 import transformers
@@ -36,7 +35,3 @@ def open_model(name: str, dtype: str, device: str | None, device_map: str | None
 
 def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
-
-
-def shown(path: Path) -> str:
-    return str(path)

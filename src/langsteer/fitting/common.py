@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from langsteer.capture import Pool, sentence_states
 from langsteer.corpus import ParallelCorpus
 from langsteer.errors import FitError
 from langsteer.models import Model
@@ -39,6 +40,19 @@ def check_corpus(corpus: ParallelCorpus) -> str:
             f"and {SMALLEST_CORPUS} are the least"
         )
     return corpus.language
+
+
+def pair_states(
+    model: Model, corpus: ParallelCorpus, layer: int, pool: Pool
+) -> tuple[Tensor, Tensor]:
+    """Pooled states at a layer of the pivot's lines and of the language's: [lines, hidden] each."""
+    there, here = (
+        sentence_states(model, corpus.texts[tag], [layer], pool=pool, progress=f"{tag} states")[
+            :, 0
+        ]
+        for tag in (corpus.pivot, corpus.language)
+    )
+    return there.double(), here.double()
 
 
 def make_vector(

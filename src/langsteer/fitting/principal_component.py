@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import torch
 
-from langsteer.capture import Pool, sentence_states
+from langsteer.capture import Pool
 from langsteer.corpus import ParallelCorpus
 from langsteer.errors import MissingExtraError
-from langsteer.fitting.common import Options, check_corpus, chosen_layer, make_vector
+from langsteer.fitting.common import Options, check_corpus, chosen_layer, make_vector, pair_states
 from langsteer.models import Model
 from langsteer.vector import SteeringVector
 
@@ -35,14 +35,10 @@ def fit(
         from sklearn.decomposition import TruncatedSVD
     except ImportError as error:
         raise MissingExtraError(NAME, "scikit-learn", "analysis") from error
-    language, layer = check_corpus(corpus), chosen_layer(model, options)
-    there, here = (
-        sentence_states(
-            model, corpus.texts[tag], [layer], pool=options.pool, progress=f"{tag} states"
-        )[:, 0]
-        for tag in (corpus.pivot, language)
-    )
-    differences = (there - here).double()
+    check_corpus(corpus)
+    layer = chosen_layer(model, options)
+    there, here = pair_states(model, corpus, layer, options.pool)
+    differences = there - here
     svd = TruncatedSVD(n_components=1, random_state=options.seed).fit(differences.numpy())
     direction = torch.from_numpy(svd.components_[0])
     return make_vector(

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import torch
 
-from langsteer.capture import Pool, sentence_states
+from langsteer.capture import Pool
 from langsteer.corpus import ParallelCorpus
 from langsteer.errors import MissingExtraError
-from langsteer.fitting.common import Options, check_corpus, chosen_layer, make_vector
+from langsteer.fitting.common import Options, check_corpus, chosen_layer, make_vector, pair_states
 from langsteer.models import Model
 from langsteer.vector import SteeringVector
 
@@ -34,13 +34,9 @@ def fit(
         from sklearn.preprocessing import StandardScaler
     except ImportError as error:
         raise MissingExtraError(NAME, "scikit-learn", "analysis") from error
-    language, layer = check_corpus(corpus), chosen_layer(model, options)
-    there, here = (
-        sentence_states(
-            model, corpus.texts[tag], [layer], pool=options.pool, progress=f"{tag} states"
-        )[:, 0].double()
-        for tag in (corpus.pivot, language)
-    )
+    check_corpus(corpus)
+    layer = chosen_layer(model, options)
+    there, here = pair_states(model, corpus, layer, options.pool)
     states = torch.cat([there, here]).numpy()
     is_pivot = [1] * len(there) + [0] * len(here)
     scaler = StandardScaler().fit(states)
