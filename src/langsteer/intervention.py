@@ -18,7 +18,7 @@ import torch._dynamo
 from torch import Tensor
 
 from langsteer.errors import ModelError
-from langsteer.models import Model, base_network
+from langsteer.models import Model, base_network, replaced_forward
 
 PositionKind = Literal["source", "prompt", "generated", "all"]
 POSITIONS: tuple[PositionKind, ...] = get_args(PositionKind)
@@ -99,8 +99,7 @@ def resumed(model: Model, layer: int, hidden: Tensor) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for index, block in enumerate(model.blocks[: layer + 1]):
             returned = hidden if index == layer else None
-            stack.callback(_restore_forward, block, block.__dict__.get("forward"))
-            block.forward = _skip(returned, as_tuple)
+            stack.enter_context(replaced_forward(block, _skip(returned, as_tuple)))
         yield
 
 
@@ -302,13 +301,6 @@ def _skip(returned: Tensor | None, as_tuple: bool) -> Callable[..., Any]:
         return (states, None) if as_tuple else states
 
     return forward
-
-
-def _restore_forward(block: Any, forward: Any) -> None:
-    if forward is None:
-        del block.forward
-    else:
-        block.forward = forward
 
 
 @functools.cache

@@ -5,7 +5,7 @@ import functools
 import hashlib
 import inspect
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import transformers
 from torch import Tensor, nn
+from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from langsteer.converted import PACKAGED, gguf_checkpoint, packaged_checkpoint
@@ -146,9 +147,43 @@ class Model:
             return network(**inputs, use_cache=False, logits_to_keep=keep).logits
         return network(**inputs, use_cache=False).logits[:, -keep:]
 
+    def logits_of(self, hidden: Tensor) -> Tensor:
+        """Next-token logits [positions, vocabulary] of final-norm states [positions, hidden].
+
+        The model's own code makes them of the states, so that scaling and soft-capping are in.
+        """
+        network = base_network(self.network)
+        rows = hidden.unsqueeze(1)
+        ids = torch.zeros(rows.shape[:2], dtype=torch.long, device=hidden.device)
+        output = _DecoderOutput(last_hidden_state=rows)
+        with replaced_forward(self.decoder, lambda *args, **kwargs: output):
+            return network(input_ids=ids, use_cache=False, return_dict=True).logits[:, 0]
+
     @property
     def _config(self) -> Any:
         return base_network(self.network).config.get_text_config()
+
+
+class _DecoderOutput(BaseModelOutputWithPast):
+    """Final-norm states alone; whatever else an architecture's head looks for is None."""
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+
+@contextlib.contextmanager
+def replaced_forward(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+    """Inside, `module` runs `forward` instead of its own; hooks stay. Not for two threads."""
+    own = module.__dict__.get("forward")
+    try:
+        module.forward = forward
+        yield
+    finally:
+        if own is None:
+            del module.forward
+        else:
+            module.forward = own
 
 
 @contextlib.contextmanager

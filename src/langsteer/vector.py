@@ -66,6 +66,11 @@ class SteeringVector:
     def with_strength(self, strength: float) -> "SteeringVector":
         return replace(self, strength=strength)
 
+    def interventions(self, strength: float | None = None) -> tuple[Intervention, ...]:
+        """What the vector does to a residual stream, at its own strength unless told otherwise."""
+        factor = self.strength if strength is None else strength
+        return (Intervention(self.layer, Addition(factor * self.values.float())),)
+
     def applied(
         self,
         model: Any,
@@ -184,13 +189,11 @@ def steer(
     with contextlib.ExitStack() as stack:
         for vector in distinct:
             vector.check_fits(here, other_weights=other_weights)
-            factor = vector.strength if strength is None else strength
             chosen = None if rows is None else torch.tensor([row is vector for row in rows])
-            change = Addition(factor * vector.values.float())
             stack.enter_context(
                 intervene(
                     here,
-                    [Intervention(vector.layer, change, chosen)],
+                    [replace(item, rows=chosen) for item in vector.interventions(strength)],
                     positions or vector.positions,
                     mask,
                     any_thread,
