@@ -1,6 +1,6 @@
 """Text to tokens: which tokens are the text in the language, and batches under a token budget."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,7 +58,7 @@ def encode_suffix(model: Model, suffix: str) -> list[int]:
 
 
 def batches(
-    tokens: Sequence[Tokens], budget: int = TOKEN_BUDGET, most: int | None = None
+    tokens: Sequence[Sized], budget: int = TOKEN_BUDGET, most: int | None = None
 ) -> Iterator[list[int]]:
     """Indices of texts of like length, so that rows × longest row ≤ `budget`, longest first.
 
@@ -78,7 +78,7 @@ def batches(
 
 
 def count_batches(
-    tokens: Sequence[Tokens], budget: int = TOKEN_BUDGET, most: int | None = None
+    tokens: Sequence[Sized], budget: int = TOKEN_BUDGET, most: int | None = None
 ) -> int:
     return sum(1 for _ in batches(tokens, budget, most))
 
