@@ -33,8 +33,16 @@ class SaveError(LangsteerError):
     """A file that could not be written; nothing was changed."""
 
 
+class CellError(LangsteerError):
+    """A cell of a comparison, or its file, that is damaged or cannot be reported on."""
+
+
 class MissingExtraError(LangsteerError):
     """A feature whose optional dependency is not installed."""
 
     def __init__(self, feature: str, package: str, extra: str) -> None:
         super().__init__(f"{feature} needs {package}: pip install 'langsteer[{extra}]'")
+
+
+class BenchmarkError(LangsteerError):
+    """A benchmark, its data or its prompts that do not exist or cannot be read."""
