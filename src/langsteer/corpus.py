@@ -9,9 +9,16 @@ import json
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from langsteer.errors import CorpusError
+from langsteer.identify import (
+    comparable,
+    identifiable,
+    in_other_language,
+    language_of_most,
+    own_words,
+)
 from langsteer.languages import language_name, parse_tag, script_of, script_share
 
 PARTS = ("fit", "choose", "report")
@@ -24,7 +31,8 @@ class ParallelCorpus:
     """Aligned lines: `texts[tag][i]` is line i in that language; `pivot` is one of the tags.
 
     `topics[i]`, where known, is the line's topic; `parts[i]`, where the publisher has split the
-    corpus, one of `fit`, `choose` and `report`. `dropped` counts the lines that checking removed.
+    corpus, one of `fit`, `choose` and `report`. `dropped` counts the lines that checking removed;
+    `unidentified` are the languages that it could check by their script only.
     """
 
     texts: Mapping[str, tuple[str, ...]]
@@ -33,6 +41,7 @@ class ParallelCorpus:
     topics: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
     dropped: Mapping[str, int] = field(default_factory=dict)
+    unidentified: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         lengths = {tag: len(lines) for tag, lines in self.texts.items()}
@@ -84,7 +93,8 @@ class ParallelCorpus:
                     f"it has {', '.join(self.languages)}"
                 )
         kept = {tag: self.texts[tag] for tag in (*tags, self.pivot)}
-        return ParallelCorpus(kept, self.pivot, self.name, self.topics, self.parts, self.dropped)
+        unidentified = tuple(tag for tag in self.unidentified if tag in kept)
+        return replace(self, texts=kept, unidentified=unidentified)
 
     def lines(self, index: Iterable[int]) -> "ParallelCorpus":
         """The lines at these places, in this order."""
@@ -97,18 +107,26 @@ class ParallelCorpus:
             tuple(self.parts[i] for i in chosen) if self.parts else (),
         )
 
-    def checked(self, script: bool = True) -> "ParallelCorpus":
-        """Without empty, untranslated, wrong-script and repeated lines; `dropped` counts them.
+    def checked(self, script: bool = True, language: bool = True) -> "ParallelCorpus":
+        """Without empty, untranslated, repeated and foreign lines; `dropped` counts them.
 
         A line goes where it is empty or the same as the pivot's in any language, where less than
-        half of its letters are in the language's script, or where all of it has come before.
-        Raises CorpusError where nothing is left, or most lines are in another script.
+        half of the letters in its own words are in the language's script, where it is surely in
+        the pivot and not the language or the other way round, or where all of it has come before.
+        Languages are told apart by lingua (the extra `langid`); `unidentified` names those that
+        were not.
+        Raises CorpusError where nothing is left, or most lines are in another script or language.
         """
+        named = [tag for tag in self.texts if language and identifiable(tag)]
+        self._refuse_other_languages(named)
+        foreign = self._foreign_lines(named)
         reasons: Counter[str] = Counter()
         kept: list[int] = []
         seen: set[tuple[str, ...]] = set()
         for i in range(len(self)):
             reason = self._fault(i, script)
+            if reason is None and i in foreign:
+                reason = "wrong language"
             row = tuple(_plain(lines[i]) for lines in self.texts.values())
             if reason is None and row in seen:
                 reason = "duplicate"
@@ -119,10 +137,8 @@ class ParallelCorpus:
                 reasons[reason] += 1
         if not kept or reasons["wrong script"] > len(self) / 2:
             raise CorpusError(self._nothing_left(reasons))
-        found = self.lines(kept)
-        return ParallelCorpus(
-            found.texts, found.pivot, found.name, found.topics, found.parts, dict(reasons)
-        )
+        unidentified = tuple(tag for tag in self.texts if tag not in named)
+        return replace(self.lines(kept), dropped=dict(reasons), unidentified=unidentified)
 
     def split(
         self, fit: float = 0.6, choose: float = 0.2, report: float = 0.2, seed: int = 0
@@ -185,6 +201,32 @@ class ParallelCorpus:
         text = "\x1e".join(self.texts[self.pivot][i] for i in group)
         return hashlib.sha256(f"{seed} {text}".encode()).hexdigest()
 
+    def _refuse_other_languages(self, tags: Sequence[str]) -> None:
+        for tag in tags:
+            found = language_of_most(self.texts[tag], tag)
+            if found is not None:
+                raise CorpusError(self._in_other("most lines", tag, found))
+
+    def _foreign_lines(self, tags: Sequence[str]) -> set[int]:
+        """Lines surely in the pivot where another language is due, or the other way round."""
+        foreign: set[int] = set()
+        for tag in self.languages:
+            if self.pivot not in tags or tag not in tags or not comparable(tag, self.pivot):
+                continue
+            for given, other in ((tag, self.pivot), (self.pivot, tag)):
+                found = in_other_language(self.texts[given], self.texts[other], given, other)
+                if len(found) > len(self) / 2:
+                    lines = f"{len(found)} of {len(self)} lines"
+                    raise CorpusError(self._in_other(lines, given, other))
+                foreign.update(found)
+        return foreign
+
+    def _in_other(self, lines: str, given: str, found: str) -> str:
+        return (
+            f"{self.name}: {lines} given as {language_name(given)} ({given}) are in "
+            f"{language_name(found)} ({found}): are the files or tags swapped?"
+        )
+
     def _fault(self, i: int, script: bool) -> str | None:
         pivot = _plain(self.texts[self.pivot][i])
         for tag, lines in self.texts.items():
@@ -192,14 +234,19 @@ class ParallelCorpus:
                 return "empty"
             if tag != self.pivot and _plain(lines[i]) == pivot:
                 return "identical to the pivot"
-            if script and script_share(lines[i], tag) < 0.5:
+            if script and self._out_of_script(i, tag):
                 return "wrong script"
         return None
 
+    def _out_of_script(self, i: int, tag: str) -> bool:
+        line = self.texts[tag][i]
+        own = own_words(line, self.texts[self.pivot][i]) if tag != self.pivot else line
+        return script_share(own or line, tag) < 0.5
+
     def _nothing_left(self, reasons: Mapping[str, int]) -> str:
         if reasons["wrong script"] > len(self) / 2:
-            for tag, lines in self.texts.items():
-                wrong = [i for i, text in enumerate(lines) if script_share(text, tag) < 0.5]
+            for tag in self.texts:
+                wrong = [i for i in range(len(self)) if self._out_of_script(i, tag)]
                 if len(wrong) > len(self) / 2:
                     return (
                         f"{self.name}: {len(wrong)} of {len(self)} lines given as "

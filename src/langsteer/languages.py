@@ -83,10 +83,18 @@ def script_share(text: str, tag: str) -> float:
     return len(_script_pattern(script_of(tag)).findall(text)) / len(letters)
 
 
+def share_script(first: str, second: str) -> bool:
+    """Whether two languages are written in a script that they have in common."""
+    return not _unicode_scripts(script_of(first)).isdisjoint(_unicode_scripts(script_of(second)))
+
+
+def _unicode_scripts(script: str) -> frozenset[str]:
+    return frozenset(_UNICODE_SCRIPTS.get(script, (script,)))
+
+
 @functools.cache
 def _script_pattern(script: str) -> regex.Pattern[str]:
-    names = _UNICODE_SCRIPTS.get(script, (script,))
-    inside = "".join(rf"\p{{Script={name}}}" for name in names)
+    inside = "".join(rf"\p{{Script={name}}}" for name in sorted(_unicode_scripts(script)))
     # U+30FC and its like are letters that Unicode files under the common script.
     return regex.compile(rf"[[{inside}\p{{Script=Common}}]&&\p{{L}}]", flags=regex.VERSION1)
 

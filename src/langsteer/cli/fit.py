@@ -7,8 +7,10 @@ import typer
 
 from langsteer.cli import common
 from langsteer.cli.inspect import describe, print_vector
+from langsteer.corpus import ParallelCorpus
 from langsteer.fitting import DEFAULT_METHOD, METHODS, learn
 from langsteer.fitting.search import STRENGTHS
+from langsteer.identify import available
 from langsteer.readers import read_corpus
 
 
@@ -50,8 +52,7 @@ def command(
     An interrupted fit goes on where it stopped when the same command is run again.
     """
     text = read_corpus(corpus, [language], pivot=pivot, pivot_file=pivot_file)
-    for reason, count in text.dropped.items():
-        typer.echo(f"{text.name}: left out {count} lines: {reason}", err=True)
+    _print_checks(text)
     vector = learn(
         common.open_model(model, dtype, device, device_map),
         text,
@@ -70,5 +71,17 @@ def command(
         typer.echo(
             "Steering did not bring the model nearer to how it reads English on the pairs held "
             "out: try more text, another layer or another method.",
+            err=True,
+        )
+
+
+def _print_checks(corpus: ParallelCorpus) -> None:
+    for reason, count in corpus.dropped.items():
+        typer.echo(f"{corpus.name}: left out {count} lines: {reason}", err=True)
+    if corpus.unidentified:
+        install = "" if available() else " (pip install 'langsteer[langid]')"
+        typer.echo(
+            f"{corpus.name}: lines in {', '.join(corpus.unidentified)} were checked for their "
+            f"script, not for their language{install}",
             err=True,
         )
