@@ -1,0 +1,165 @@
+"""What benchmarks share: their description, the hub, and the harness's own task files."""
+
+import contextlib
+import functools
+import importlib
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from langsteer.errors import BenchmarkError, MissingExtraError
+from langsteer.languages import parse_tag
+
+Doc = dict[str, Any]
+"""An item in the schema of its data set on the hub, plus `id`: the same in every language."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A data set in several languages, where it is read from, and how the harness asks it.
+
+    `codes` maps a tag to the data set's own code. `source` names the fields of a doc that hold
+    text in the language, `answers` those that hold answer choices in it, `target` the field with
+    the right answer, where that is the same in every language. `forms[0]` is the usual form;
+    `native` lists the tags that have the native form (None: all). `parts` maps train, development
+    and test to the names of the hub's splits. `instructions` maps a tag to one sentence, in that
+    language, that says what to do. `layout` describes the folder that `read` reads.
+    """
+
+    name: str
+    title: str
+    hub: str
+    kind: Literal["choice", "generate"]
+    metric: str
+    codes: Mapping[str, str]
+    source: tuple[str, ...]
+    answers: tuple[str, ...]
+    forms: tuple[str, ...]
+    parts: Mapping[str, str]
+    layout: str
+    read: Callable[[Path, str, str], list[Doc]]
+    """(folder of the data set, tag, part), from the published files"""
+    fetch: Callable[[str, str], list[Doc]]
+    """(tag, part), from the hub"""
+    config: Callable[[str, str], dict[str, Any]]
+    """(tag, form): keys for the harness's ConfigurableTask, without the data set"""
+    instructions: Mapping[str, str]
+    target: str | None = None
+    native: frozenset[str] | None = None
+    folders: tuple[str, ...] = ()
+    """names that the data set's folder may have inside the folder of all data sets"""
+    translated: Callable[[Path | None, str, str], list[Doc]] | None = field(default=None)
+    """(folder or None for the hub, tag, part): the publisher's translations to English"""
+
+    def code(self, language: str) -> str:
+        """The data set's code for a tag; BenchmarkError where it has no such language."""
+        try:
+            return self.codes[language]
+        except KeyError:
+            raise BenchmarkError(
+                f"{self.title} has no {language!r}: it has {', '.join(sorted(self.codes))}"
+            ) from None
+
+    def forms_of(self, language: str) -> tuple[str, ...]:
+        """The prompt forms that a language has, the usual one first."""
+        if self.native is None or language in self.native:
+            return self.forms
+        return tuple(form for form in self.forms if form != "native")
+
+
+def by_tag(codes: Iterable[str]) -> dict[str, str]:
+    """A data set's codes by their tags."""
+    return {parse_tag(code): code for code in codes}
+
+
+def find(root: Path, *paths: str) -> Path:
+    """The first of these paths under `root` that is there, else the first."""
+    return next((root / path for path in paths if (root / path).exists()), root / paths[0])
+
+
+def numbered(rows: Iterable[Mapping[str, Any]], identify: Callable[[Doc, int], str]) -> list[Doc]:
+    """Docs with their ids: `identify` is given the row and its place."""
+    return [{**row, "id": identify(dict(row), place)} for place, row in enumerate(rows)]
+
+
+def hub_rows(title: str, hub: str, config: str | None, split: str, layout: str) -> list[Doc]:
+    """The rows of one split on the Hugging Face Hub, or in its cache here."""
+    try:
+        datasets = importlib.import_module("datasets")
+    except ImportError as error:
+        raise MissingExtraError("reading data sets from the hub", "datasets", "eval") from error
+    try:
+        with quiet("datasets", "huggingface_hub"):
+            rows = datasets.load_dataset(hub, config, split=split)
+    except Exception as error:  # the hub's client raises a dozen unrelated kinds
+        named = f"{hub} ({config}, {split})" if config else f"{hub} ({split})"
+        raise BenchmarkError(
+            f"{title}: the data set {named} could not be loaded from the Hugging Face Hub "
+            f"({_why(error)}). Use --data DIR with a folder that holds {layout}."
+        ) from error
+    return [dict(row) for row in rows]
+
+
+def _why(error: Exception) -> str:
+    kinds = {type(e).__name__ for e in _chain(error)}
+    if kinds & {"ConnectError", "ConnectionError", "ConnectTimeout", "OfflineModeIsEnabled"} or (
+        "reach the Hub" in str(error)
+    ):
+        return "it cannot be reached"
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].rstrip(".")
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def harness_config(path: str) -> dict[str, Any]:
+    """The configuration in one of the harness's own task files, `path` inside lm_eval/tasks."""
+    return dict(_harness_config(path))
+
+
+@functools.cache
+def _harness_config(path: str) -> dict[str, Any]:
+    file = Path(str(harness("lm_eval.tasks").__file__)).parent / path
+    if not file.is_file():
+        raise BenchmarkError(
+            f"this version of lm-eval has no task file {path}: pip install 'langsteer[eval]'"
+        )
+    found: dict[str, Any] = harness("lm_eval.tasks._yaml_loader").load_yaml(file)
+    return found
+
+
+def harness(module: str) -> Any:
+    """A module of lm-eval; MissingExtraError where it is not installed."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtraError("benchmarks", "lm-eval", "eval") from error
+
+
+@contextlib.contextmanager
+def quiet(*loggers: str) -> Iterator[None]:
+    """Let only errors through these loggers."""
+    found = [logging.getLogger(name) for name in loggers]
+    levels = [logger.level for logger in found]
+    for logger in found:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(found, levels, strict=True):
+            logger.setLevel(level)
+
+
+def mean_metric(*names: str) -> list[dict[str, Any]]:
+    """The harness's metrics of these names, averaged over items."""
+    return [{"metric": name, "aggregation": "mean", "higher_is_better": True} for name in names]
+
+
+def listed(values: Sequence[object]) -> str:
+    return ", ".join(str(value) for value in values)
