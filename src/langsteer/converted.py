@@ -130,17 +130,7 @@ def _convert(gguf: Path, folder: Path) -> None:
 
 
 def _write_checkpoint(gguf: Path, part: Path) -> None:
-    source: dict[str, Any] = {
-        "pretrained_model_name_or_path": str(gguf.parent),
-        "gguf_file": gguf.name,
-    }
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(**source)
-        model: Any = transformers.AutoModelForCausalLM.from_pretrained(
-            **source, dtype=torch.float32
-        )
-    except (ValueError, KeyError, NotImplementedError) as error:
-        raise ModelError(f"cannot read {gguf} as a causal language model: {error}") from error
+    tokenizer, model = _read(gguf)
     # Without this transformers takes the weights, dequantised by now, for quantised ones.
     model.is_quantized = False
     model.hf_quantizer = None
@@ -154,3 +144,21 @@ def _write_checkpoint(gguf: Path, part: Path) -> None:
     if not same:
         shutil.rmtree(part, ignore_errors=True)
         raise ModelError(f"the checkpoint made from {gguf} does not give the same logits")
+
+
+def _read(gguf: Path) -> tuple[Any, Any]:
+    """Tokeniser and model. A damaged file can fail the reader in any way: each is a ModelError."""
+    source: dict[str, Any] = {
+        "pretrained_model_name_or_path": str(gguf.parent),
+        "gguf_file": gguf.name,
+    }
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(**source)
+        model = transformers.AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
+    except Exception as error:
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise ModelError(
+            f"cannot read {gguf} as a causal language model, perhaps because it is cut short or "
+            f"another kind of file ({reason.rstrip('.')})"
+        ) from error
+    return tokenizer, model
