@@ -94,7 +94,7 @@ class Model:
 
         The hash reads up to 64 numbers of each parameter, so it is cheap at any size. It changes
         with the data type, so it is only compared between models of the same one; it is empty
-        where weights are offloaded.
+        where weights are offloaded, and leaves out those that bitsandbytes packs in 4 bits.
         """
         if "fingerprint" not in self._memo:
             self._memo["fingerprint"] = {
@@ -395,6 +395,8 @@ def _weights_hash(network: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, parameter in sorted(network.named_parameters(remove_duplicate=False)):
         digest.update(name.rpartition("_orig_mod.")[2].encode())
+        if hasattr(parameter, "quant_state"):  # 4-bit: its layout depends on the processor
+            continue
         if parameter.is_meta:  # offloaded: its numbers are not here to be read
             return ""
         flat = parameter.detach().reshape(-1)

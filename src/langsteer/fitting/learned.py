@@ -86,6 +86,7 @@ def fit(
         )
     if not options.suffixes or options.passes < 1 or options.batch < 1:
         raise FitError("learning needs at least one suffix, one pass and one pair a step")
+    _check_gradients(model)
     with frozen(model), tempfile.TemporaryDirectory(prefix="langsteer-") as folder:
         pairs = _Pairs(model, corpus, language, layer, options, Path(folder))
         run = _Run(model, pairs, options, checkpoint, _key(model, corpus, options, layer))
@@ -100,6 +101,18 @@ def fit(
         state_norm=pairs.norm,
         loss=tuple(run.losses),
     )
+
+
+def _check_gradients(model: Model) -> None:
+    """bitsandbytes' 4-bit kernels for some processors pass no gradient on, and do not say so."""
+    with torch.inference_mode(), frozen(model):
+        model.run_decoder(model.batch([[model.pad_id]]))  # weights are packed on first use
+    states = (getattr(weight, "quant_state", None) for weight in model.network.parameters())
+    if any(getattr(state, "packing_format_for_cpu", False) for state in states):
+        raise FitError(
+            f"no gradient passes through the 4-bit weights of {model.name} on this processor: "
+            "load it in 8 bits, unquantised or on a GPU, or fit by another method"
+        )
 
 
 class _Pairs:
