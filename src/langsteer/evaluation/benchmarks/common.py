@@ -4,7 +4,7 @@ import contextlib
 import functools
 import importlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -33,6 +33,7 @@ class Benchmark:
     hub: str
     kind: Literal["choice", "generate"]
     metric: str
+    """the harness's metric to report"""
     codes: Mapping[str, str]
     source: tuple[str, ...]
     answers: tuple[str, ...]
@@ -50,6 +51,10 @@ class Benchmark:
     native: frozenset[str] | None = None
     folders: tuple[str, ...] = ()
     """names that the data set's folder may have inside the folder of all data sets"""
+    item_metric: str | None = None
+    """the metric that gives one item's value, where `metric` is one of the whole corpus"""
+    filter: str = "none"
+    """the harness's filter after which the metric is taken"""
     translated: Callable[[Path | None, str, str], list[Doc]] | None = field(default=None)
     """(folder or None for the hub, tag, part): the publisher's translations to English"""
 
@@ -92,7 +97,7 @@ def hub_rows(title: str, hub: str, config: str | None, split: str, layout: str) 
         raise MissingExtraError("reading data sets from the hub", "datasets", "eval") from error
     try:
         with quiet("datasets", "huggingface_hub"):
-            rows = datasets.load_dataset(hub, config, split=split)
+            rows = _load(datasets, hub, config, split)
     except Exception as error:  # the hub's client raises a dozen unrelated kinds
         named = f"{hub} ({config}, {split})" if config else f"{hub} ({split})"
         raise BenchmarkError(
@@ -100,6 +105,19 @@ def hub_rows(title: str, hub: str, config: str | None, split: str, layout: str) 
             f"({_why(error)}). Use --data DIR with a folder that holds {layout}."
         ) from error
     return [dict(row) for row in rows]
+
+
+def _load(datasets: Any, hub: str, config: str | None, split: str) -> Any:
+    try:
+        return datasets.load_dataset(hub, config, split=split)
+    except RuntimeError as error:
+        if "scripts are no longer supported" not in str(error):
+            raise
+    # The hub keeps its own conversion of data sets that come with a script.
+    files = {split: f"{config or 'default'}/{split}/*.parquet"}
+    return datasets.load_dataset(
+        hub, data_files=files, split=split, revision="refs/convert/parquet"
+    )
 
 
 def _why(error: Exception) -> str:
@@ -161,5 +179,17 @@ def mean_metric(*names: str) -> list[dict[str, Any]]:
     return [{"metric": name, "aggregation": "mean", "higher_is_better": True} for name in names]
 
 
-def listed(values: Sequence[object]) -> str:
-    return ", ".join(str(value) for value in values)
+def fetcher(
+    title: str,
+    hub: str,
+    codes: Mapping[str, str],
+    parts: Mapping[str, str],
+    layout: str,
+    identify: Callable[[Doc, int], str],
+) -> Callable[[str, str], list[Doc]]:
+    """A function of (tag, part) that reads a data set with one configuration a language."""
+
+    def fetch(tag: str, part: str) -> list[Doc]:
+        return numbered(hub_rows(title, hub, codes[tag], parts[part], layout), identify)
+
+    return fetch

@@ -71,13 +71,16 @@ def table(
     *,
     header: bool = True,
     delimiter: str = "\t",
-    quoted: bool = False,
+    quoted: bool | None = False,
 ) -> list[tuple[int, dict[str, str]]]:
     """Rows by line number. With `header`, the file's first line must name all of `columns`.
 
-    `quoted`: fields may stand in double quotes, those within doubled, as pandas writes them.
+    `quoted`: fields may stand in double quotes, those within doubled, as pandas writes them; None
+    for files of either kind, told by whether a doubled quote occurs.
     """
     text = read_text(path, layout)
+    if quoted is None:
+        quoted = '""' in text
     reader = csv.reader(
         text.splitlines(keepends=True) if quoted else text.split("\n"),
         delimiter=delimiter,

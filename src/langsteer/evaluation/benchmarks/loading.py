@@ -9,13 +9,14 @@ from langsteer.errors import BenchmarkError
 from langsteer.evaluation.benchmarks.common import Benchmark, Doc
 from langsteer.languages import language_name, parse_tag
 
-PARTS = ("train", "development", "test")
-
 
 def load_docs(
     benchmark: Benchmark, language: str, part: str, data: Path | None = None
 ) -> list[Doc]:
     """The items of one part in one language, in the publisher's order.
+
+    An item's `id` is the same in every language; those outside the test part begin with the part's
+    name, so that no two items of a benchmark share one.
 
     `data` is a folder that holds the published files, the data set's own or the one above it;
     None for the Hugging Face Hub. Raises BenchmarkError for a language or part that the benchmark
@@ -23,12 +24,13 @@ def load_docs(
     """
     language = _known(benchmark, language, part)
     if data is None:
-        return _checked(benchmark, benchmark.fetch(language, part), language)
+        docs = _checked(benchmark, benchmark.fetch(language, part), language)
+        return _named_by_part(docs, part)
     folder = _folder(benchmark, Path(data))
     docs = _checked(benchmark, benchmark.read(folder, language, part), language)
     if benchmark.target is not None and language != "en" and "en" in benchmark.codes:
         _check_targets(benchmark, docs, language, _english(benchmark, folder, part))
-    return docs
+    return _named_by_part(docs, part)
 
 
 def load_translations(
@@ -42,7 +44,8 @@ def load_translations(
         raise BenchmarkError(f"{benchmark.title} is published without translations to English")
     language = _known(benchmark, language, part)
     folder = None if data is None else _folder(benchmark, Path(data))
-    return _checked(benchmark, benchmark.translated(folder, language, part), language)
+    docs = _checked(benchmark, benchmark.translated(folder, language, part), language)
+    return _named_by_part(docs, part)
 
 
 def nearest(name: str, names: Sequence[str]) -> str:
@@ -51,6 +54,12 @@ def nearest(name: str, names: Sequence[str]) -> str:
     if found:
         return f"; did you mean {' or '.join(map(repr, found))}?"
     return f"; there are {', '.join(names)}"
+
+
+def _named_by_part(docs: list[Doc], part: str) -> list[Doc]:
+    if part == "test":
+        return docs
+    return [{**doc, "id": f"{part}-{doc['id']}"} for doc in docs]
 
 
 def _known(benchmark: Benchmark, language: str, part: str) -> str:
@@ -89,11 +98,13 @@ def _checked(benchmark: Benchmark, docs: list[Doc], language: str) -> list[Doc]:
 
 
 def check_filled(benchmark: Benchmark, doc: Doc, where: str) -> None:
-    """Refuse an item that has an empty text or answer choice."""
-    for field in (*benchmark.source, *benchmark.answers):
-        if isinstance(doc[field], str) and not doc[field].strip():
-            what = "answer choice" if field in benchmark.answers else "text"
-            raise BenchmarkError(f"{where}, item {doc['id']}: the {what} {field!r} is empty")
+    """Refuse an item without any text, or with an empty answer choice."""
+    place = f"{where}, item {doc['id']}"
+    for field in benchmark.answers:
+        if not str(doc[field]).strip():
+            raise BenchmarkError(f"{place}: the answer choice {field!r} is empty")
+    if benchmark.source and not any(str(doc[field]).strip() for field in benchmark.source):
+        raise BenchmarkError(f"{place}: the text ({', '.join(benchmark.source)}) is empty")
 
 
 def _english(benchmark: Benchmark, folder: Path, part: str) -> list[Doc]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from langsteer.errors import BenchmarkError
 from langsteer.evaluation.benchmarks import prompts
-from langsteer.evaluation.benchmarks.common import Benchmark, Doc, hub_rows, mean_metric, numbered
+from langsteer.evaluation.benchmarks.common import Benchmark, Doc, fetcher, mean_metric, numbered
 from langsteer.evaluation.benchmarks.files import number, table
 from langsteer.evaluation.benchmarks.flores_codes import FLORES
 
@@ -34,11 +34,7 @@ def read(folder: Path, tag: str, part: str) -> list[Doc]:
                 f"{where}: the category is {row['category']!r}, expected one of {', '.join(TOPICS)}"
             )
         rows.append({**row, "index_id": number(row["index_id"], where, "index_id")})
-    return _named(rows)
-
-
-def fetch(tag: str, part: str) -> list[Doc]:
-    return _named(hub_rows(TITLE, HUB, FLORES[tag], PARTS[part], LAYOUT))
+    return numbered(rows, _identify)
 
 
 def config(tag: str, form: str) -> dict[str, Any]:
@@ -58,8 +54,8 @@ def _topic(doc: Doc) -> int:
     return TOPICS.index(doc["category"])
 
 
-def _named(rows: list[Doc]) -> list[Doc]:
-    return numbered(rows, lambda row, _: str(row["index_id"]))
+def _identify(row: Doc, _: int) -> str:
+    return str(row["index_id"])
 
 
 SIB200 = Benchmark(
@@ -75,7 +71,7 @@ SIB200 = Benchmark(
     parts=PARTS,
     layout=LAYOUT,
     read=read,
-    fetch=fetch,
+    fetch=fetcher(TITLE, HUB, FLORES, PARTS, LAYOUT, _identify),
     config=config,
     instructions=prompts.instructions("sib200"),
     target="category",

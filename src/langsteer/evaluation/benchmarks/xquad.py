@@ -1,0 +1,91 @@
+"""XQuAD: answer a question with a span of a paragraph (Artetxe et al., arXiv 1910.11856)."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from langsteer.errors import BenchmarkError
+from langsteer.evaluation.benchmarks.common import (
+    Benchmark,
+    Doc,
+    by_tag,
+    harness_config,
+    hub_rows,
+    numbered,
+)
+from langsteer.evaluation.benchmarks.files import checked, filled, read_text
+
+TITLE, HUB = "XQuAD", "google/xquad"
+LAYOUT = "xquad.<code>.json, e.g. xquad.tr.json"
+CODES = by_tag(["ar", "de", "el", "en", "es", "hi", "ro", "ru", "th", "tr", "vi", "zh"])
+PARTS = {"test": "validation"}
+
+
+def read(folder: Path, tag: str, part: str) -> list[Doc]:
+    path = folder / f"xquad.{CODES[tag]}.json"
+    try:
+        content = json.loads(read_text(path, LAYOUT))
+    except ValueError as error:
+        raise BenchmarkError(f"{path} is not JSON ({error})") from error
+    rows = []
+    for a, article in enumerate(checked(content, {"data": list}, str(path))["data"]):
+        place = f"{path}, data[{a}]"
+        for p, paragraph in enumerate(checked(article, {"paragraphs": list}, place)["paragraphs"]):
+            rows += _questions(paragraph, f"{place}.paragraphs[{p}]")
+    return _docs(filled(rows, path))
+
+
+def fetch(tag: str, part: str) -> list[Doc]:
+    return _docs(hub_rows(TITLE, HUB, f"xquad.{CODES[tag]}", PARTS[part], LAYOUT))
+
+
+def config(tag: str, form: str) -> dict[str, Any]:
+    return harness_config(f"xquad/xquad_{CODES[tag] if form == 'native' else 'en'}.yaml")
+
+
+def _questions(paragraph: Any, where: str) -> list[Doc]:
+    rows = []
+    checked(paragraph, {"context": str, "qas": list}, where)
+    for q, item in enumerate(paragraph["qas"]):
+        place = f"{where}.qas[{q}]"
+        checked(item, {"id": str, "question": str, "answers": list}, place)
+        answers = [
+            checked(answer, {"text": str, "answer_start": int}, f"{place}.answers")
+            for answer in filled(item["answers"], Path(place))
+        ]
+        rows.append(
+            {
+                "id": item["id"],
+                "context": paragraph["context"],
+                "question": item["question"],
+                "answers": {
+                    "text": [answer["text"] for answer in answers],
+                    "answer_start": [answer["answer_start"] for answer in answers],
+                },
+            }
+        )
+    return rows
+
+
+def _docs(rows: list[Doc]) -> list[Doc]:
+    return numbered(rows, lambda row, _: str(row["id"]))
+
+
+XQUAD = Benchmark(
+    name="xquad",
+    title=TITLE,
+    hub=HUB,
+    kind="generate",
+    metric="f1",
+    codes=CODES,
+    source=("context", "question"),
+    answers=(),
+    forms=("native", "english"),
+    parts=PARTS,
+    layout=LAYOUT,
+    read=read,
+    fetch=fetch,
+    config=config,
+    instructions={"en": "Answer the question with words from the context."},
+    folders=("xquad", "XQuAD"),
+)
