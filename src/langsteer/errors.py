@@ -37,6 +37,14 @@ class CellError(LangsteerError):
     """A cell of a comparison, or its file, that is damaged or cannot be reported on."""
 
 
+class ConfigError(LangsteerError):
+    """The configuration of a comparison that cannot be read, or asks for what there is not."""
+
+
+class CompareError(LangsteerError):
+    """A comparison that would not be one: cells made otherwise, or fitted on what is reported."""
+
+
 class MissingExtraError(LangsteerError):
     """A feature whose optional dependency is not installed."""
 
@@ -46,3 +54,7 @@ class MissingExtraError(LangsteerError):
 
 class BenchmarkError(LangsteerError):
     """A benchmark, its data or its prompts that do not exist or cannot be read."""
+
+
+class MethodError(LangsteerError):
+    """A method of a comparison that does not exist, or cannot ask what it was given."""

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from langsteer.cli import demo, fit, generate, inspect
+from langsteer.cli import compare, demo, evaluate, fit, generate, inspect, lm_eval, report
 from langsteer.errors import LangsteerError
 
 app = typer.Typer(
@@ -15,8 +15,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for module in (fit, generate, inspect, demo):
+for module in (fit, generate, inspect, demo, evaluate, compare, report):
     app.command(module.__name__.rpartition(".")[2])(module.command)
+app.command(
+    "lm-eval",
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)(lm_eval.command)
 
 
 def main() -> None:

@@ -1,11 +1,14 @@
 """Options that several commands share, and how results are printed."""
 
+import importlib
 import json
+import logging
 from typing import Annotated, Any
 
 import transformers
 import typer
 
+from langsteer.errors import MissingExtraError
 from langsteer.models import DEFAULT_MODEL, Model, load_model
 
 ModelName = Annotated[
@@ -24,12 +27,31 @@ DeviceMap = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Strength = Annotated[float | None, typer.Option(help="Strength, instead of the vector's own.")]
 
+OtherWeights = Annotated[
+    bool, typer.Option(help="Allow a model of the same shape with other weights.")
+]
+
 DEFAULT = DEFAULT_MODEL
 
 
-def open_model(name: str, dtype: str, device: str | None, device_map: str | None) -> Model:
+def quiet_libraries() -> None:
+    """Let libraries speak only of errors: progress and results are langsteer's to print."""
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
+    for name in ("lm_eval", "datasets", "httpx"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def needs_extra(feature: str, package: str, extra: str, module: str) -> Any:
+    """A module of langsteer that needs an extra; MissingExtraError where it is not installed."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(feature, package, extra) from error
+
+
+def open_model(name: str, dtype: str, device: str | None, device_map: str | None) -> Model:
+    quiet_libraries()
     return load_model(name, dtype=dtype, device=device, device_map=device_map)
 
 

@@ -112,7 +112,7 @@ class LangsteerLM(HFLM):
         self._scored: dict[tuple[Any, ...], tuple[float, bool]] = {}
         self._encoded: dict[tuple[Any, ...], Tokens] = {}
         self._languages: dict[str, str | None] = {}
-        self.changes = _read_changes(vectors)
+        self.changes = read_changes(vectors)
         for change in self.changes.values():
             if isinstance(change, SteeringVector):
                 change.check_fits(pretrained, other_weights=other_weights)
@@ -396,6 +396,24 @@ class _Adjusted:
         return self.change.interventions(self.strength if strength is None else strength)
 
 
+def run_tasks(
+    lm: LangsteerLM, tasks: Mapping[str, Any], limit: int | None = None
+) -> dict[str, Any]:
+    """The harness's own evaluation of tasks, item by item, without its bars and intervals."""
+    import lm_eval.api.task as module
+    from lm_eval import evaluator
+
+    bar = module.tqdm
+    try:
+        module.tqdm = lambda items, *args, **kwargs: items
+        found = evaluator.evaluate(
+            lm, dict(tasks), limit=limit, log_samples=True, bootstrap_iters=0
+        )
+    finally:
+        module.tqdm = bar
+    return dict(found)
+
+
 def language_of_task(name: str, languages: Mapping[str, Any]) -> str | None:
     """The one of `languages` that a task's name tells, such as `xcopa_sw` or `belebele_swh_Latn`."""
     pieces = re.split(r"[_\-.:/]", name)
@@ -420,7 +438,11 @@ def _acting(
     return intervene(model, list(change.interventions()), change.positions, pad_mask(source))
 
 
-def _read_changes(vectors: str | Path | Mapping[str, Change] | None) -> dict[str, Change]:
+def read_changes(vectors: str | Path | Mapping[str, Change] | None) -> dict[str, Change]:
+    """Changes by language tag, from a vector file, a folder of such files, or a mapping.
+
+    Raises VectorError where a folder has no vector, or two for a language.
+    """
     if vectors is None:
         return {}
     if isinstance(vectors, Mapping):

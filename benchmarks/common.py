@@ -1,0 +1,94 @@
+"""What benchmarks share: paired timing, what machine it was, and where results go."""
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from langsteer.evaluation.compare import versions
+from langsteer.files import write_json
+
+RESULTS = Path(__file__).parent / "results"
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Seconds of one thing over seconds of another, run by turns: the median of the rounds' ratios.
+
+    `low` and `high` are its 95% bootstrap interval over rounds.
+    """
+
+    median: float
+    low: float
+    high: float
+    first_seconds: float
+    second_seconds: float
+    rounds: int
+
+
+def paired(
+    first: Callable[[], object], second: Callable[[], object], rounds: int = 7, warm: int = 1
+) -> Ratio:
+    """Time `first` against `second`, alternating which goes first, in one process."""
+    for _ in range(warm):
+        first()
+        second()
+    times: list[tuple[float, float]] = []
+    for number in range(rounds):
+        if number % 2:
+            late, early = _seconds(second), _seconds(first)
+            times.append((early, late))
+        else:
+            times.append((_seconds(first), _seconds(second)))
+    a, b = np.array(times).T
+    ratios = a / b
+    drawn = np.random.default_rng(0).integers(0, rounds, (10_000, rounds))
+    low, high = np.percentile(np.median(ratios[drawn], axis=1), [2.5, 97.5])
+    return Ratio(
+        float(np.median(ratios)),
+        float(low),
+        float(high),
+        float(np.median(a)),
+        float(np.median(b)),
+        rounds,
+    )
+
+
+def machine() -> dict[str, Any]:
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "system": platform.system(),
+        "versions": versions(),
+    }
+
+
+def report(name: str, values: dict[str, Any]) -> None:
+    """Print the results and write them to benchmarks/results/NAME.json."""
+    plain = json.loads(json.dumps(values, default=lambda value: asdict(value)))
+    path = write_json(RESULTS / f"{name}.json", {"machine": machine(), **plain})
+    print(json.dumps(plain, indent=2))
+    print(f"written to {path.relative_to(Path(__file__).parents[1])}")
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if "model name" in line), "")

@@ -1,0 +1,134 @@
+"""langsteer's scoring against the harness's own models, on the same items: speed and equality.
+
+    python -m benchmarks.harness_speed [ITEMS]
+
+Reads SIB-200 and XCOPA from ../shared/data beside the checkout. `hf` is run at several batch sizes, and the
+fastest counts. Equality to `hf` and `steered` is on three benchmarks.
+"""
+
+import logging
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lm_eval.models.hf_steered import SteeredModel
+from lm_eval.models.huggingface import HFLM
+
+import langsteer
+from benchmarks.common import SHARED, report
+from langsteer.evaluation.benchmarks import get_benchmark, load_docs, make_task
+from langsteer.evaluation.harness import LangsteerLM, TaskInfo, run_tasks
+from langsteer.progress import show_progress
+from langsteer.vector import SteeringVector
+
+ITEMS = 200
+BATCH_SIZES = (1, 8, 16)
+TASKS = {"sib200": ("sw", "english"), "xcopa": ("tr", "native"), "xcopa_english": ("et", "english")}
+
+
+@dataclass(frozen=True)
+class Run:
+    """Seconds, accuracy and log-likelihoods [items][choices] of one model on one task."""
+
+    seconds: float
+    accuracy: float
+    scores: list[list[float]]
+
+
+def run(lm: Any, task: Any, name: str) -> Run:
+    start = time.perf_counter()
+    found = run_tasks(lm, {name: task})
+    seconds = time.perf_counter() - start
+    samples = found["samples"][name]
+    scores = [[value for value, _ in sample["filtered_resps"]] for sample in samples]
+    return Run(seconds, sum(sample["acc"] for sample in samples) / len(samples), scores)
+
+
+def compared(ours: Run, theirs: Run) -> dict[str, Any]:
+    largest = max(
+        abs(a - b)
+        for mine, yours in zip(ours.scores, theirs.scores, strict=True)
+        for a, b in zip(mine, yours, strict=True)
+    )
+    same = [
+        mine.index(max(mine)) == yours.index(max(yours))
+        for mine, yours in zip(ours.scores, theirs.scores, strict=True)
+    ]
+    return {"largest_difference": largest, "same_decisions": sum(same), "items": len(same)}
+
+
+def steered_model(model: langsteer.Model, vector: SteeringVector, folder: Path) -> SteeredModel:
+    """The harness's own `steered`, with the same vector, on the network that is in memory."""
+    hook = f"layers.{vector.layer}"
+    part = {
+        "steering_vector": vector.values[None],
+        "action": "add",
+        "steering_coefficient": vector.strength,
+    }
+    torch.save({hook: part}, folder / "steer.pt")
+    return SteeredModel(
+        pretrained=model.network,
+        steer_path=str(folder / "steer.pt"),
+        tokenizer=model.tokenizer,
+        batch_size=8,
+        add_bos_token=False,
+    )
+
+
+def main() -> None:
+    items = int(sys.argv[1]) if len(sys.argv) > 1 else ITEMS
+    logging.disable(logging.WARNING)
+    show_progress(False)
+    model = langsteer.load_model()
+    found: dict[str, Any] = {"items": items, "batch_sizes_of_hf": BATCH_SIZES}
+    for name, (language, form) in TASKS.items():
+        benchmark = get_benchmark(name.removesuffix("_english"))
+        docs = load_docs(benchmark, language, "test", SHARED)[:items]
+        task = make_task(benchmark, language, docs, form=form, name=name)
+        info = {name: TaskInfo(language, benchmark.source)}
+        run_tasks(LangsteerLM(model, tasks=info), {name: task}, limit=8)  # warm up
+        ours = run(LangsteerLM(model, tasks=info), task, name)
+        theirs = {
+            size: run(
+                HFLM(pretrained=model.network, tokenizer=model.tokenizer, batch_size=size),
+                task,
+                name,
+            )
+            for size in BATCH_SIZES
+        }
+        again = run(LangsteerLM(model, tasks=info), task, name)
+        fastest = min(other.seconds for other in theirs.values())
+        found[name] = {
+            "language": language,
+            "form": form,
+            "accuracy": ours.accuracy,
+            "seconds": [ours.seconds, again.seconds],
+            "seconds_of_hf": {str(size): other.seconds for size, other in theirs.items()},
+            "times_faster_than_the_fastest_hf": fastest / max(ours.seconds, again.seconds),
+            "against_hf": {str(size): compared(ours, other) for size, other in theirs.items()},
+            "hf_against_itself": compared(theirs[BATCH_SIZES[0]], theirs[BATCH_SIZES[-1]]),
+            "against_steered": against_steered(model, task, name, language, info),
+        }
+        print(name, found[name], flush=True)
+    report("harness_speed", found)
+
+
+def against_steered(
+    model: langsteer.Model, task: Any, name: str, language: str, info: dict[str, TaskInfo]
+) -> dict[str, Any]:
+    """The same vector at every token. Without the beginning-of-sequence token, which only they steer."""
+    owner = {"name": model.name, "fingerprint": model.fingerprint}
+    norm = torch.randn(model.hidden_size, generator=torch.Generator().manual_seed(0))
+    vector = SteeringVector(norm * 20, 8, language, "en", owner, "random", positions="all")
+    with tempfile.TemporaryDirectory() as folder:
+        theirs = run(steered_model(model, vector, Path(folder)), task, name)
+    lm = LangsteerLM(model, vectors={language: vector}, add_bos_token=False, tasks=info)
+    return compared(run(lm, task, name), theirs)
+
+
+if __name__ == "__main__":
+    main()

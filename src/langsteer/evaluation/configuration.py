@@ -1,0 +1,199 @@
+"""The configuration of a comparison: a YAML file, checked before anything is run."""
+
+import dataclasses
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from langsteer.corpus import BUILTIN
+from langsteer.errors import ConfigError, LangsteerError, MissingExtraError
+from langsteer.evaluation.benchmarks import get_benchmark
+from langsteer.evaluation.methods import get_method
+from langsteer.languages import parse_tag
+from langsteer.models import DEFAULT_MODEL
+
+ALL = "all"
+DEFAULT_METHODS = ("direct", "english", "mean_difference", "learned")
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A method or a benchmark by name, with options."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FitText:
+    """Parallel text that methods fit on: where it is, and how many of its lines are used."""
+
+    path: str = BUILTIN
+    lines: int | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Models × benchmarks × languages × methods, and where the results go.
+
+    Without `languages`, all that a benchmark has. `data` is a folder with the data sets as
+    published; without it they come from the hub. `limit` bounds the items of each cell.
+    """
+
+    output: Path
+    models: tuple[str, ...] = (DEFAULT_MODEL,)
+    benchmarks: tuple[Chosen, ...] = (Chosen("sib200"),)
+    languages: tuple[str, ...] = ()
+    methods: tuple[Chosen, ...] = tuple(Chosen(name) for name in DEFAULT_METHODS)
+    corpus: FitText = FitText()
+    data: Path | None = None
+    limit: int | None = None
+    seed: int = 0
+    dtype: str = "auto"
+    device: str | None = None
+    device_map: str | None = None
+
+    def languages_of(self, benchmark: str) -> tuple[str, ...]:
+        """The languages to ask a benchmark in: those wanted that it has, never English."""
+        has = [tag for tag in get_benchmark(benchmark).codes if tag != "en"]
+        return tuple(tag for tag in has if not self.languages or tag in self.languages)
+
+
+def read_comparison(path: str | Path) -> Comparison:
+    """Read and check a configuration. Relative paths count from the file's folder.
+
+    Raises ConfigError, naming the key and what it may be.
+    """
+    try:
+        import yaml
+    except ImportError as error:
+        raise MissingExtraError("a comparison", "pyyaml", "eval") from error
+    path = Path(path)
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path} is not a mapping of keys such as models: and languages:")
+    try:
+        return comparison(found, path.parent)
+    except LangsteerError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def comparison(keys: Mapping[str, Any], folder: Path = Path()) -> Comparison:
+    """A comparison from plain keys, as they stand in the file."""
+    known = [f.name for f in dataclasses.fields(Comparison)]
+    for key in keys:
+        if key not in known:
+            raise ConfigError(f"there is no key {key!r}{_nearest(str(key), known)}")
+    if "output" not in keys:
+        raise ConfigError("the key output is missing: a folder for the results")
+    values: dict[str, Any] = {key: value for key, value in keys.items() if value is not None}
+    for key, convert in _CONVERSIONS.items():
+        if key in values:
+            values[key] = convert(values[key], key)
+    for key in ("output", "data"):
+        if key in values:
+            values[key] = folder / Path(values[key]).expanduser()
+    if "corpus" in values:
+        values["corpus"] = _resolved(values["corpus"], folder)
+    result = Comparison(**values)
+    _check(result)
+    return result
+
+
+def _check(wanted: Comparison) -> None:
+    for chosen in wanted.benchmarks:
+        get_benchmark(chosen.name)
+        if not wanted.languages_of(chosen.name):
+            raise ConfigError(
+                f"{chosen.name} has none of the languages {', '.join(wanted.languages)}: it has "
+                f"{', '.join(sorted(get_benchmark(chosen.name).codes))}"
+            )
+    for chosen in wanted.methods:
+        get_method(chosen.name)
+    for names in (wanted.models, [c.name for c in wanted.benchmarks + wanted.methods]):
+        twice = next((name for name in names if list(names).count(name) > 1), None)
+        if twice is not None:
+            raise ConfigError(f"{twice} is there twice")
+    offered = {tag for c in wanted.benchmarks for tag in get_benchmark(c.name).codes}
+    for tag in wanted.languages:
+        if tag not in offered:
+            raise ConfigError(
+                f"no benchmark of the comparison has {tag!r}: they have "
+                f"{', '.join(sorted(offered - {'en'}))}"
+            )
+
+
+def _names(value: Any, key: str) -> tuple[str, ...]:
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
+        raise ConfigError(f"{key} must be a list of names, not {value!r}")
+    return tuple(names)
+
+
+def _languages(value: Any, key: str) -> tuple[str, ...]:
+    if value is True or value is False or (isinstance(value, list) and False in value):
+        raise ConfigError(f"{key}: YAML reads no as false; write Norwegian as 'nb' or \"no\"")
+    if value == ALL:
+        return ()
+    return tuple(dict.fromkeys(parse_tag(name) for name in _names(value, key)))
+
+
+def _chosen(value: Any, key: str) -> tuple[Chosen, ...]:
+    entries: Sequence[Any] = value if isinstance(value, list) else [value]
+    found: list[Chosen] = []
+    for entry in entries:
+        if isinstance(entry, str):
+            found.append(Chosen(entry))
+        elif isinstance(entry, dict) and all(
+            isinstance(options, dict | None) for options in entry.values()
+        ):
+            found += [Chosen(str(name), dict(options or {})) for name, options in entry.items()]
+        else:
+            raise ConfigError(f"{key} must be a list of names, or of name: {{option: value}}")
+    if not found:
+        raise ConfigError(f"{key} is empty")
+    return tuple(found)
+
+
+def _fit_text(value: Any, key: str) -> FitText:
+    if isinstance(value, str):
+        return FitText(value)
+    if not isinstance(value, dict) or not set(value) <= {"path", "lines"}:
+        raise ConfigError(f"{key} must be a path, or {{path: …, lines: …}}")
+    lines = value.get("lines")
+    return FitText(str(value.get("path", BUILTIN)), None if lines is None else _number(lines, key))
+
+
+def _resolved(text: FitText, folder: Path) -> FitText:
+    if text.path == BUILTIN or text.path.startswith("hf:"):
+        return text
+    return dataclasses.replace(text, path=str(folder / Path(text.path).expanduser()))
+
+
+def _number(value: Any, key: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ConfigError(f"{key} must be a whole number, not {value!r}")
+    return value
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, 1)
+    return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known)}"
+
+
+_CONVERSIONS: dict[str, Any] = {
+    "models": _names,
+    "languages": _languages,
+    "benchmarks": _chosen,
+    "methods": _chosen,
+    "corpus": _fit_text,
+    "limit": _number,
+    "seed": _number,
+}

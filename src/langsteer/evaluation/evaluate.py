@@ -1,0 +1,160 @@
+"""Measure vectors on tasks of the harness, or on benchmarks: unsteered beside steered, item by item."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from langsteer.errors import BenchmarkError
+from langsteer.evaluation.benchmarks import BENCHMARKS, get_benchmark, load_docs, make_task
+from langsteer.evaluation.harness import (
+    LangsteerLM,
+    TaskInfo,
+    language_of_task,
+    read_changes,
+    run_tasks,
+)
+from langsteer.evaluation.scoring import Change
+from langsteer.evaluation.statistics import Interval, difference, paired_bootstrap
+from langsteer.languages import parse_tag
+from langsteer.models import Model
+
+UNSTEERED, STEERED = "unsteered", "steered"
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """A task's score without and with a vector, the mean over its items, and their difference."""
+
+    task: str
+    language: str
+    metric: str
+    items: int
+    unsteered: float
+    steered: float
+    change: Interval
+
+
+def evaluate(
+    model: Model,
+    tasks: Sequence[str],
+    vectors: str | Path | Mapping[str, Change],
+    *,
+    languages: Sequence[str] = (),
+    data: str | Path | None = None,
+    form: str | None = None,
+    limit: int | None = None,
+    other_weights: bool = False,
+) -> list[TaskResult]:
+    """Score tasks without and with vectors, sharing what both need.
+
+    `tasks` are benchmarks of langsteer (`sib200`, asked in `languages`, or in all that have a
+    vector; `data` is a folder with them, None for the hub) or tasks of the harness (`xcopa_sw`).
+    A task whose language has no vector is refused. Raises BenchmarkError or VectorError.
+    """
+    changes = read_changes(vectors)
+    wanted = [parse_tag(tag) for tag in languages] or list(changes)
+    for tag in wanted:
+        if tag not in changes:
+            raise BenchmarkError(
+                f"there is no vector for {tag!r}: there are {', '.join(sorted(changes))}"
+            )
+    loaded: dict[str, tuple[Any, TaskInfo]] = {}
+    for name in tasks:
+        if name in BENCHMARKS:
+            loaded |= _benchmark_tasks(name, wanted, Path(data) if data else None, form, limit)
+        else:
+            loaded |= _harness_tasks(name, changes)
+    lm = LangsteerLM(
+        model,
+        vectors=changes,
+        other_weights=other_weights,
+        tasks={name: info for name, (_, info) in loaded.items()},
+    )
+    return [
+        _evaluate_one(lm, name, task, changes[info.language or ""], info.language or "", limit)
+        for name, (task, info) in loaded.items()
+    ]
+
+
+def _evaluate_one(
+    lm: LangsteerLM, name: str, task: Any, change: Change, language: str, limit: int | None
+) -> TaskResult:
+    found: dict[str, Any] = {}
+    with lm.variants({UNSTEERED: None, STEERED: change}):
+        for variant in (UNSTEERED, STEERED):
+            lm.use(variant)
+            found[variant] = run_tasks(lm, {name: task}, limit)["samples"][name]
+    metric = _main_metric(task, found[UNSTEERED][0])
+    before, after = (
+        np.array([float(sample[metric]) for sample in found[variant]])
+        for variant in (UNSTEERED, STEERED)
+    )
+    return TaskResult(
+        task=name,
+        language=language,
+        metric=metric,
+        items=len(before),
+        unsteered=float(before.mean()),
+        steered=float(after.mean()),
+        change=paired_bootstrap(difference, before, after),
+    )
+
+
+def _main_metric(task: Any, sample: Mapping[str, Any]) -> str:
+    """The first of a task's metrics that gives each item a number."""
+    for name in sample["metrics"]:
+        if isinstance(sample[name], int | float):
+            return str(name)
+    raise BenchmarkError(
+        f"no metric of {task.config.task} gives a number an item ({', '.join(sample['metrics'])}), "
+        "so that no interval can be given: run it with `langsteer lm-eval`"
+    )
+
+
+def _benchmark_tasks(
+    name: str, languages: Sequence[str], data: Path | None, form: str | None, limit: int | None
+) -> dict[str, tuple[Any, TaskInfo]]:
+    benchmark = get_benchmark(name)
+    asked = [tag for tag in languages if tag in benchmark.codes]
+    if not asked:
+        raise BenchmarkError(
+            f"{benchmark.title} has none of the languages {', '.join(languages)}: it has "
+            f"{', '.join(sorted(benchmark.codes))}"
+        )
+    found = {}
+    for tag in asked:
+        docs = load_docs(benchmark, tag, "test", data)[:limit]
+        task = make_task(benchmark, tag, docs, form=form, name=f"{name}_{tag}")
+        found[f"{name}_{tag}"] = (task, TaskInfo(tag, tuple(benchmark.source)))
+    return found
+
+
+def _harness_tasks(name: str, changes: Mapping[str, Change]) -> dict[str, tuple[Any, TaskInfo]]:
+    from lm_eval.tasks import TaskManager
+
+    manager = TaskManager()
+    if name not in manager.all_tasks:
+        known = [*BENCHMARKS, *manager.all_tasks]
+        close = difflib.get_close_matches(name, known, 3)
+        hint = f"; did you mean {', '.join(close)}?" if close else ""
+        raise BenchmarkError(f"there is no task or benchmark {name!r}{hint}")
+    try:
+        loaded = manager.load([name])["tasks"]
+    except Exception as error:  # the hub's client raises a dozen unrelated kinds
+        raise BenchmarkError(
+            f"the data of the task {name} cannot be loaded: {' '.join(str(error).split())[:300]}"
+        ) from error
+    found = {}
+    for task_name, task in loaded.items():
+        tag = language_of_task(task_name, changes)
+        if tag is None:
+            raise BenchmarkError(
+                f"the task {task_name} names no language that has a vector "
+                f"({', '.join(sorted(changes))})"
+            )
+        found[task_name] = (task, TaskInfo(tag))
+    return found

@@ -1,0 +1,164 @@
+"""Scores equal those of a plain forward pass a question, whatever is shared between them."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from langsteer.errors import ModelError
+from langsteer.evaluation import scoring
+from langsteer.evaluation.scoring import Change, Question, can_share_contexts, score
+from langsteer.intervention import PositionKind, intervene
+from langsteer.models import Model
+from langsteer.tokens import Tokens, encode, encode_suffix
+from langsteer.vector import SteeringVector
+from tests.models import ARCHITECTURES, build_model, tiny
+
+CONTEXTS = ["hello there", "a", "something longer here"]
+ANSWERS = [[" x", " yes no"], ["abc", "d", "efgh"], ["q"]]
+
+
+def vector(
+    model: Model, layer: int, positions: PositionKind = "source", seed: int = 0
+) -> SteeringVector:
+    values = torch.randn(model.hidden_size, generator=torch.Generator().manual_seed(seed)) * 2
+    owner = {"name": model.name, "fingerprint": model.fingerprint}
+    return SteeringVector(values, layer, "sw", "en", owner, "test", positions=positions)
+
+
+def questions(model: Model) -> list[Question]:
+    encoded = encode(model, CONTEXTS)
+    first = encoded[0]
+    encoded[0] = Tokens(first.ids, [i % 2 == 0 and s for i, s in enumerate(first.source)])
+    return [
+        Question(context, tuple(tuple(encode_suffix(model, text)) for text in answers))
+        for context, answers in zip(encoded, ANSWERS, strict=True)
+    ]
+
+
+def changes(model: Model) -> list[Change | None]:
+    return [
+        vector(model, 1),
+        None,
+        vector(model, 2, seed=1),
+        vector(model, 1, "all"),
+        vector(model, 0, "prompt"),
+        vector(model, 3, "generated"),
+    ]
+
+
+def by_hand(model: Model, question: Question, change: Change | None) -> list[float]:
+    """One answer at a time, without a cache, all logits computed."""
+    found = []
+    for answer in question.answers:
+        inputs = model.batch([[*question.context.ids, *answer[:-1]]])
+        with torch.no_grad():
+            if change is None:
+                logits = model.network(**inputs, use_cache=False).logits
+            else:
+                mask = torch.tensor([question.context.source])
+                with intervene(model, list(change.interventions()), change.positions, mask):
+                    logits = model.network(**inputs, use_cache=False).logits
+        logprobs = torch.log_softmax(logits[0].float(), -1)
+        at = len(question.context) - 1
+        found.append(sum(float(logprobs[at + t, token]) for t, token in enumerate(answer)))
+    return found
+
+
+def check(model: Model, budget: int = 2048) -> None:
+    asked, wanted = questions(model), changes(model)
+    for change, scores in zip(wanted, score(model, asked, wanted, budget=budget), strict=True):
+        for question, values in zip(asked, scores.loglikelihoods, strict=True):
+            assert values == pytest.approx(by_hand(model, question, change), abs=1e-4)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_equals_a_plain_pass(architecture: str) -> None:
+    model = tiny(architecture)
+    assert can_share_contexts(model)
+    check(model)
+    check(model, budget=30)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "opt", "bloom", "gemma3"])
+def test_equals_a_plain_pass_where_contexts_cannot_be_shared(
+    architecture: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring, "can_share_contexts", lambda model: False)
+    model = tiny(architecture)
+    asked = questions(model)
+    wanted = [None, vector(model, 1), vector(model, 2)]  # answers are steered in neither
+    for change, scores in zip(wanted, score(model, asked, wanted), strict=True):
+        for question, values in zip(asked, scores.loglikelihoods, strict=True):
+            assert values == pytest.approx(by_hand(model, question, change), abs=1e-4)
+
+
+@pytest.mark.parametrize("architecture", ["gemma3", "mistral"])
+def test_sliding_windows_shorter_than_the_context(architecture: str) -> None:
+    check(build_model(architecture, sliding_window=4))
+
+
+def test_greedy_answers_are_told(llama: Model) -> None:
+    context = encode(llama, ["hello"])[0]
+    ids = list(context.ids)
+    for _ in range(3):
+        with torch.no_grad():
+            ids.append(int(llama.network(torch.tensor([ids])).logits[0, -1].argmax()))
+    best = tuple(ids[len(context) :])
+    other = (*best[:2], (best[2] + 1) % llama.vocab_size)
+    found = score(llama, [Question(context, (best, other))])[0]
+    assert found.greedy == [[True, False]]
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(st.integers(4, 90), min_size=1, max_size=9),
+            st.lists(
+                st.lists(st.integers(4, 90), min_size=1, max_size=4), min_size=1, max_size=3
+            ),
+        ),
+        min_size=1,
+        max_size=5,
+    ),
+    st.integers(1, 40),
+)
+def test_any_questions_under_any_budget(
+    asked: list[tuple[list[int], list[list[int]]]], budget: int
+) -> None:
+    model = tiny("qwen2")
+    made = [
+        Question(Tokens(ids, [True] * len(ids)), tuple(map(tuple, answers)))
+        for ids, answers in asked
+    ]
+    change = vector(model, 1)
+    plain, steered = score(model, made, [None, change], budget=budget)
+    for i, question in enumerate(made):
+        assert plain.loglikelihoods[i] == pytest.approx(by_hand(model, question, None), abs=1e-4)
+        assert steered.loglikelihoods[i] == pytest.approx(
+            by_hand(model, question, change), abs=1e-4
+        )
+
+
+def test_only_layers_that_differ_are_run_again(llama: Model) -> None:
+    ran = dict.fromkeys(range(llama.layers), 0)
+    hooks = [
+        block.self_attn.register_forward_hook(
+            lambda *_, layer=layer: ran.__setitem__(layer, ran[layer] + 1)
+        )
+        for layer, block in enumerate(llama.blocks)
+    ]
+    can_share_contexts(llama)
+    score(llama, questions(llama)[2:], [None, vector(llama, 1)])
+    ran = dict.fromkeys(range(llama.layers), 0)
+    score(llama, questions(llama)[2:], [None, vector(llama, 1)])
+    for hook in hooks:
+        hook.remove()
+    assert ran == {0: 1, 1: 1, 2: 2, 3: 2}
+
+
+def test_an_answer_without_tokens_is_refused(llama: Model) -> None:
+    context = encode(llama, ["hello"])[0]
+    with pytest.raises(ModelError, match="tokenises to nothing"):
+        score(llama, [Question(context, ((5,), ()))])
