@@ -84,7 +84,7 @@ def test_equals_a_plain_pass(architecture: str) -> None:
 def test_equals_a_plain_pass_where_contexts_cannot_be_shared(
     architecture: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scoring, "can_share_contexts", lambda model: False)
+    monkeypatch.setattr(scoring, "_cache_window", lambda model: 0)
     model = tiny(architecture)
     asked = questions(model)
     wanted = [None, vector(model, 1), vector(model, 2)]  # answers are steered in neither
@@ -96,6 +96,32 @@ def test_equals_a_plain_pass_where_contexts_cannot_be_shared(
 @pytest.mark.parametrize("architecture", ["gemma3", "mistral"])
 def test_sliding_windows_shorter_than_the_context(architecture: str) -> None:
     check(build_model(architecture, sliding_window=4))
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_what_all_contexts_begin_with_is_run_once(
+    architecture: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring, "SHORTEST_STEM", 4)
+    model, wanted = tiny(architecture), changes(tiny(architecture))
+    start = encode(model, ["once upon"])[0]
+    asked = [
+        Question(start.followed_by(q.context.ids), q.answers) for q in questions(tiny(architecture))
+    ]
+    read = sum(len(q) - len(start) - 1 for q in asked) + len(start) + 1
+    for change, scores in zip(wanted, score(model, asked, wanted, budget=40), strict=True):
+        assert scores.tokens == read
+        for question, values in zip(asked, scores.loglikelihoods, strict=True):
+            assert values == pytest.approx(by_hand(model, question, change), abs=1e-4)
+
+
+def test_a_start_is_not_shared_beyond_a_sliding_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "SHORTEST_STEM", 4)
+    model = build_model("gemma3", sliding_window=12)
+    start = encode(model, ["once upon"])[0]
+    asked = [Question(start.followed_by(q.context.ids), q.answers) for q in questions(model)]
+    for question, values in zip(asked, score(model, asked)[0].loglikelihoods, strict=True):
+        assert values == pytest.approx(by_hand(model, question, None), abs=1e-4)
 
 
 def test_greedy_answers_are_told(llama: Model) -> None:
@@ -115,9 +141,7 @@ def test_greedy_answers_are_told(llama: Model) -> None:
     st.lists(
         st.tuples(
             st.lists(st.integers(4, 90), min_size=1, max_size=9),
-            st.lists(
-                st.lists(st.integers(4, 90), min_size=1, max_size=4), min_size=1, max_size=3
-            ),
+            st.lists(st.lists(st.integers(4, 90), min_size=1, max_size=4), min_size=1, max_size=3),
         ),
         min_size=1,
         max_size=5,

@@ -1,14 +1,15 @@
 """Log-likelihoods of answers after contexts, at the least cost that leaves them exact.
 
-A context is run once, whatever the number of its answers; each answer goes on from the context's cache. The
-head is applied only where an answer token is predicted. Several changes (vectors, projections, none)
+What all contexts begin with is run once, a context is run once, whatever the number of its answers, and each
+answer goes on from the context's cache. The head is applied only where an answer token is predicted. Several changes (vectors, projections, none)
 of the same contexts share the layers below the lowest that they touch.
 """
 
 import contextlib
 import copy
+import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -30,6 +31,7 @@ from langsteer.progress import track
 from langsteer.tokens import TOKEN_BUDGET, Tokens, batches, pad_mask
 
 HEAD_ROWS = 256
+SHORTEST_STEM = 16
 
 
 class Change(Protocol):
@@ -50,6 +52,11 @@ class Question:
 
     def __len__(self) -> int:
         return len(self.context) + sum(len(answer) - 1 for answer in self.answers)
+
+    def without(self, start: int) -> "Question":
+        """What is left of it after the first `start` tokens of the context."""
+        rest = Tokens(self.context.ids[start:], self.context.source[start:])
+        return Question(rest, self.answers)
 
 
 @dataclass
@@ -81,21 +88,25 @@ def score(
     for question in questions:
         if not question.context.ids or not all(question.answers):
             raise ModelError("a context or an answer to be scored tokenises to nothing")
+    if not questions:
+        return [Scores([], []) for _ in changes]
+    length = _common_start(model, questions)
+    rest = [question.without(length) for question in questions]
     results = [
-        Scores([[] for _ in questions], [[] for _ in questions], sum(map(len, questions)))
+        Scores([[] for _ in questions], [[] for _ in questions], length + sum(map(len, rest)))
         for _ in changes
     ]
-    groups = list(batches(questions, budget))
     # What changes the lowest layer last is run first; every other goes on from its states.
     order = sorted(range(len(changes)), key=lambda c: -_lowest(model, changes[c]))
+    groups = list(batches(rest, budget))
     with torch.inference_mode(), frozen(model):
+        stem = _Stem(model, questions[0].context, length, changes, order)
+        for c, run in stem.runs.items():
+            results[c].seconds += run.seconds
         for index in track(groups, progress, len(groups)):
-            batch = _Batch(model, [questions[i] for i in index])
-            keep = {_lowest(model, changes[c]) for c in order[1:]}
-            trunk: _Pass | None = None
+            batch = _Batch(model, [rest[i] for i in index], stem)
             for c in order:
-                found = batch.run(changes[c], trunk, keep if trunk is None else set())
-                trunk = trunk or found
+                found = batch.run(c)
                 results[c].seconds += found.seconds
                 for place, i in enumerate(index):
                     results[c].loglikelihoods[i] = found.loglikelihoods[place]
@@ -104,21 +115,90 @@ def score(
 
 
 @dataclass
-class _Kept:
-    """States before any change at some layers, and the seconds it took to get there."""
+class _Run:
+    """One pass under one change: final-norm states [rows, tokens, hidden], the cache after it, the
+    states before any change at the layers that others go on from, and when those were there.
+    """
 
+    hidden: Tensor
+    cache: Any
+    seconds: float = 0.0
     states: dict[int, Tensor] = field(default_factory=dict)
-    seconds: dict[int, float] = field(default_factory=dict)
+    reached: dict[int, float] = field(default_factory=dict)
 
 
-@dataclass
-class _Pass:
+@dataclass(frozen=True)
+class _Found:
     loglikelihoods: list[list[float]]
     greedy: list[list[bool]]
     seconds: float
-    context: _Kept
-    answers: _Kept
-    cache: Any
+
+
+def _decode(
+    model: Model,
+    inputs: dict[str, Tensor],
+    source: Tensor,
+    change: Change | None,
+    *,
+    trunk: _Run | None,
+    keep: Collection[int],
+    cache: Any,
+    caching: bool,
+) -> _Run:
+    """Run the decoder under a change; with `trunk`, only the layers above what the change leaves."""
+    layer = _lowest(model, change)
+    run = _Run(torch.empty(0), None)
+    clock = _Clock(model)
+    with contextlib.ExitStack() as stack:
+        if trunk is None:
+            stack.enter_context(_keeping(model, keep, run, clock))
+        else:
+            stack.enter_context(resumed(model, layer, trunk.states[layer]))
+        if change is not None:
+            items = list(change.interventions())
+            stack.enter_context(intervene(model, items, change.positions, source))
+        more = {"past_key_values": cache} if cache is not None else {}
+        output = model.decoder(**inputs, **more, use_cache=caching, return_dict=True)
+    run.hidden = output.last_hidden_state
+    run.cache = output.past_key_values if caching else None
+    run.seconds = clock.seconds()
+    if trunk is not None:
+        run.seconds += trunk.reached[layer]
+        if caching:
+            _take_layers(run.cache, trunk.cache, layer)
+    return run
+
+
+class _Stem:
+    """The tokens that all contexts begin with, run once under each change."""
+
+    def __init__(
+        self,
+        model: Model,
+        context: Tokens,
+        length: int,
+        changes: Sequence[Change | None],
+        order: Sequence[int],
+    ) -> None:
+        self.length, self.changes, self.trunk = length, changes, order[0]
+        self.keep = {_lowest(model, changes[c]) for c in order[1:]}
+        self.source = torch.tensor([context.source[:length]], dtype=torch.bool)
+        self.runs: dict[int, _Run] = {}
+        for c in order if length else ():
+            self.runs[c] = _decode(
+                model,
+                model.batch([context.ids[:length]]),
+                self.source,
+                changes[c],
+                trunk=self.runs.get(self.trunk),
+                keep=self.keep,
+                cache=None,
+                caching=True,
+            )
+
+    def cache(self, c: int, rows: int) -> Any:
+        """The cache after the stem under change `c`, once a row; None where there is no stem."""
+        return _rows_of(self.runs[c].cache, [0] * rows) if self.length else None
 
 
 class _Batch:
@@ -128,77 +208,62 @@ class _Batch:
     be shared, each of all answers has a row of its own with the context in front.
     """
 
-    def __init__(self, model: Model, questions: Sequence[Question]) -> None:
-        self.model, self.questions = model, questions
+    def __init__(self, model: Model, questions: Sequence[Question], stem: _Stem) -> None:
+        self.model, self.questions, self.stem = model, questions, stem
         answers = [(q, a) for q, item in enumerate(questions) for a in range(len(item.answers))]
         self.longer = [(q, a) for q, a in answers if len(questions[q].answers[a]) > 1]
-        self.shared = can_share_contexts(model) or not self.longer
-        self.rows = [] if self.shared else answers
+        shared = can_share_contexts(model) or not self.longer
+        self.rows = [] if shared else answers
+        self.continues = shared and bool(self.longer)
         contexts = [question.context for question in questions]
-        if not self.shared:
+        if not shared:
             contexts = [questions[q].context.followed_by(self._read_of(q, a)) for q, a in answers]
-        self.inputs = model.batch([context.ids for context in contexts])
-        self.source = pad_mask([context.source for context in contexts])
+        self.inputs = _after(
+            model.batch([context.ids for context in contexts]),
+            torch.ones(len(contexts), stem.length, dtype=torch.long, device=model.device),
+        )
+        source = pad_mask([context.source for context in contexts])
+        self.source = torch.cat([stem.source.expand(len(contexts), -1), source], 1)
+        self.trunk: tuple[_Run, _Run | None] | None = None
 
     def _read_of(self, q: int, a: int) -> tuple[int, ...]:
         """The tokens of an answer that are read: all but the last, which is only predicted."""
         return self.questions[q].answers[a][:-1]
 
-    def run(self, change: Change | None, trunk: _Pass | None, keep: set[int]) -> _Pass:
-        layer = _lowest(self.model, change)
-        context, answers = _Kept(), _Kept()
+    def run(self, c: int) -> _Found:
+        """Score under change `c`; the first to be run is what the others go on from."""
         clock = _Clock(self.model)
-        hidden, cache = self._decode(
-            self.inputs, change, (layer, trunk.context) if trunk else None, keep, context, None
+        shared = {"source": self.source, "change": self.stem.changes[c], "keep": self.stem.keep}
+        context = _decode(
+            self.model,
+            self.inputs,
+            **shared,
+            trunk=self.trunk[0] if self.trunk else None,
+            cache=self.stem.cache(c, len(self.inputs["input_ids"])),
+            caching=self.continues or self.stem.length > 0,
         )
-        tails: Tensor | None = None
-        if self.shared and self.longer:
-            if trunk is not None:
-                _take_layers(cache, trunk.cache, layer)
-            tails, _ = self._decode(
+        answers = None
+        if self.continues:
+            answers = _decode(
+                self.model,
                 self._answer_inputs(),
-                change,
-                (layer, trunk.answers) if trunk else None,
-                keep,
-                answers,
-                _rows_of(cache, [q for q, _ in self.longer]),
+                **shared,
+                trunk=self.trunk[1] if self.trunk else None,
+                cache=_rows_of(context.cache, [q for q, _ in self.longer]),
+                caching=True,
             )
-        found = self._read(hidden, tails)
+        found = self._read(context.hidden, answers.hidden if answers else None)
         seconds = clock.seconds()
-        if trunk is not None:
-            seconds += trunk.context.seconds[layer] + trunk.answers.seconds.get(layer, 0.0)
-        return _Pass(*found, seconds, context, answers, cache)
-
-    def _decode(
-        self,
-        inputs: dict[str, Tensor],
-        change: Change | None,
-        start: tuple[int, _Kept] | None,
-        keep: set[int],
-        kept: _Kept,
-        cache: Any,
-    ) -> tuple[Tensor, Any]:
-        """Final-norm states [rows, tokens, hidden] and the cache, from `start` where one is given."""
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(_keeping(self.model, keep, kept))
-            if start is not None:
-                stack.enter_context(resumed(self.model, start[0], start[1].states[start[0]]))
-            if change is not None:
-                items, mask = list(change.interventions()), self.source
-                stack.enter_context(intervene(self.model, items, change.positions, mask))
-            caching = self.shared and bool(self.longer)
-            more = {"past_key_values": cache} if cache is not None else {}
-            output = self.model.decoder(**inputs, **more, use_cache=caching, return_dict=True)
-        return output.last_hidden_state, output.past_key_values if caching else None
+        if self.trunk:
+            layer = _lowest(self.model, self.stem.changes[c])
+            seconds += sum(run.reached[layer] for run in self.trunk if run is not None)
+        self.trunk = self.trunk or (context, answers)
+        return _Found(*found, seconds)
 
     def _answer_inputs(self) -> dict[str, Tensor]:
         read = [self._read_of(q, a) for q, a in self.longer]
-        inputs = self.model.batch(read, padding_side="right")
         before = self.inputs["attention_mask"][[q for q, _ in self.longer]]
-        inputs["attention_mask"] = torch.cat([before, inputs["attention_mask"]], 1)
-        if "position_ids" in inputs:
-            inputs["position_ids"] = inputs["position_ids"] + before.sum(1, keepdim=True)
-        return inputs
+        return _after(self.model.batch(read, padding_side="right"), before)
 
     def _read(
         self, hidden: Tensor, tails: Tensor | None
@@ -243,24 +308,58 @@ class _Batch:
 
 def can_share_contexts(model: Model) -> bool:
     """Whether the model keeps a cache whose rows can be repeated and gone on from. Found out once."""
-    if "shares_contexts" not in model._memo:
+    return _cache_window(model) > 0
+
+
+def _cache_window(model: Model) -> int:
+    """How far back the narrowest layer of the model's cache looks; 0 where it cannot be shared."""
+    if "cache_window" not in model._memo:
         with torch.inference_mode():
             output = model.decoder(**model.batch([[model.pad_id]]), use_cache=True)
         cache = getattr(output, "past_key_values", None)
-        model._memo["shares_contexts"] = type(cache) is DynamicCache and all(
-            isinstance(layer, DynamicLayer) for layer in cache.layers
-        )
-    return bool(model._memo["shares_contexts"])
+        layers = cache.layers if type(cache) is DynamicCache else []
+        fits = bool(layers) and all(isinstance(layer, DynamicLayer) for layer in layers)
+        windows = [int(getattr(layer, "sliding_window", None) or sys.maxsize) for layer in layers]
+        model._memo["cache_window"] = min(windows) if fits else 0
+    return int(model._memo["cache_window"])
+
+
+def _common_start(model: Model, questions: Sequence[Question]) -> int:
+    """How many tokens all contexts begin with, where it pays to run them once; each keeps one.
+
+    Padding comes between these and the rest of a context, so that a sliding window, which counts
+    columns, must be wider than everything.
+    """
+    first = questions[0].context
+    start = min(len(question.context) for question in questions) - 1
+    for question in questions[1:]:
+        other = question.context
+        while start and (
+            first.ids[:start] != other.ids[:start] or first.source[:start] != other.source[:start]
+        ):
+            start -= 1
+    longest = max(map(len, questions)) + max(len(a) for q in questions for a in q.answers)
+    pays = len(questions) > 1 and start >= SHORTEST_STEM
+    return start if pays and longest < _cache_window(model) else 0
+
+
+def _after(inputs: dict[str, Tensor], before: Tensor) -> dict[str, Tensor]:
+    """Inputs that follow columns whose attention mask is `before` [rows, columns]."""
+    if not before.shape[1]:
+        return inputs
+    more = {"attention_mask": torch.cat([before, inputs["attention_mask"]], 1)}
+    if "position_ids" in inputs:
+        more["position_ids"] = inputs["position_ids"] + before.sum(1, keepdim=True)
+    return inputs | more
 
 
 @contextlib.contextmanager
-def _keeping(model: Model, layers: set[int], kept: _Kept) -> Iterator[None]:
+def _keeping(model: Model, layers: Collection[int], run: _Run, clock: "_Clock") -> Iterator[None]:
     """Note the states of `layers` as the blocks give them, before any change."""
-    clock = _Clock(model)
 
     def note(layer: int, output: Any) -> None:
-        kept.states[layer] = output_states(output)
-        kept.seconds[layer] = clock.seconds()
+        run.states[layer] = output_states(output)
+        run.reached[layer] = clock.seconds()
 
     with contextlib.ExitStack() as stack:
         for layer in layers:
