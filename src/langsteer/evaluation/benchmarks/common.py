@@ -1,7 +1,6 @@
 """What benchmarks share: their description, the hub, and the harness's own task files."""
 
 import contextlib
-import functools
 import importlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -136,19 +135,25 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def harness_config(path: str) -> dict[str, Any]:
-    """The configuration in one of the harness's own task files, `path` inside lm_eval/tasks."""
-    return dict(_harness_config(path))
+def harness_config(path: str, without: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The configuration in one of the harness's own task files, `path` inside lm_eval/tasks.
 
-
-@functools.cache
-def _harness_config(path: str) -> dict[str, Any]:
-    file = Path(str(harness("lm_eval.tasks").__file__)).parent / path
-    if not file.is_file():
+    Keys in `without` are left out, and the functions they name are not imported.
+    """
+    tasks = Path(str(harness("lm_eval.tasks").__file__)).parent
+    loader = harness("lm_eval.tasks._yaml_loader")
+    if not (tasks / path).is_file():
         raise BenchmarkError(
-            f"this version of lm-eval has no task file {path}: pip install 'langsteer[eval]'"
+            f"this version of lm-eval has no task file {path}: pip install -U 'langsteer[eval]'"
         )
-    found: dict[str, Any] = harness("lm_eval.tasks._yaml_loader").load_yaml(file)
+    found = {
+        key: value
+        for key, value in loader.load_yaml(tasks / path, resolve_func=False).items()
+        if key not in without
+    }
+    for key, value in found.items():
+        if isinstance(value, str) and value.startswith(str(tasks)):
+            found[key] = loader._import_fun_from_str(value)
     return found
 
 

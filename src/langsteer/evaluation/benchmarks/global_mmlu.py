@@ -44,7 +44,8 @@ def fetch(tag: str, part: str) -> list[Doc]:
 
 
 def config(tag: str, form: str) -> dict[str, Any]:
-    return harness_config(f"global_mmlu/full/{CODES[tag]}/_{CODES[tag]}_template_yaml")
+    found = harness_config(f"global_mmlu/full/{CODES[tag]}/_{CODES[tag]}_template_yaml")
+    return found | {"doc_to_target": "{{['A', 'B', 'C', 'D'].index(answer)}}"}
 
 
 def _parquet(path: Path) -> list[tuple[int, Doc]]:

@@ -1,7 +1,7 @@
 """Language confusion: is the answer in the language asked for (Marchisio et al., arXiv 2406.20052).
 
-An answer passes by line where every line of five words or more is identified as the language. One that
-passes so, and whose language is not written in Latin letters, passes by word where it has no English
+An answer passes by line where every line of five words or more, and of the letters that it takes to tell
+a language (see `identify`), is identified as the language asked for. One that passes so, and whose language is not written in Latin letters, passes by word where it has no English
 word. Where they look words up, any word of four or more small Latin letters counts as English here.
 Answers without a line that is long enough are not judged: their value is not a number.
 """
@@ -24,7 +24,9 @@ from langsteer.languages import language_name, script_of, share_script
 TITLE = "Language confusion"
 SITE = "https://github.com/for-ai/language-confusion"
 LAYOUT = "test_sets/{monolingual,crosslingual}/<source>/<code>.csv, from " + SITE
-CODES = by_tag(["ar", "de", "en", "es", "fr", "hi", "id", "it", "ja", "ko", "pt", "ru", "tr", "vi", "zh"])
+CODES = by_tag(
+    ["ar", "de", "en", "es", "fr", "hi", "id", "it", "ja", "ko", "pt", "ru", "tr", "vi", "zh"]
+)
 SOURCES = {
     "monolingual": ("aya", "dolly", "native", "okapi"),
     "crosslingual": ("complex_prompts", "okapi", "sharegpt"),

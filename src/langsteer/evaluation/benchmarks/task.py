@@ -35,7 +35,7 @@ def make_task(
     if len(examples) < shots:
         raise BenchmarkError(f"{benchmark.title}: {shots} shots of {len(examples)} examples")
     _check_docs(benchmark, tag, [*docs, *examples[:shots]])
-    keys = {
+    keys: dict[str, Any] = {
         key: value
         for key, value in benchmark.config(tag, chosen).items()
         if key not in (*_SPLITS, *_OWN)
@@ -47,9 +47,12 @@ def make_task(
         "num_fewshot": shots,
         **({"fewshot_config": {"split": SHOWN, "sampler": "first_n"}} if shots else {}),
     }
-    _check_choices((keys | dict(config)).get("doc_to_choice"))
+    keys |= config
+    _check_choices(keys.get("doc_to_choice"))
+    if shots and not keys["doc_to_target"]:
+        raise BenchmarkError(f"{benchmark.title} has no right answers to show: use no shots")
     with quiet("lm_eval.api.task", "lm_eval.config.task"):
-        task = harness("lm_eval.api.task").ConfigurableTask(config=keys | dict(config))
+        task = harness("lm_eval.api.task").ConfigurableTask(config=keys)
     if task.config.doc_to_choice is not None:
         for doc in docs:
             _check_choices(task.doc_to_choice(doc), f", item {doc['id']}")

@@ -4,6 +4,7 @@ Scored with ROUGE over words, and over characters in scripts that do not separat
 """
 
 import functools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from langsteer.errors import MissingExtraError
 from langsteer.evaluation.benchmarks.common import (
     Benchmark,
     Doc,
-    fetcher,
     harness_config,
+    hub_rows,
     mean_metric,
     numbered,
 )
@@ -45,13 +46,17 @@ _TOKEN = regex.compile(
 
 def read(folder: Path, tag: str, part: str) -> list[Doc]:
     path = folder / f"{CODES[tag]}_{FILES[part]}.jsonl"
-    return numbered(json_lines(path, FIELDS, LAYOUT), _identify)
+    return _docs(json_lines(path, FIELDS, LAYOUT))
+
+
+def fetch(tag: str, part: str) -> list[Doc]:
+    return _docs(hub_rows(TITLE, HUB, CODES[tag], PARTS[part], LAYOUT))
 
 
 def config(tag: str, form: str) -> dict[str, Any]:
     """The harness's form for Spanish, and the same in English words."""
     rouge_scorer()
-    found = harness_config("spanish_bench/xlsum_es.yaml")
+    found = harness_config("spanish_bench/xlsum_es.yaml", without=("process_docs", "metric_list"))
     if form == "english":
         found |= {"doc_to_text": "Text: {{text}}\nSummary:"}
     return found | {"process_results": _scores, "metric_list": mean_metric(*METRICS)}
@@ -77,8 +82,12 @@ def _scores(doc: Doc, results: list[str]) -> dict[str, float]:
     return {name: float(found[name].fmeasure) for name in METRICS}
 
 
-def _identify(row: Doc, _: int) -> str:
-    return str(row["id"])
+def _docs(rows: list[Doc]) -> list[Doc]:
+    """Without repeated spaces, as the harness reads them."""
+    plain = [
+        row | {key: re.sub(" +", " ", row[key]) for key in ("text", "summary")} for row in rows
+    ]
+    return numbered(plain, lambda row, _: str(row["id"]))
 
 
 XLSUM = Benchmark(
@@ -94,7 +103,7 @@ XLSUM = Benchmark(
     parts=PARTS,
     layout=LAYOUT,
     read=read,
-    fetch=fetcher(TITLE, HUB, CODES, PARTS, LAYOUT, _identify),
+    fetch=fetch,
     config=config,
     instructions={"en": "Summarise the text in one sentence, in its own language."},
     native=frozenset({"es"}),

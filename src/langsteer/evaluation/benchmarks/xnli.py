@@ -17,7 +17,9 @@ from langsteer.evaluation.benchmarks.files import filled, json_lines, table
 
 TITLE, HUB = "XNLI", "facebook/xnli"
 LAYOUT = "xnli.dev.tsv and xnli.test.tsv (or .jsonl) of XNLI-1.0"
-CODES = by_tag(["ar", "bg", "de", "el", "en", "es", "fr", "hi", "ru", "sw", "th", "tr", "ur", "vi", "zh"])
+CODES = by_tag(
+    ["ar", "bg", "de", "el", "en", "es", "fr", "hi", "ru", "sw", "th", "tr", "ur", "vi", "zh"]
+)
 PARTS = {"train": "train", "development": "validation", "test": "test"}
 FILES = {"development": "xnli.dev", "test": "xnli.test"}
 COLUMNS = ("language", "gold_label", "sentence1", "sentence2", "pairID")
