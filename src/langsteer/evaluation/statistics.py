@@ -49,7 +49,8 @@ def paired_bootstrap(
 
 def percentile_interval(value: float, values: Array) -> Interval:
     """The interval of an estimate from its resampled values [draws]; those undefined are left out."""
-    low, high = np.nanpercentile(values, [2.5, 97.5])
+    known = values[~np.isnan(values)]
+    low, high = np.percentile(known, [2.5, 97.5]) if len(known) else (np.nan, np.nan)
     return Interval(value, float(low), float(high))
 
 
@@ -60,14 +61,15 @@ def resampled_means(samples: Sequence[Array], draws: int = DRAWS, seed: int = 0)
     rows, the same of every sample: the cluster bootstrap, with items as the clusters (Field and
     Welsh, 2007, doi:10.1111/j.1467-9868.2007.00593.x).
     """
-    known = [~np.isnan(sample) for sample in samples]
-    filled = [np.where(there, sample, 0.0) for there, sample in zip(known, samples, strict=True)]
-    blocks: list[list[Array]] = [[] for _ in samples]
-    for times in _times_drawn(len(samples[0]), draws, seed):
-        for block, values, there in zip(blocks, filled, known, strict=True):
-            with np.errstate(invalid="ignore"):
-                block.append(times @ values / (times @ there))
-    return [np.concatenate(block) for block in blocks]
+    values = np.hstack(samples)
+    known = ~np.isnan(values)
+    filled, complete = np.where(known, values, 0.0), bool(known.all())
+    blocks = []
+    for times in _times_drawn(len(values), draws, seed):
+        with np.errstate(invalid="ignore"):
+            blocks.append(times @ filled / (len(values) if complete else times @ known))
+    edges = np.cumsum([sample.shape[1] for sample in samples])[:-1]
+    return np.split(np.concatenate(blocks), edges, axis=1)
 
 
 def _times_drawn(items: int, draws: int, seed: int) -> Iterator[Array]:

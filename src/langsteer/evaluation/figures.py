@@ -1,0 +1,218 @@
+"""Figures of a comparison, drawn once and written as inline SVG, PNG and PDF."""
+
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from langsteer.errors import MissingExtraError
+from langsteer.evaluation.grids import score_name
+from langsteer.evaluation.table import DIRECT, ENGLISH, PIVOT, Comparison, Row, Table
+from langsteer.languages import language_name
+
+INK = "#010203"  # becomes the page's own text colour
+_COLOURS = ("#2f86d0", "#d9641f", "#12a07a", "#c766a5", "#a98300", "#7d6fe0", "#d04a50", "#3aa6b9")
+_MARKERS = "osD^vPX*"
+_STYLE: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "langsteer",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    **dict.fromkeys(
+        ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK
+    ),
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """`svg` takes the text colour of the page that it stands in."""
+
+    name: str
+    caption: str
+    svg: str
+    png: bytes
+    pdf: bytes
+
+
+def draw_figures(table: Table) -> list[Figure]:
+    """The scores by language, the differences to `direct`, and what they cost, as far as known."""
+    looks = _looks(table)
+    with _drawing() as pyplot:
+        figures = [_scores(pyplot, table, looks)]
+        rows = [row for row in table.rows if row.method != ENGLISH and _compared(row)]
+        if rows:
+            figures.append(_differences(pyplot, table, rows, looks))
+        if any(row.cost.seconds for row in rows):
+            figures.append(_costs(pyplot, table, rows, looks))
+    return figures
+
+
+@contextmanager
+def _drawing() -> Iterator[Any]:
+    try:
+        import matplotlib
+
+        matplotlib.use("agg")
+        from matplotlib import pyplot
+    except ImportError as error:
+        raise MissingExtraError("the report", "matplotlib", "eval") from error
+    with matplotlib.rc_context(_STYLE):
+        yield pyplot
+
+
+def _looks(table: Table) -> dict[str, dict[str, Any]]:
+    """Colour and marker of each method, the same in every figure."""
+    looks: dict[str, dict[str, Any]] = {
+        DIRECT: {"color": INK, "marker": "o", "markerfacecolor": "none"},
+        ENGLISH: {"color": INK, "marker": "|", "markersize": 13, "markeredgewidth": 2.5},
+    }
+    others = [row.method for row in table.rows if row.method not in looks]
+    for place, method in enumerate(others):
+        colour = _COLOURS[place % len(_COLOURS)]
+        marker = _MARKERS[(place + place // len(_COLOURS)) % len(_MARKERS)]
+        looks[method] = {"color": colour, "marker": marker}
+    return looks
+
+
+def _scores(pyplot: Any, table: Table, looks: Mapping[str, Mapping[str, Any]]) -> Figure:
+    direct = table.row(DIRECT) or table.rows[0]
+    scores = dict(zip(table.languages, direct.entries, strict=True))
+    shown = [name for name in table.languages if name != PIVOT]
+    shown.sort(key=lambda name: scores[name].score if scores[name] else 0.0)  # type: ignore[union-attr]
+    height = 0.34 * len(shown) + 1.0
+    figure, axes = pyplot.subplots(figsize=(8.4, max(height, 0.22 * len(table.rows) + 1.2)))
+    for row in table.rows:
+        found = dict(zip(table.languages, row.entries, strict=True))
+        points = [(e.score, y) for y, name in enumerate(shown) if (e := found[name]) is not None]
+        order = {DIRECT: 4, ENGLISH: 2}.get(row.method, 3)  # direct is a ring: it hides nothing
+        style: dict[str, Any] = {"markersize": 6.5, "linestyle": "", "zorder": order}
+        axes.plot(*zip(*points, strict=True), label=row.title, **style | dict(looks[row.method]))
+    axes.set_yticks(range(len(shown)), [language_name(name) for name in shown])
+    axes.set_ylim(-0.6, len(shown) - 0.4)
+    axes.grid(axis="y", color=INK, alpha=0.12)
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel(f"{_name(table)} (%)")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right center", alignment="left")
+    caption = f"{_name(table)} of each method in each language"
+    return _finished(pyplot, figure, table, "scores", caption)
+
+
+def _differences(
+    pyplot: Any, table: Table, rows: Sequence[Row], looks: Mapping[str, Mapping[str, Any]]
+) -> Figure:
+    rows = sorted(rows, key=lambda row: _found(row).difference.value)
+    figure, axes = pyplot.subplots(figsize=(7.4, 0.36 * len(rows) + 1.1))
+    axes.axvline(0, color=INK, linewidth=1, alpha=0.5, zorder=0)
+    for place, row in enumerate(rows):
+        found, look = _found(row), dict(looks[row.method])
+        change = found.difference
+        axes.plot([change.low, change.high], [place, place], color=look["color"], linewidth=2)
+        face = look["color"] if found.significant else "none"
+        axes.plot(change.value, place, markersize=8, **look | {"markerfacecolor": face})
+    axes.set_yticks(range(len(rows)), [row.title for row in rows])
+    axes.set_ylim(-0.6, len(rows) - 0.4)
+    axes.grid(axis="x", color=INK, alpha=0.12)
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel("Difference to direct (points), mean over languages, 95% interval")
+    caption = (
+        "Difference of each method to direct, with its 95% bootstrap interval. "
+        "Filled: significant after Holm's correction"
+    )
+    return _finished(pyplot, figure, table, "differences", caption)
+
+
+def _costs(
+    pyplot: Any, table: Table, rows: Sequence[Row], looks: Mapping[str, Mapping[str, Any]]
+) -> Figure:
+    trained = any(row.cost.training_seconds for row in rows)
+    figure, panels = pyplot.subplots(
+        1, 1 + trained, figsize=(8.4, max(3.0, 0.22 * len(rows) + 1.2)), sharey=True, squeeze=False
+    )
+    axes, *others = panels[0]
+    for row in rows:
+        _point(axes, row.cost.seconds / max(1, row.answered), row, looks)
+        for other in others:
+            _point(other, row.cost.training_seconds / 60, row, looks)
+    for panel in (axes, *others):
+        panel.axhline(0, color=INK, linewidth=1, alpha=0.5, zorder=0)
+        panel.grid(color=INK, alpha=0.12)
+    axes.set_xlabel("Seconds an item")
+    axes.set_ylabel("Difference to direct (points)")
+    for other in others:
+        other.set_xlabel("Minutes of training, all languages")
+        other.set_xlim(left=-0.04 * max(row.cost.training_seconds / 60 for row in rows))
+    if min(row.cost.seconds for row in rows) > 0:
+        _logarithmic(axes)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right center", alignment="left")
+    caption = "What each method costs against what it gains over direct, with 95% intervals"
+    return _finished(pyplot, figure, table, "costs", caption)
+
+
+def _point(axes: Any, cost: float, row: Row, looks: Mapping[str, Mapping[str, Any]]) -> None:
+    change, look = _found(row).difference, looks[row.method]
+    axes.plot([cost, cost], [change.low, change.high], color=look["color"], linewidth=1.5)
+    axes.plot(cost, change.value, markersize=8, linestyle="", label=row.title, **look)
+
+
+def _logarithmic(axes: Any) -> None:
+    """A logarithmic axis labelled in plain numbers."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0, 7.0)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _compared(row: Row) -> bool:
+    return row.mean is not None and row.mean.comparison is not None
+
+
+def _found(row: Row) -> Comparison:
+    if row.mean is None or row.mean.comparison is None:
+        raise ValueError(f"{row.method} is not compared")
+    return row.mean.comparison
+
+
+def _finished(pyplot: Any, figure: Any, table: Table, kind: str, caption: str) -> Figure:
+    figure.set_layout_engine("constrained")
+    written = {}
+    for form in ("svg", "png", "pdf"):
+        file = io.BytesIO()
+        dates = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(form)
+        face = "white" if form == "png" else "none"
+        figure.savefig(file, format=form, dpi=200, metadata=dates, facecolor=face)
+        written[form] = file.getvalue()
+    pyplot.close(figure)
+    name = re.sub(r"[^\w.-]+", "-", f"{table.model}-{table.benchmark}-{kind}")
+    svg = _inline(written["svg"].decode(), name, caption)
+    return Figure(name, caption, svg, written["png"], written["pdf"])
+
+
+def _inline(svg: str, name: str, caption: str) -> str:
+    """An SVG that can stand in a page with others: own ids, the page's colour, and any width."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'\bid="', f'id="{name}-', svg)
+    svg = re.sub(r'(url\(|href=")#', rf"\1#{name}-", svg)
+    svg = svg.replace(INK, "currentColor")
+    size = re.search(r'<svg[^>]*? width="([\d.]+)pt"', svg)
+    width = f"{float(size.group(1)) * 4 / 3:.0f}" if size else "800"
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
+    label = caption.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+    start = f'<svg role="img" aria-label="{label}" style="width: {width}px"'
+    return svg.replace("<svg", start, 1).strip()
+
+
+def _name(table: Table) -> str:
+    name = score_name(table)
+    return name if table.score == "value" else name[0].upper() + name[1:]
