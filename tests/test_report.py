@@ -158,7 +158,14 @@ def test_latex_is_whole_and_escaped(report: Path) -> None:
         assert (report / name).read_bytes().startswith(b"%PDF")
 
 
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no LaTeX here")
+def has_latex() -> bool:
+    if shutil.which("pdflatex") is None or shutil.which("kpsewhich") is None:
+        return False
+    found = subprocess.run(["kpsewhich", "booktabs.sty"], capture_output=True, check=False)
+    return found.returncode == 0
+
+
+@pytest.mark.skipif(not has_latex(), reason="no LaTeX with booktabs here")
 def test_latex_compiles(report: Path, tmp_path: Path) -> None:
     shutil.copytree(report, tmp_path, dirs_exist_ok=True)
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "report.tex"]
