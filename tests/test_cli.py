@@ -71,6 +71,44 @@ def test_learned_by_command(
     assert SteeringVector.load(tmp_path / "v").method == "learned"
 
 
+def test_several_languages_are_fitted_into_a_folder(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    into = tmp_path / "vectors"
+    asked = ["fit", "-l", "swh,et", "-o", str(into), "-m", str(folder), "--layer", "1"]
+    code, out, err = run(capsys, *asked)
+    assert code == 0, err
+    assert "Swahili (sw)" in out
+    assert sorted(p.name for p in into.iterdir()) == ["et.safetensors", "sw.safetensors"]
+    before = {p: p.stat().st_mtime_ns for p in into.iterdir()}
+    code, out, _ = run(capsys, *asked, "--json")
+    assert [found["language"] for found in json.loads(out)] == ["sw", "et"]
+    assert {p: p.stat().st_mtime_ns for p in into.iterdir()} == before
+    assert run(capsys, *asked, "--overwrite")[0] == 0
+    assert all(p.stat().st_mtime_ns > before[p] for p in into.iterdir())
+    more = ["fit", "-l", "tr", "-o", str(into), "-m", str(folder), "--layer", "1"]
+    assert run(capsys, *more)[0] == 0
+    assert SteeringVector.load(into / "tr.safetensors").language == "tr"
+
+
+def test_languages_that_were_not_checked_are_said(
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows = "\n".join(json.dumps({"sw": f"neno {i}", "en": f"word {i}"}) for i in range(30))
+    (tmp_path / "a.jsonl").write_text(rows)
+    monkeypatch.setattr("langsteer.identify._known", dict)
+    code, _, err = run(
+        capsys, "fit", "-l", "sw", "-c", str(tmp_path / "a.jsonl"), "-m", str(folder),
+        "-o", str(tmp_path / "v"), "--layer", "1",
+    )  # fmt: skip
+    assert code == 0
+    assert "lines in sw, en were checked for their script, not for their language" in err
+    assert "langsteer[langid]" in err
+
+
 def test_demo(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(
         capsys, "demo", "-m", str(folder), "--languages", "sw,et", "--items", "21",

@@ -1,16 +1,23 @@
+import importlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from langsteer import progress
 from langsteer.capture import sentence_states
 from langsteer.corpus import ParallelCorpus, builtin
-from langsteer.errors import CorpusError, FitError, ModelError
-from langsteer.fitting import METHODS, fit, learn
+from langsteer.errors import CorpusError, FitError, ModelError, SaveError
+from langsteer.fitting import METHODS, fit, learn, learn_all, learned
 from langsteer.fitting.learned import LearnedOptions
 from langsteer.fitting.learned import fit as fit_learned
 from langsteer.fitting.mean_difference import fit_layers
+from langsteer.fitting.pivot import Pivot
 from langsteer.intervention import resumed
 from langsteer.models import Model, frozen
 from langsteer.vector import SteeringVector
@@ -19,9 +26,12 @@ from tests.test_intervention import batch
 
 
 def pairs(count: int = 24) -> ParallelCorpus:
-    text = builtin("sw").lines(range(count))
-    short = {tag: tuple(line[:60] for line in lines) for tag, lines in text.texts.items()}
-    return ParallelCorpus(short, "en", "test")
+    return replace(short(builtin("sw").lines(range(count))), name="test", topics=(), parts=())
+
+
+def short(text: ParallelCorpus) -> ParallelCorpus:
+    texts = {tag: tuple(line[:60] for line in lines) for tag, lines in text.texts.items()}
+    return replace(text, texts=texts)
 
 
 def test_the_mean_difference_is_the_difference_of_means(llama: Model) -> None:
@@ -103,8 +113,6 @@ def test_an_interrupted_fit_goes_on(
 ) -> None:
     options = LearnedOptions(layer=1, passes=4, rate=0.01, patience=9)
     whole = fit_learned(llama, pairs(12), options)
-    from langsteer.fitting import learned
-
     steps = 0
     step = learned._Run._step
 
@@ -133,11 +141,158 @@ def test_learn_chooses_on_lines_it_did_not_fit_on(llama: Model) -> None:
     assert len(vector.scores["trials"]) == 4
 
 
+def same(a: SteeringVector, b: SteeringVector) -> bool:
+    """All but the difference between a tuple and the list that a file makes of it."""
+    ours, theirs = (json.dumps(vars(v) | {"values": v.values.tolist()}) for v in (a, b))
+    return ours == theirs
+
+
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Labels of the passes over texts, and the layers that targets and states are read of."""
+    labels: list[str] = []
+    track = progress.track
+
+    def noted(items: Iterable[Any], label: str | None, total: int | None = None) -> Iterator[Any]:
+        labels.append(str(label))
+        return track(items, label, total)
+
+    for name in ("langsteer.capture", "langsteer.fitting.learned", "langsteer.fitting.search"):
+        monkeypatch.setattr(importlib.import_module(name), "track", noted)
+    return labels
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("mean_difference", {"pool": "last"}),
+        ("principal_component", {}),
+        ("probe", {"penalty": 0.5}),
+        ("learned", {"passes": 2}),
+        ("learned", {"passes": 2, "objective": "output"}),
+    ],
+)
+def test_all_languages_at_once_equal_one_by_one(
+    llama: Model, method: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = short(builtin("sw", "et", "tr").lines(range(0, 420, 5)))
+    grid: dict[str, Any] = {"layers": [1, 2], "strengths": [0.5, 1.0], **options}
+    alone = {tag: learn(llama, text, tag, method, **grid) for tag in text.languages}
+    labels = reads(monkeypatch)
+    together = learn_all(llama, text, method, **grid)
+    assert list(together) == ["sw", "et", "tr"]
+    assert all(same(together[tag], alone[tag]) for tag in alone)
+    assert sum(label.startswith("en ") for label in labels) == 1
+    layers_read_apart = 2 if method == "learned" else 1
+    assert labels.count("et states") == layers_read_apart
+
+
+def test_languages_share_lines_however_the_corpus_is_cut(llama: Model) -> None:
+    whole = short(builtin("sw", "et").lines(range(40)))
+    twice = {**whole.texts, "et": (whole.texts["et"][0], *whole.texts["et"][:39])}
+    text = ParallelCorpus(twice, "en", "uncut")
+    together = learn_all(llama, text, layers=[1], strengths=[1.0])
+    for tag in ("sw", "et"):
+        assert same(together[tag], learn(llama, text, tag, layers=[1], strengths=[1.0]))
+
+
+def test_what_is_already_fitted_is_kept(
+    llama: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = short(builtin("sw", "et").lines(range(0, 420, 5)))
+    files = {tag: tmp_path / f"{tag}.safetensors" for tag in text.languages}
+    grid: dict[str, Any] = {"layers": [1], "strengths": [0.5, 1.0], "files": files}
+    first = learn_all(llama, text, **grid)
+    labels = reads(monkeypatch)
+    assert all(same(v, first[tag]) for tag, v in learn_all(llama, text, **grid).items())
+    assert labels == []
+    files["et"].unlink()
+    learn_all(llama, text, **grid)
+    assert "sw states" not in labels
+    assert "et states" in labels
+    changes: list[tuple[Any, dict[str, Any]]] = [
+        (text, {"seed": 1}),
+        (text, {"strengths": [0.5]}),
+        (text, {"layers": [2]}),
+        (text, {"method": "probe"}),
+        (text, {"overwrite": True}),
+        (text.lines(range(83)), {}),
+    ]
+    for corpus, change in changes:
+        labels.clear()
+        learn_all(llama, corpus, **{**grid, **change})
+        assert {"sw states", "et states"} <= set(labels), change
+    labels.clear()
+    learn_all(build_model("llama", seed=5), text.lines(range(83)), **grid)
+    assert "sw states" in labels
+
+
+def test_files_that_are_not_vectors_are_kept(llama: Model, tmp_path: Path) -> None:
+    text = short(builtin("sw").lines(range(0, 420, 5)))
+    file = tmp_path / "notes"
+    file.write_text("mine")
+    with pytest.raises(SaveError, match="there already"):
+        learn_all(llama, text, files={"sw": file})
+    assert file.read_text() == "mine"
+    learn_all(llama, text, layers=[1], strengths=[1.0], files={"swh": file}, overwrite=True)
+    assert SteeringVector.load(file, llama).language == "sw"
+    with pytest.raises(SaveError, match="cannot write"):
+        learn_all(llama, text, files={"sw": file / "sw.safetensors"})
+    with pytest.raises(SaveError, match="it is a folder"):
+        learn_all(llama, text, files={"sw": tmp_path}, overwrite=True)
+    with pytest.raises(FitError, match="sw of builtin: no file"):
+        learn_all(llama, text, files={"et": file})
+    assert [p.name for p in tmp_path.iterdir()] == ["notes"]
+
+
+def test_an_interrupted_run_goes_on(
+    llama: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = short(builtin("sw", "et").lines(range(0, 420, 5)))
+    files = {tag: tmp_path / f"{tag}.safetensors" for tag in text.languages}
+    grid: dict[str, Any] = {"method": "learned", "passes": 3, "layers": [1], "strengths": [1.0]}
+    whole = learn_all(llama, text, **grid)
+    save = learned._Run._save
+
+    def stop_late(self: learned._Run) -> None:
+        save(self)
+        if files["sw"].exists() and len(self.losses) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(learned._Run, "_save", stop_late)
+    with pytest.raises(KeyboardInterrupt):
+        learn_all(llama, text, files=files, **grid)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "et.safetensors.layer1.fit", "sw.safetensors",
+    ]  # fmt: skip
+    monkeypatch.setattr(learned._Run, "_save", save)
+    labels = reads(monkeypatch)
+    found = learn_all(llama, text, files=files, **grid)
+    assert all(same(found[tag], whole[tag]) for tag in whole)
+    assert [label for label in labels if "pass" in label] == ["Learning, pass 3 of 3"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["et.safetensors", "sw.safetensors"]
+
+
+def test_a_fit_that_had_stopped_early_is_not_learned_further(
+    llama: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = LearnedOptions(layer=1, passes=40, rate=9.0, patience=1)
+    first = fit_learned(llama, pairs(12), options, checkpoint=tmp_path / "fit")
+    assert len(first.loss) < 40
+    monkeypatch.setattr(learned._Run, "_step", None)  # a further step would raise
+    assert same(fit_learned(llama, pairs(12), options, checkpoint=tmp_path / "fit"), first)
+
+
+def test_another_pivot_is_refused(llama: Model) -> None:
+    with pytest.raises(FitError, match="is not that of test"):
+        fit_layers(llama, pairs(12), [1], pivot=Pivot(llama, pairs(13)))
+
+
 def test_bad_requests(llama: Model) -> None:
     with pytest.raises(FitError, match="no method 'magic'; there are learned"):
         fit(llama, pairs(), method="magic")
-    with pytest.raises(FitError, match="has no option 'rate'"):
-        fit(llama, pairs(), method="mean_difference", rate=1)
+    for call in (fit, learn):
+        with pytest.raises(FitError, match="has no option 'rate'"):
+            call(llama, pairs(), method="mean_difference", rate=1)
     with pytest.raises(ModelError, match="no layer 40"):
         fit(llama, pairs(), layer=40)
     with pytest.raises(FitError, match="is the last"):

@@ -3,7 +3,7 @@
 from langsteer.capture import MeanStates, States, capture, mean_states, sentence_states
 from langsteer.corpus import ParallelCorpus, builtin
 from langsteer.errors import LangsteerError
-from langsteer.fitting import METHODS, fit, learn
+from langsteer.fitting import METHODS, fit, learn, learn_all
 from langsteer.generation import chat_prompt, generate
 from langsteer.intervention import intervene
 from langsteer.languages import language_name, parse_tag
@@ -40,6 +40,7 @@ __all__ = [
     "intervene",
     "language_name",
     "learn",
+    "learn_all",
     "load_model",
     "mean_states",
     "parse_tag",

@@ -42,6 +42,19 @@ def write_whole(path: str | Path, write: Callable[[Path], object]) -> Path:
     return path
 
 
+def check_writable(path: str | Path) -> None:
+    """Raise SaveError where a file at `path` could not be written, before work is put into it."""
+    path = Path(path)
+    if path.is_dir():
+        raise SaveError(f"cannot write {path}: it is a folder. Name a file in it.")
+    probe = path.with_name(f".{path.name}.probe")
+    try:
+        write_whole(probe, lambda part: part.write_bytes(b""))
+    except SaveError as error:
+        raise SaveError(str(error).replace(str(probe), str(path))) from error
+    probe.unlink()
+
+
 def write_text(path: str | Path, text: str) -> Path:
     """Write `text` as UTF-8, whole or not at all."""
     return write_whole(path, lambda part: part.write_text(text, encoding="utf-8"))

@@ -24,6 +24,12 @@ def show_progress(enabled: bool) -> None:
     _enabled = enabled
 
 
+def announce(message: str) -> None:
+    """Say something in passing, on standard error, where progress is shown."""
+    if _enabled:
+        print(message, file=sys.stderr, flush=True)
+
+
 def track(items: Iterable[T], label: str | None, total: int | None = None) -> Iterator[T]:
     """Yield `items` with a progress bar named `label`; without a label, without a bar."""
     if label is None or not _enabled:

@@ -1,22 +1,38 @@
 """langsteer fit"""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
 from langsteer.cli import common
 from langsteer.cli.inspect import describe, print_vector
 from langsteer.corpus import ParallelCorpus
-from langsteer.fitting import DEFAULT_METHOD, METHODS, learn
+from langsteer.errors import LanguageError
+from langsteer.fitting import DEFAULT_METHOD, METHODS, learn_all
 from langsteer.fitting.search import STRENGTHS
 from langsteer.identify import available
+from langsteer.languages import language_name, parse_tag
 from langsteer.readers import read_corpus
+from langsteer.vector import SteeringVector
 
 
 def command(
-    language: Annotated[str, typer.Option("--language", "-l", help="BCP 47 tag, such as sw.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The vector's file.")],
+    languages: Annotated[
+        str, typer.Option("--language", "-l", help="BCP 47 tag, such as sw; several with commas.")
+    ],
+    output: Annotated[
+        str,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="<path>",
+            help="The vector's file; for several languages, or ending in /, a folder.",
+        ),
+    ],
     corpus: Annotated[
         str,
         typer.Option(
@@ -38,6 +54,9 @@ def command(
         list[float] | None, typer.Option(help="Strength; several times to choose among several.")
     ] = None,
     seed: int = 0,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Fit again what the output already holds.")
+    ] = False,
     dtype: common.Dtype = "auto",
     device: common.Device = None,
     device_map: common.DeviceMap = None,
@@ -47,30 +66,75 @@ def command(
 
     Example: `langsteer fit -l sw -o sw.safetensors`
 
+    Several languages, reading the English once: `langsteer fit -l sw,hi,el -o vectors/`
+
     Your own text: `langsteer fit -l sw -c my.sw --pivot-file my.en -m google/gemma-3-1b-pt -o sw.safetensors`
 
     An interrupted fit goes on where it stopped when the same command is run again.
     """
-    text = read_corpus(corpus, [language], pivot=pivot, pivot_file=pivot_file)
+    tags = list(dict.fromkeys(parse_tag(tag) for tag in languages.split(",") if tag.strip()))
+    if not tags:
+        raise LanguageError("name a language, such as --language sw")
+    text = read_corpus(corpus, tags, pivot=pivot, pivot_file=pivot_file)
     _print_checks(text)
-    vector = learn(
+    files = _files(text.languages, output)
+    vectors = learn_all(
         common.open_model(model, dtype, device, device_map),
         text,
-        method=method,
+        method,
         layers=layer or (),
         strengths=strength or STRENGTHS,
-        checkpoint=output,
+        files=files,
+        overwrite=overwrite,
         seed=seed,
     )
-    vector.save(output)
     if as_json:
-        common.print_json({"file": str(output), **describe(vector)})
+        found = [{"file": str(files[tag]), **describe(vectors[tag])} for tag in vectors]
+        common.print_json(found if len(found) > 1 else found[0])
         return
-    print_vector(vector, str(output))
-    if vector.scores["divergence"] >= vector.scores["divergence_unsteered"]:
+    if len(vectors) == 1:
+        ((tag, vector),) = vectors.items()
+        print_vector(vector, str(files[tag]))
+    else:
+        Console().print(_table(vectors, output))
+    _print_unhelpful(vectors)
+
+
+def _files(tags: Sequence[str], output: str) -> dict[str, Path]:
+    folder = Path(output)
+    if len(tags) == 1 and not output.endswith("/") and not folder.is_dir():
+        return {tags[0]: folder}
+    return {tag: folder / f"{tag}.safetensors" for tag in tags}
+
+
+def _table(vectors: Mapping[str, SteeringVector], folder: str) -> Table:
+    any_vector = next(iter(vectors.values()))
+    title = f"{folder}: {any_vector.method}, {any_vector.model.get('name')}"
+    table = Table(title=title, title_justify="left")
+    for name in ("language", "layer", "strength", "of the states", "divergence from English"):
+        table.add_column(name, justify="left" if name == "language" else "right")
+    for tag, vector in vectors.items():
+        before, after = vector.scores["divergence_unsteered"], vector.scores["divergence"]
+        table.add_row(
+            f"{language_name(tag)} ({tag})",
+            str(vector.layer),
+            f"{vector.strength:g}",
+            f"{vector.relative_strength:.1%}",
+            f"{before:.3f} → {after:.3f}",
+        )
+    return table
+
+
+def _print_unhelpful(vectors: Mapping[str, SteeringVector]) -> None:
+    worse = [
+        tag
+        for tag, vector in vectors.items()
+        if vector.scores["divergence"] >= vector.scores["divergence_unsteered"]
+    ]
+    if worse:
         typer.echo(
-            "Steering did not bring the model nearer to how it reads English on the pairs held "
-            "out: try more text, another layer or another method.",
+            f"Steering did not bring {', '.join(worse)} nearer to how the model reads English on "
+            "the pairs held out: try more text, another layer or another method.",
             err=True,
         )
 

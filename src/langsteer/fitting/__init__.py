@@ -3,35 +3,63 @@
 Each is a function of (model, corpus, options) that returns a `SteeringVector`.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from langsteer.corpus import ParallelCorpus
-from langsteer.errors import FitError
+from langsteer.errors import FitError, SaveError, VectorError
+from langsteer.files import check_writable
 from langsteer.fitting import learned, mean_difference, principal_component, probe
-from langsteer.fitting.common import Options, chosen_layer
+from langsteer.fitting.common import Options, PooledOptions, chosen_layer
+from langsteer.fitting.pivot import Pivot
 from langsteer.fitting.search import STRENGTHS, search
+from langsteer.languages import parse_tag
 from langsteer.models import Model
+from langsteer.progress import announce
 from langsteer.vector import SteeringVector
 
 
 @dataclass(frozen=True)
 class Method:
+    """`resumable`: whether `fit_layers` takes a `checkpoint`."""
+
+    name: str
     fit: Callable[..., SteeringVector]
-    options: type[Options]
+    fit_layers: Callable[..., list[SteeringVector]]
+    options: type[Options] = PooledOptions
+    resumable: bool = False
+
+    def make_options(self, given: Mapping[str, Any]) -> Options:
+        """Raises FitError for an option that the method does not have."""
+        known = [f.name for f in fields(self.options)]
+        for name in given:
+            if name not in known:
+                raise FitError(f"{self.name} has no option {name!r}; it has {', '.join(known)}")
+        return self.options(**given)
 
 
 METHODS = {
-    learned.NAME: Method(learned.fit, learned.LearnedOptions),
-    mean_difference.NAME: Method(mean_difference.fit, mean_difference.MeanDifferenceOptions),
-    principal_component.NAME: Method(
-        principal_component.fit, principal_component.PrincipalComponentOptions
-    ),
-    probe.NAME: Method(probe.fit, probe.ProbeOptions),
+    method.name: method
+    for method in (
+        Method(
+            learned.NAME, learned.fit, learned.fit_layers, learned.LearnedOptions, resumable=True
+        ),
+        Method(mean_difference.NAME, mean_difference.fit, mean_difference.fit_layers),
+        Method(principal_component.NAME, principal_component.fit, principal_component.fit_layers),
+        Method(probe.NAME, probe.fit, probe.fit_layers, probe.ProbeOptions),
+    )
 }
 DEFAULT_METHOD = mean_difference.NAME
+
+
+def get_method(name: str) -> Method:
+    """Raises FitError where there is no such method."""
+    if name not in METHODS:
+        raise FitError(f"there is no method {name!r}; there are {', '.join(METHODS)}")
+    return METHODS[name]
 
 
 def fit(
@@ -47,19 +75,8 @@ def fit(
     a method or option that does not exist.
     """
     chosen = get_method(method)
-    known = [f.name for f in fields(chosen.options)]
-    for name in options:
-        if name not in known:
-            raise FitError(f"{method} has no option {name!r}; it has {', '.join(known)}")
     pair = corpus.only(language) if language is not None else corpus
-    return chosen.fit(model, pair, chosen.options(**options))
-
-
-def get_method(name: str) -> Method:
-    """Raises FitError where there is no such method."""
-    if name not in METHODS:
-        raise FitError(f"there is no method {name!r}; there are {', '.join(METHODS)}")
-    return METHODS[name]
+    return chosen.fit(model, pair, chosen.make_options(options))
 
 
 def learn(
@@ -79,21 +96,124 @@ def learn(
     cut four to one. Without `layers`, at the method's own layer only. `checkpoint` is a file stem
     from which an interrupted gradient fit goes on.
     """
-    chosen = get_method(method)
-    pair = corpus.only(language) if language is not None else corpus
-    parts = pair.split(fit=0.8, choose=0.2, report=0.0)
-    default = chosen_layer(model, chosen.options(**options))
+    learning = _Learning(model, corpus, method, layers, strengths, options)
+    vector = learning.vector(language or corpus.language, checkpoint)
+    learning.discard_checkpoints(checkpoint)
+    return vector
 
-    def fit_layer(layer: int) -> SteeringVector:
-        more: dict[str, Any] = {}
-        if checkpoint is not None and method == learned.NAME:
-            more["checkpoint"] = Path(f"{checkpoint}.layer{layer}.fit")
-        return chosen.fit(
-            model, parts["fit"], chosen.options(**{**options, "layer": layer}), **more
+
+def learn_all(
+    model: Model,
+    corpus: ParallelCorpus,
+    method: str = DEFAULT_METHOD,
+    *,
+    layers: Sequence[int] = (),
+    strengths: Sequence[float] = STRENGTHS,
+    files: Mapping[str, str | Path] | None = None,
+    overwrite: bool = False,
+    **options: Any,
+) -> dict[str, SteeringVector]:
+    """Like `learn`, for every language of the corpus; what it reads of the pivot, it reads once.
+
+    With `files`, by language, each vector is saved as soon as it is there. A file that already
+    holds what the same call would give is read instead, unless `overwrite`; an interrupted
+    gradient fit goes on from beside it. Raises SaveError where a file cannot be written, or would
+    replace something other than a vector without `overwrite`.
+    """
+    learning = _Learning(model, corpus, method, layers, strengths, options)
+    places = {parse_tag(tag): Path(file) for tag, file in (files or {}).items()}
+    if missing := [tag for tag in corpus.languages if places and tag not in places]:
+        raise FitError(f"{', '.join(missing)} of {corpus.name}: no file was named for it")
+    done = {} if overwrite else learning.done(places)
+    for tag, place in places.items():
+        if tag not in done:
+            check_writable(place)
+    return {
+        tag: done[tag] if tag in done else learning.saved_vector(tag, places.get(tag))
+        for tag in corpus.languages
+    }
+
+
+class _Learning:
+    """A method on a corpus: fitted on one part, with layer and strength chosen on another.
+
+    Its languages have their lines, and what is read of the pivot's, in common.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        corpus: ParallelCorpus,
+        method: str,
+        layers: Sequence[int],
+        strengths: Sequence[float],
+        options: Mapping[str, Any],
+    ) -> None:
+        self.model, self.method, self.strengths = model, get_method(method), list(strengths)
+        self.options = self.method.make_options(options)
+        named = [model.check_layer(layer) for layer in dict.fromkeys(layers)]
+        self.layers = named or [chosen_layer(model, self.options)]
+        parts = corpus.split(fit=0.8, choose=0.2, report=0.0)
+        self.to_fit, self.to_choose = parts["fit"], parts["choose"]
+        self.fit_pivot = Pivot(model, self.to_fit)
+        self.choose_pivot = Pivot(model, self.to_choose)
+
+    def vector(self, language: str, checkpoint: str | Path | None = None) -> SteeringVector:
+        more = {"checkpoint": checkpoint} if self.method.resumable else {}
+        pair = self.to_fit.only(language)
+        vectors = self.method.fit_layers(
+            self.model, pair, self.layers, self.options, self.fit_pivot, **more
+        )
+        held_out = self.to_choose.only(language)
+        return search(self.model, held_out, vectors, self.strengths, self.choose_pivot)
+
+    def saved_vector(self, language: str, file: Path | None) -> SteeringVector:
+        vector = self.vector(language, file)
+        if file is not None:
+            vector.save(file)
+            self.discard_checkpoints(file)
+        return vector
+
+    def discard_checkpoints(self, stem: str | Path | None) -> None:
+        if self.method.resumable:
+            for file in learned.checkpoint_files(stem, self.layers):
+                if file is not None:
+                    file.unlink(missing_ok=True)
+
+    def done(self, files: Mapping[str, Path]) -> dict[str, SteeringVector]:
+        """Vectors in those of `files` that hold what `vector` would give."""
+        found: dict[str, SteeringVector] = {}
+        for language, file in files.items():
+            vector = _existing(file)
+            if vector is not None and self._would_give(vector, language):
+                announce(f"{language}: already in {file}")
+                found[language] = vector
+        return found
+
+    def _would_give(self, vector: SteeringVector, language: str) -> bool:
+        trials = [(t["layer"], t["strength"]) for t in vector.scores.get("trials", ())]
+        return (
+            (vector.language, vector.method) == (language, self.method.name)
+            and vector.model.get("fingerprint") == self.model.fingerprint
+            and vector.corpus == self.to_fit.only(language).describe()
+            and vector.scores.get("chosen_on") == self.to_choose.only(language).describe()
+            and trials == [(layer, s) for layer in self.layers for s in self.strengths]
+            and vector.options | {"layer": None} == _as_saved(self.options) | {"layer": None}
         )
 
-    vector = search(model, parts["choose"], fit_layer, list(layers) or [default], strengths)
-    if checkpoint is not None and method == learned.NAME:
-        for layer in list(layers) or [default]:
-            Path(f"{checkpoint}.layer{layer}.fit").unlink(missing_ok=True)
-    return vector
+
+def _existing(file: Path) -> SteeringVector | None:
+    if not file.exists():
+        return None
+    try:
+        return SteeringVector.load(file)
+    except VectorError as error:
+        raise SaveError(
+            f"{file} is there already and holds no vector that can be read: name another file, "
+            "or overwrite it (overwrite=True, --overwrite)"
+        ) from error
+
+
+def _as_saved(options: Options) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(json.dumps(asdict(options)))
+    return found

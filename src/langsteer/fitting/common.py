@@ -1,5 +1,6 @@
 """What every fitting method shares: the layer it works at, and the vector it hands back."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
@@ -8,6 +9,7 @@ from torch import Tensor
 from langsteer.capture import Pool, sentence_states
 from langsteer.corpus import ParallelCorpus
 from langsteer.errors import FitError
+from langsteer.fitting.pivot import Pivot
 from langsteer.models import Model
 from langsteer.vector import SteeringVector
 
@@ -23,6 +25,13 @@ class Options:
     layer: int | None = None
     strength: float = 1.0
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class PooledOptions(Options):
+    """`pool`: how a text's token states become one; see `langsteer.capture.Pool`."""
+
+    pool: Pool = "mean"
 
 
 def chosen_layer(model: Model, options: Options) -> int:
@@ -43,16 +52,22 @@ def check_corpus(corpus: ParallelCorpus) -> str:
 
 
 def pair_states(
-    model: Model, corpus: ParallelCorpus, layer: int, pool: Pool
-) -> tuple[Tensor, Tensor]:
-    """Pooled states at a layer of the pivot's lines and of the language's: [lines, hidden] each."""
-    there, here = (
-        sentence_states(model, corpus.texts[tag], [layer], pool=pool, progress=f"{tag} states")[
-            :, 0
-        ]
-        for tag in (corpus.pivot, corpus.language)
-    )
-    return there.double(), here.double()
+    model: Model,
+    corpus: ParallelCorpus,
+    layers: Sequence[int],
+    pool: Pool,
+    pivot: Pivot | None = None,
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """For each layer: it, and pooled states of the pivot's lines and of the language's.
+
+    States are float64 [lines, hidden]. Each text is read once, whatever the number of layers.
+    """
+    there = Pivot.of(model, corpus, pivot).states(tuple(layers), pool)
+    label = f"{corpus.language} states"
+    lines = corpus.texts[corpus.language]
+    here = sentence_states(model, lines, layers, pool=pool, progress=label)
+    for place, layer in enumerate(layers):
+        yield layer, there[:, place].double(), here[:, place].double()
 
 
 def make_vector(

@@ -14,7 +14,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -28,10 +28,11 @@ from langsteer.corpus import ParallelCorpus
 from langsteer.errors import FitError, StateError
 from langsteer.files import write_whole
 from langsteer.fitting.common import Options, check_corpus, chosen_layer, make_vector
+from langsteer.fitting.pivot import Pivot
 from langsteer.intervention import resumed
 from langsteer.models import Model, frozen
 from langsteer.progress import track
-from langsteer.tokens import Tokens, batches, encode, encode_suffix, pad_mask
+from langsteer.tokens import batches, encode, encode_suffix, pad_mask
 from langsteer.vector import SteeringVector
 
 NAME = "learned"
@@ -70,6 +71,7 @@ def fit(
     corpus: ParallelCorpus,
     options: LearnedOptions = LearnedOptions(),
     checkpoint: str | Path | None = None,
+    pivot: Pivot | None = None,
 ) -> SteeringVector:
     """Fit a vector; `loss` of the result is the mean loss of each pass.
 
@@ -77,7 +79,7 @@ def fit(
     same model, corpus and options goes on from it. Raises FitError where the layer has none above
     it, and StateError where states or the loss are not finite.
     """
-    language = check_corpus(corpus)
+    check_corpus(corpus)
     layer = chosen_layer(model, options)
     if layer >= model.layers - 1:
         raise FitError(
@@ -87,8 +89,9 @@ def fit(
     if not options.suffixes or options.passes < 1 or options.batch < 1:
         raise FitError("learning needs at least one suffix, one pass and one pair a step")
     _check_gradients(model)
+    targets = _targets(model, options, Pivot.of(model, corpus, pivot))
     with frozen(model), tempfile.TemporaryDirectory(prefix="langsteer-") as folder:
-        pairs = _Pairs(model, corpus, language, layer, options, Path(folder))
+        pairs = _Pairs(model, corpus, targets, layer, options, Path(folder))
         run = _Run(model, pairs, options, checkpoint, _key(model, corpus, options, layer))
         run.descend()
     return make_vector(
@@ -103,6 +106,28 @@ def fit(
     )
 
 
+def fit_layers(
+    model: Model,
+    corpus: ParallelCorpus,
+    layers: Sequence[int],
+    options: LearnedOptions = LearnedOptions(),
+    pivot: Pivot | None = None,
+    checkpoint: str | Path | None = None,
+) -> list[SteeringVector]:
+    """Fit at several layers, with the same targets; `checkpoint` is the stem of a file a layer."""
+    shared = Pivot.of(model, corpus, pivot)
+    files = checkpoint_files(checkpoint, layers)
+    return [
+        fit(model, corpus, replace(options, layer=layer), file, shared)
+        for layer, file in zip(layers, files, strict=True)
+    ]
+
+
+def checkpoint_files(stem: str | Path | None, layers: Sequence[int]) -> list[Path | None]:
+    """Where `fit_layers` keeps its progress at each layer."""
+    return [Path(f"{stem}.layer{layer}.fit") if stem is not None else None for layer in layers]
+
+
 def _check_gradients(model: Model) -> None:
     """bitsandbytes' 4-bit kernels for some processors pass no gradient on, and do not say so."""
     with torch.inference_mode(), frozen(model):
@@ -115,6 +140,45 @@ def _check_gradients(model: Model) -> None:
         )
 
 
+def _suffix_turns(model: Model, options: LearnedOptions, lines: int) -> list[list[int]]:
+    """Pair i has suffix i mod n, so that each text is read once and the suffixes are shared out."""
+    suffixes = [encode_suffix(model, text) for text in options.suffixes]
+    return [suffixes[i % len(suffixes)] for i in range(lines)]
+
+
+def _targets(model: Model, options: LearnedOptions, pivot: Pivot) -> dict[int, tuple[Tensor, ...]]:
+    """What the steered model should give at each pair's suffix words."""
+
+    def read() -> dict[int, tuple[Tensor, ...]]:
+        with frozen(model), torch.no_grad():
+            return _read_targets(model, options, pivot)
+
+    return pivot.once((NAME, options.objective, options.suffixes, options.top), read)
+
+
+def _read_targets(
+    model: Model, options: LearnedOptions, pivot: Pivot
+) -> dict[int, tuple[Tensor, ...]]:
+    turns = _suffix_turns(model, options, len(pivot.lines))
+    texts = [t.followed_by(s) for t, s in zip(encode(model, pivot.lines), turns, strict=True)]
+    targets: dict[int, tuple[Tensor, ...]] = {}
+    groups = list(batches(texts))
+    for index in track(groups, f"{pivot.tag} targets", len(groups)):
+        inputs = model.batch([texts[i].ids for i in index])
+        keep = max(len(turns[i]) for i in index)
+        if options.objective == "hidden":
+            states = model.run_decoder(inputs)[:, -keep:].float().cpu()
+            check_finite(states.flatten(1), model.layers - 1, index)
+            found: tuple[Tensor, ...] = (states,)
+        else:
+            logits = model.last_logits(inputs, keep).float()
+            top = torch.log_softmax(logits, -1).topk(min(options.top, logits.shape[-1]), -1)
+            found = (top.values.cpu(), top.indices.cpu())
+        for row, i in enumerate(index):
+            targets[i] = tuple(part[row, keep - len(turns[i]) :].clone() for part in found)
+    return targets
+
+
 class _Pairs:
     """What the steps need of each pair and suffix: states at the layer (on disk), and targets."""
 
@@ -122,22 +186,17 @@ class _Pairs:
         self,
         model: Model,
         corpus: ParallelCorpus,
-        language: str,
+        targets: dict[int, tuple[Tensor, ...]],
         layer: int,
         options: LearnedOptions,
         folder: Path,
     ) -> None:
-        self.model, self.layer, self.options, self.folder = model, layer, options, folder
-        suffixes = [encode_suffix(model, text) for text in options.suffixes]
-        texts = encode(model, corpus.texts[language])
-        pivots = encode(model, corpus.texts[corpus.pivot])
-        # Pair i has suffix i mod n, so that each text is read once and the suffixes are shared out.
-        turn = [suffixes[i % len(suffixes)] for i in range(len(texts))]
-        self.words = [len(suffix) for suffix in turn]
-        self.texts = [t.followed_by(s) for t, s in zip(texts, turn, strict=True)]
-        self.targets: dict[int, tuple[Tensor, ...]] = {}
-        self._read_targets([t.followed_by(s) for t, s in zip(pivots, turn, strict=True)])
-        self.norm = self._keep_states(f"{language} states")
+        self.model, self.layer, self.folder, self.targets = model, layer, folder, targets
+        texts = encode(model, corpus.texts[corpus.language])
+        turns = _suffix_turns(model, options, len(texts))
+        self.words = [len(suffix) for suffix in turns]
+        self.texts = [t.followed_by(s) for t, s in zip(texts, turns, strict=True)]
+        self.norm = self._keep_states(f"{corpus.language} states")
 
     def states(self, index: Sequence[int]) -> Tensor:
         """States at the layer [rows, longest, hidden], left-padded with zeros."""
@@ -147,29 +206,6 @@ class _Pairs:
         for i, row in enumerate(rows):
             padded[i, longest - len(row) :] = row
         return padded
-
-    def _read_targets(self, pivots: Sequence[Tokens]) -> None:
-        groups = list(batches(pivots))
-        for index in track(groups, "English targets", len(groups)):
-            inputs = self.model.batch([pivots[i].ids for i in index])
-            keep = max(self.words[i] for i in index)
-            with torch.no_grad():
-                if self.options.objective == "hidden":
-                    found = self.model.run_decoder(inputs)[:, -keep:].float().cpu()
-                    check_finite(found.flatten(1), self.model.layers - 1, index)
-                    for row, i in enumerate(index):
-                        self.targets[i] = (found[row, keep - self.words[i] :].clone(),)
-                else:
-                    logits = self.model.last_logits(inputs, keep).float()
-                    top = torch.log_softmax(logits, -1).topk(
-                        min(self.options.top, logits.shape[-1]), -1
-                    )
-                    for row, i in enumerate(index):
-                        part = slice(keep - self.words[i], None)
-                        self.targets[i] = (
-                            top.values[row, part].cpu().clone(),
-                            top.indices[row, part].cpu().clone(),
-                        )
 
     def _keep_states(self, label: str) -> float:
         groups = list(batches(self.texts))
@@ -216,6 +252,8 @@ class _Run:
         size = self.options.batch
         # The mean of the weights over a pass is steadier than the last of them.
         for done in range(len(self.losses), self.options.passes):
+            if self._stalled():
+                break
             order = torch.Generator().manual_seed(self.options.seed * 10007 + done)
             groups = list(batches(self.pairs.texts, budget=2**30, most=size))
             shuffled = [groups[i] for i in torch.randperm(len(groups), generator=order).tolist()]
@@ -229,8 +267,6 @@ class _Run:
                 self.best = mean
             self.losses.append(loss)
             self._save()
-            if self._stalled():
-                break
 
     def _step(self, index: list[int]) -> float:
         self.adam.zero_grad()
@@ -273,6 +309,8 @@ class _Run:
         return ((log_p.exp() * (log_p - log_q)).sum(-1) + rest_p * (rest_p / rest_q).log()).mean()
 
     def _stalled(self) -> bool:
+        if not self.losses:
+            return False
         best = self.losses.index(min(self.losses))
         return len(self.losses) - 1 - best >= self.options.patience
 

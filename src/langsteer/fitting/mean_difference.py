@@ -4,28 +4,19 @@ The vector that minimises the squared distance between translated pairs at that 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
-from langsteer.capture import Pool, mean_states
+from langsteer.capture import mean_states
 from langsteer.corpus import ParallelCorpus
-from langsteer.fitting.common import Options, check_corpus, chosen_layer, make_vector
+from langsteer.fitting.common import PooledOptions, check_corpus, chosen_layer, make_vector
+from langsteer.fitting.pivot import Pivot
 from langsteer.models import Model
 from langsteer.vector import SteeringVector
 
 NAME = "mean_difference"
 
 
-@dataclass(frozen=True)
-class MeanDifferenceOptions(Options):
-    """`pool`: how a text's token states become one; see `langsteer.capture.Pool`."""
-
-    pool: Pool = "mean"
-
-
 def fit(
-    model: Model,
-    corpus: ParallelCorpus,
-    options: MeanDifferenceOptions = MeanDifferenceOptions(),
+    model: Model, corpus: ParallelCorpus, options: PooledOptions = PooledOptions()
 ) -> SteeringVector:
     """Fit at one layer."""
     return fit_layers(model, corpus, [chosen_layer(model, options)], options)[0]
@@ -35,17 +26,12 @@ def fit_layers(
     model: Model,
     corpus: ParallelCorpus,
     layers: Sequence[int],
-    options: MeanDifferenceOptions = MeanDifferenceOptions(),
+    options: PooledOptions = PooledOptions(),
+    pivot: Pivot | None = None,
 ) -> list[SteeringVector]:
     """Fit at several layers, in one pass over each text."""
     language = check_corpus(corpus)
-    there = mean_states(
-        model,
-        corpus.texts[corpus.pivot],
-        layers,
-        pool=options.pool,
-        progress=f"{corpus.pivot} states",
-    )
+    there = Pivot.of(model, corpus, pivot).mean_states(tuple(layers), options.pool)
     here = mean_states(
         model, corpus.texts[language], layers, pool=options.pool, progress=f"{language} states"
     )
@@ -53,7 +39,7 @@ def fit_layers(
         make_vector(
             model,
             corpus,
-            replace(options, layer=layer),
+            options,
             values=there.mean[layer] - here.mean[layer],
             layer=layer,
             method=NAME,

@@ -5,48 +5,67 @@ representation engineering, Zou et al., arXiv 2310.01405), turned towards the pi
 mean difference is along it.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from langsteer.capture import Pool
 from langsteer.corpus import ParallelCorpus
 from langsteer.errors import MissingExtraError
-from langsteer.fitting.common import Options, check_corpus, chosen_layer, make_vector, pair_states
+from langsteer.fitting.common import (
+    PooledOptions,
+    check_corpus,
+    chosen_layer,
+    make_vector,
+    pair_states,
+)
+from langsteer.fitting.pivot import Pivot
 from langsteer.models import Model
 from langsteer.vector import SteeringVector
 
 NAME = "principal_component"
 
 
-@dataclass(frozen=True)
-class PrincipalComponentOptions(Options):
-    """`pool`: how a text's token states become one; see `langsteer.capture.Pool`."""
-
-    pool: Pool = "mean"
-
-
 def fit(
+    model: Model, corpus: ParallelCorpus, options: PooledOptions = PooledOptions()
+) -> SteeringVector:
+    """Fit at one layer."""
+    return fit_layers(model, corpus, [chosen_layer(model, options)], options)[0]
+
+
+def fit_layers(
     model: Model,
     corpus: ParallelCorpus,
-    options: PrincipalComponentOptions = PrincipalComponentOptions(),
-) -> SteeringVector:
+    layers: Sequence[int],
+    options: PooledOptions = PooledOptions(),
+    pivot: Pivot | None = None,
+) -> list[SteeringVector]:
+    """Fit at several layers, in one pass over each text."""
+    check_corpus(corpus)
+    svd = _truncated_svd(options.seed)
+    return [
+        make_vector(
+            model,
+            corpus,
+            options,
+            values=_component(there - here, svd),
+            layer=layer,
+            method=NAME,
+            state_norm=float(here.norm(dim=1).mean()),
+        )
+        for layer, there, here in pair_states(model, corpus, layers, options.pool, pivot)
+    ]
+
+
+def _truncated_svd(seed: int) -> Any:
     try:
         from sklearn.decomposition import TruncatedSVD
     except ImportError as error:
         raise MissingExtraError(NAME, "scikit-learn", "analysis") from error
-    check_corpus(corpus)
-    layer = chosen_layer(model, options)
-    there, here = pair_states(model, corpus, layer, options.pool)
-    differences = there - here
-    svd = TruncatedSVD(n_components=1, random_state=options.seed).fit(differences.numpy())
-    direction = torch.from_numpy(svd.components_[0])
-    return make_vector(
-        model,
-        corpus,
-        options,
-        values=direction * (differences.mean(0) @ direction),
-        layer=layer,
-        method=NAME,
-        state_norm=float(here.norm(dim=1).mean()),
-    )
+    return TruncatedSVD(n_components=1, random_state=seed)
+
+
+def _component(differences: Tensor, svd: Any) -> Tensor:
+    direction = torch.from_numpy(svd.fit(differences.numpy()).components_[0])
+    return direction * (differences.mean(0) @ direction)

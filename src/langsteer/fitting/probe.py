@@ -4,14 +4,23 @@ The weights of a logistic regression on standardised pooled states, taken back t
 units, and as long as the mean difference is along them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from langsteer.capture import Pool
 from langsteer.corpus import ParallelCorpus
 from langsteer.errors import MissingExtraError
-from langsteer.fitting.common import Options, check_corpus, chosen_layer, make_vector, pair_states
+from langsteer.fitting.common import (
+    PooledOptions,
+    check_corpus,
+    chosen_layer,
+    make_vector,
+    pair_states,
+)
+from langsteer.fitting.pivot import Pivot
 from langsteer.models import Model
 from langsteer.vector import SteeringVector
 
@@ -19,37 +28,57 @@ NAME = "probe"
 
 
 @dataclass(frozen=True)
-class ProbeOptions(Options):
-    """`pool`: how token states become one. `penalty`: inverse L2 weight of the regression."""
+class ProbeOptions(PooledOptions):
+    """`penalty`: inverse L2 weight of the regression."""
 
-    pool: Pool = "mean"
     penalty: float = 0.1
 
 
 def fit(
     model: Model, corpus: ParallelCorpus, options: ProbeOptions = ProbeOptions()
 ) -> SteeringVector:
+    """Fit at one layer."""
+    return fit_layers(model, corpus, [chosen_layer(model, options)], options)[0]
+
+
+def fit_layers(
+    model: Model,
+    corpus: ParallelCorpus,
+    layers: Sequence[int],
+    options: ProbeOptions = ProbeOptions(),
+    pivot: Pivot | None = None,
+) -> list[SteeringVector]:
+    """Fit at several layers, in one pass over each text."""
+    check_corpus(corpus)
+    classifier = _classifier(options)
+    return [
+        make_vector(
+            model,
+            corpus,
+            options,
+            values=_direction(there, here, classifier),
+            layer=layer,
+            method=NAME,
+            state_norm=float(here.norm(dim=1).mean()),
+        )
+        for layer, there, here in pair_states(model, corpus, layers, options.pool, pivot)
+    ]
+
+
+def _classifier(options: ProbeOptions) -> Any:
     try:
         from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
     except ImportError as error:
         raise MissingExtraError(NAME, "scikit-learn", "analysis") from error
-    check_corpus(corpus)
-    layer = chosen_layer(model, options)
-    there, here = pair_states(model, corpus, layer, options.pool)
-    states = torch.cat([there, here]).numpy()
-    is_pivot = [1] * len(there) + [0] * len(here)
-    scaler = StandardScaler().fit(states)
     regression = LogisticRegression(C=options.penalty, max_iter=2000, random_state=options.seed)
-    regression.fit(scaler.transform(states), is_pivot)
+    return make_pipeline(StandardScaler(), regression)
+
+
+def _direction(there: Tensor, here: Tensor, classifier: Any) -> Tensor:
+    states = torch.cat([there, here]).numpy()
+    scaler, regression = classifier.fit(states, [1] * len(there) + [0] * len(here))
     direction = torch.from_numpy(regression.coef_[0] / scaler.scale_)
     direction /= direction.norm()
-    return make_vector(
-        model,
-        corpus,
-        options,
-        values=direction * ((there.mean(0) - here.mean(0)) @ direction),
-        layer=layer,
-        method=NAME,
-        state_norm=float(here.norm(dim=1).mean()),
-    )
+    return direction * ((there.mean(0) - here.mean(0)) @ direction)

@@ -5,8 +5,10 @@ KL( p(· | e, w) ‖ p(· | s + v, w) ), the next-token distributions after the 
 other words than the ones `learned` fits with.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -14,6 +16,8 @@ from torch import Tensor
 from langsteer.corpus import ParallelCorpus
 from langsteer.errors import FitError
 from langsteer.fitting.common import check_corpus
+from langsteer.fitting.pivot import Pivot
+from langsteer.intervention import PositionKind
 from langsteer.models import Model, frozen
 from langsteer.progress import track
 from langsteer.tokens import Tokens, batches, encode, encode_suffix, pad_mask
@@ -32,57 +36,80 @@ class Trial:
     divergence: float
 
 
+class Steering(Protocol):
+    """What can be measured: a vector, or another change that is applied to a model."""
+
+    def applied(
+        self,
+        model: Any,
+        *,
+        strength: float | None = None,
+        positions: PositionKind | None = None,
+        mask: Tensor | None = None,
+    ) -> AbstractContextManager[None]: ...
+
+
 def search(
     model: Model,
     corpus: ParallelCorpus,
-    fit_layer: Callable[[int], SteeringVector],
-    layers: Sequence[int],
+    vectors: Sequence[SteeringVector],
     strengths: Sequence[float] = STRENGTHS,
+    pivot: Pivot | None = None,
 ) -> SteeringVector:
-    """The best of the vectors that `fit_layer` gives at `layers`, at its best strength.
+    """The best of vectors fitted at several layers, at its best strength.
 
     `corpus` must share no line with what is fitted on. The result's `scores` hold every trial and
     the divergence without steering, which says whether steering helped at all.
     """
-    language = check_corpus(corpus)
-    if not layers or not strengths:
+    if not vectors or not strengths:
         raise FitError("a search needs at least one layer and one strength")
-    measure = _Measure(model, corpus, language)
-    vectors = {layer: fit_layer(layer) for layer in layers}
-    trials = []
-    grid = [(layer, strength) for layer in layers for strength in strengths]
-    for layer, strength in track(grid, "Choosing layer and strength", len(grid)):
-        found = measure(vectors[layer], strength)
-        trials.append(Trial(layer, strength, found))
-    best = min(trials, key=lambda t: t.divergence)
+    measure = Measure(model, corpus, pivot)
+    grid = [(vector, strength) for vector in vectors for strength in strengths]
+    found = [
+        measure(vector, strength)
+        for vector, strength in track(grid, "Choosing layer and strength", len(grid))
+    ]
+    best = min(range(len(grid)), key=found.__getitem__)
+    vector, strength = grid[best]
     scores = {
-        "divergence": best.divergence,
+        "divergence": found[best],
         "divergence_unsteered": measure(None, 0.0),
         "chosen_on": corpus.describe(),
-        "trials": [vars(trial) for trial in trials],
+        "trials": [
+            vars(Trial(vector.layer, strength, divergence))
+            for (vector, strength), divergence in zip(grid, found, strict=True)
+        ],
     }
-    return replace(vectors[best.layer], strength=best.strength, scores=scores)
+    return replace(vector, strength=strength, scores=scores)
 
 
-class _Measure:
-    def __init__(self, model: Model, corpus: ParallelCorpus, language: str) -> None:
+class Measure:
+    """Mean divergence (nats) of the model reading the language from the model reading English."""
+
+    def __init__(self, model: Model, corpus: ParallelCorpus, pivot: Pivot | None = None) -> None:
         self.model = model
-        suffixes = [encode_suffix(model, text) for text in SUFFIXES]
-        self.texts = self._with(corpus.texts[language], suffixes)
-        pivots = self._with(corpus.texts[corpus.pivot], suffixes)
-        self.english = torch.cat([self._last(pivots, i) for i in batches(pivots)])
-        order = [i for group in batches(pivots) for i in group]
-        self.english = self.english[torch.tensor(order).argsort()]
+        self.texts = self._with_suffixes(corpus.texts[check_corpus(corpus)])
+        shared = Pivot.of(model, corpus, pivot)
+        self.english = shared.once("next tokens", lambda: self._read(shared.lines))
 
-    def __call__(self, vector: SteeringVector | None, strength: float) -> float:
+    def __call__(self, steering: Steering | None, strength: float) -> float:
         total = 0.0
         for index in batches(self.texts):
-            found = self._last(self.texts, index, vector, strength)
+            found = self._last(self.texts, index, steering, strength)
             wanted = self.english[index]
             total += float((wanted.exp() * (wanted - found)).sum())
         return total / len(self.texts)
 
-    def _with(self, texts: Sequence[str], suffixes: Sequence[list[int]]) -> list[Tokens]:
+    def _read(self, lines: Sequence[str]) -> Tensor:
+        """Log-probabilities after each line, in the order of the lines."""
+        texts = self._with_suffixes(lines)
+        groups = list(batches(texts))
+        found = torch.cat([self._last(texts, index) for index in groups])
+        order = torch.tensor([i for index in groups for i in index])
+        return found[order.argsort()]
+
+    def _with_suffixes(self, texts: Sequence[str]) -> list[Tokens]:
+        suffixes = [encode_suffix(self.model, text) for text in SUFFIXES]
         encoded = encode(self.model, texts)
         return [t.followed_by(suffixes[i % len(suffixes)]) for i, t in enumerate(encoded)]
 
@@ -90,16 +117,16 @@ class _Measure:
         self,
         tokens: Sequence[Tokens],
         index: Sequence[int],
-        vector: SteeringVector | None = None,
+        steering: Steering | None = None,
         strength: float = 0.0,
     ) -> Tensor:
         """Log-probabilities of the next token [rows, vocabulary]."""
         inputs = self.model.batch([tokens[i].ids for i in index])
         with torch.inference_mode(), frozen(self.model):
-            if vector is None:
+            if steering is None:
                 logits = self.model.last_logits(inputs, 1)
             else:
                 mask = pad_mask([tokens[i].source for i in index])
-                with vector.applied(self.model, strength=strength, positions="source", mask=mask):
+                with steering.applied(self.model, strength=strength, positions="source", mask=mask):
                     logits = self.model.last_logits(inputs, 1)
         return torch.log_softmax(logits[:, -1].float(), -1).cpu()
