@@ -7,9 +7,11 @@ together: they share the layers below the lowest that they change.
 
 import functools
 import gc
+import hashlib
 import importlib.metadata
 import json
 import logging
+import math
 import re
 import threading
 import time
@@ -108,13 +110,29 @@ def _run_model(
             for method in methods:
                 tell(Failure(name, benchmark, language, method.name, str(error)))
         return
+    answered: dict[str, _Answers] = {}
     for (benchmark, language), methods in todo.items():
-        run = _Language(wanted, name, model, get_benchmark(benchmark), language, tell)
+        run = _Language(wanted, name, model, get_benchmark(benchmark), language, tell, answered)
         run.methods(methods)
 
 
+@dataclass(frozen=True)
+class _Answers:
+    """What a model said to a plan's questions, and what that took."""
+
+    items: Sequence[Item]
+    harness: Mapping[str, float]
+    tokens: int
+    seconds: float
+    peak_bytes: int
+
+
 class _Language:
-    """The cells of one model, benchmark and language."""
+    """The cells of one model, benchmark and language.
+
+    `answered` keeps what the model as it is said to questions that come in every language, such as
+    the English original of the items.
+    """
 
     def __init__(
         self,
@@ -124,15 +142,17 @@ class _Language:
         benchmark: Benchmark,
         language: str,
         tell: Callable[[Cell | Failure], None],
+        answered: dict[str, _Answers],
     ) -> None:
         self.wanted, self.name, self.model = wanted, name, model
+        self.answered = answered
         self.benchmark, self.language, self.tell = benchmark, language, tell
 
     def methods(self, methods: Sequence[Chosen]) -> None:
         """Plan each; ask at once where the model is another, and the rest in groups that share."""
         together: dict[str, list[tuple[Chosen, Plan]]] = {}
         for chosen in methods:
-            plan = self._attempt(chosen, lambda chosen=chosen: self._plan(chosen))
+            plan = self._attempt(chosen, functools.partial(self._plan, chosen))
             if plan is None:
                 continue
             if plan.model is not None:
@@ -171,36 +191,45 @@ class _Language:
 
     def _ask(self, group: Sequence[tuple[Chosen, Plan]]) -> None:
         """Ask the questions that all plans of a group share, each under its own change."""
-        model = group[0][1].model or self.model
-        info = task_info(self.benchmark, self.language, group[0][1])
-        task = f"{self.benchmark.name}_{self.language}"
-        first = self._attempt(group[0][0], lambda: LangsteerLM(model, tasks={task: info}))
-        if first is None:
-            return
-        peak = PeakMemory(model)
-        with first.variants({chosen.name: plan.change for chosen, plan in group}):
+        plain = [(chosen, plan) for chosen, plan in group if plan.change is None]
+        known = self.answered.get(_digest(group[0][1])) if group[0][1].model is None else None
+        if known is not None:
+            for chosen, plan in plain:
+                self._tell_cell(chosen, plan, known)
+            group = [pair for pair in group if pair not in plain]
+        if group:
+            lm = self._attempt(group[0][0], functools.partial(self._lm, group[0][1]))
+            if lm is not None:
+                self._ask_model(lm, group)
+
+    def _ask_model(self, lm: LangsteerLM, group: Sequence[tuple[Chosen, Plan]]) -> None:
+        peak = PeakMemory(lm.steered)
+        with lm.variants({chosen.name: plan.change for chosen, plan in group}):
             for chosen, plan in group:
-                first.use(chosen.name)
+                lm.use(chosen.name)
                 with peak:
                     found = self._attempt(
-                        chosen, lambda plan=plan: ask(first, self.benchmark, plan, task)
-                    )
-                if found is not None:
-                    cell = self._attempt(
                         chosen,
-                        lambda c=chosen, p=plan, f=found: self._cell(c, p, f, first, peak),
+                        functools.partial(ask, lm, self.benchmark, plan, next(iter(lm.tasks))),
                     )
-                    if cell is not None:
-                        self.tell(cell)
+                if found is None:
+                    continue
+                answers = _Answers(found[0], found[1], lm.cost.tokens, lm.cost.seconds, peak.bytes)
+                if plan.change is None and plan.model is None:
+                    self.answered[_digest(plan)] = answers
+                self._tell_cell(chosen, plan, answers)
 
-    def _cell(
-        self,
-        chosen: Chosen,
-        plan: Plan,
-        found: tuple[list[Item], dict[str, float]],
-        lm: LangsteerLM,
-        peak: "PeakMemory",
-    ) -> Cell:
+    def _lm(self, plan: Plan) -> LangsteerLM:
+        info = task_info(self.benchmark, self.language, plan)
+        name = f"{self.benchmark.name}_{self.language}"
+        return LangsteerLM(plan.model or self.model, tasks={name: info})
+
+    def _tell_cell(self, chosen: Chosen, plan: Plan, answers: "_Answers") -> None:
+        cell = self._attempt(chosen, functools.partial(self._cell, chosen, plan, answers))
+        if cell is not None:
+            self.tell(cell)
+
+    def _cell(self, chosen: Chosen, plan: Plan, answers: "_Answers") -> Cell:
         method: Method = get_method(chosen.name)
         return Cell(
             model=self.name,
@@ -212,14 +241,14 @@ class _Language:
             part="test",
             kind=self.benchmark.kind,
             metric=self.benchmark.metric,
-            items=tuple(found[0]),
+            items=tuple(answers.items),
             chosen_on=plan.chosen_on,
             settings={"asked": _asked(self.wanted, self.benchmark.name, chosen), **plan.settings},
-            harness=found[1],
+            harness=answers.harness,
             cost=Cost(
-                tokens=lm.cost.tokens + plan.extra_tokens,
-                seconds=round(lm.cost.seconds + plan.extra_seconds, 3),
-                peak_bytes=peak.bytes,
+                tokens=answers.tokens + plan.extra_tokens,
+                seconds=round(answers.seconds + plan.extra_seconds, 3),
+                peak_bytes=answers.peak_bytes,
                 training_seconds=round(plan.training_seconds, 3),
             ),
             versions=versions(),
@@ -253,7 +282,11 @@ def ask(
         name=name,
     )
     found = run_tasks(lm, {name: task})
-    items = [_item(benchmark, task, sample) for sample in found["samples"][name]]
+    items = [
+        _item(benchmark, task, sample)
+        for sample in found["samples"][name]
+        if sample["filter"] == benchmark.filter
+    ]
     scores = {
         key.removesuffix(",none"): float(value)
         for key, value in found["results"][name].items()
@@ -391,6 +424,10 @@ def _form(wanted: Comparison, benchmark: str) -> str | None:
     return options.get("form")
 
 
+def _digest(plan: Plan) -> str:
+    return hashlib.sha256(_question_key(plan).encode()).hexdigest()
+
+
 def _question_key(plan: Plan) -> str:
     """The same for plans that put the same questions."""
     config = {key: _named(value) for key, value in plan.config.items()}
@@ -408,10 +445,11 @@ def _item(benchmark: Benchmark, task: Any, sample: Mapping[str, Any]) -> Item:
     if benchmark.kind == "choice":
         scores = tuple(float(value) for value, _ in sample["filtered_resps"])
         return Item(name, target=_target(task, sample), scores=scores)
+    value = float(sample[benchmark.item_metric or benchmark.metric])
     return Item(
         name,
         target=str(sample["target"]),
-        value=float(sample[benchmark.metric]),
+        value=0.0 if math.isnan(value) else value,  # an answer in which there is nothing to judge
         answer=str(sample["filtered_resps"][0]),
     )
 

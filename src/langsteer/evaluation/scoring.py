@@ -7,6 +7,7 @@ of the same contexts share the layers below the lowest that they touch.
 
 import contextlib
 import copy
+import functools
 import sys
 import time
 from collections.abc import Collection, Iterator, Sequence
@@ -233,21 +234,23 @@ class _Batch:
     def run(self, c: int) -> _Found:
         """Score under change `c`; the first to be run is what the others go on from."""
         clock = _Clock(self.model)
-        shared = {"source": self.source, "change": self.stem.changes[c], "keep": self.stem.keep}
-        context = _decode(
+        decode = functools.partial(
+            _decode,
             self.model,
+            source=self.source,
+            change=self.stem.changes[c],
+            keep=self.stem.keep,
+        )
+        context = decode(
             self.inputs,
-            **shared,
             trunk=self.trunk[0] if self.trunk else None,
             cache=self.stem.cache(c, len(self.inputs["input_ids"])),
             caching=self.continues or self.stem.length > 0,
         )
         answers = None
         if self.continues:
-            answers = _decode(
-                self.model,
+            answers = decode(
                 self._answer_inputs(),
-                **shared,
                 trunk=self.trunk[1] if self.trunk else None,
                 cache=_rows_of(context.cache, [q for q, _ in self.longer]),
                 caching=True,
