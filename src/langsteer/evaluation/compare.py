@@ -25,8 +25,8 @@ import psutil
 import torch
 
 from langsteer.corpus import ParallelCorpus
-from langsteer.errors import CellError, CompareError, CorpusError, LangsteerError
-from langsteer.evaluation.benchmarks import Benchmark, get_benchmark, make_task
+from langsteer.errors import CellError, CompareError, CorpusError, LangsteerError, MethodError
+from langsteer.evaluation.benchmarks import Benchmark, Doc, get_benchmark, load_docs, make_task
 from langsteer.evaluation.cells import (
     Cell,
     Cost,
@@ -165,29 +165,34 @@ class _Language:
             self._ask(group)
 
     def _plan(self, chosen: Chosen) -> Plan:
+        corpus, why_not = self._corpus
         setting = Setting(
             model=self.model,
             benchmark=self.benchmark,
             language=self.language,
-            corpus=self._corpus(),
+            corpus=corpus,
             work=self.wanted.output / "work" / _folder_name(self.name),
             data=self.wanted.data,
             form=_form(self.wanted, self.benchmark.name),
             limit=self.wanted.limit,
             seed=self.wanted.seed,
         )
-        plan = get_method(chosen.name).plan(setting, **chosen.options)
-        if setting.corpus is not None:
-            check_apart(self.benchmark, plan, setting.corpus)
-        return plan
-
-    def _corpus(self) -> ParallelCorpus | None:
-        """Text to fit on; None, so that methods that need it say so, where there is none."""
         try:
-            return fit_corpus(self.wanted.corpus.path, self.wanted.corpus.lines, self.language)
-        except CorpusError as error:
-            logger.warning("no parallel text: %s", error)
-            return None
+            return get_method(chosen.name).plan(setting, **chosen.options)
+        except MethodError as error:
+            raise CompareError(f"{error} ({why_not})" if why_not else str(error)) from error
+
+    @functools.cached_property
+    def _corpus(self) -> tuple[ParallelCorpus | None, str]:
+        """Text to fit on, or None and why: methods that need it say so."""
+        wanted = self.wanted
+        try:
+            corpus = fit_corpus(wanted.corpus.path, wanted.corpus.lines, self.language)
+            docs = load_docs(self.benchmark, self.language, "test", wanted.data)
+            check_apart(self.benchmark, docs, corpus)
+        except (CorpusError, CompareError) as error:
+            return None, str(error)
+        return corpus, ""
 
     def _ask(self, group: Sequence[tuple[Chosen, Plan]]) -> None:
         """Ask the questions that all plans of a group share, each under its own change."""
@@ -314,10 +319,10 @@ def _read_corpus(path: str, language: str) -> ParallelCorpus:
     return read_corpus(path, [language])
 
 
-def check_apart(benchmark: Benchmark, plan: Plan, corpus: ParallelCorpus) -> None:
+def check_apart(benchmark: Benchmark, docs: Sequence[Doc], corpus: ParallelCorpus) -> None:
     """Raise CompareError where a text that is asked stands in the text to fit on."""
     fitted = {_plain(line) for lines in corpus.texts.values() for line in lines}
-    for doc in plan.docs:
+    for doc in docs:
         if any(_plain(text) in fitted for text in texts_of(doc, benchmark.source)):
             raise CompareError(
                 f"{corpus.name} holds text of {benchmark.title} (item {doc['id']}): fit on other "

@@ -58,7 +58,7 @@ class Comparison:
     def languages_of(self, benchmark: str) -> tuple[str, ...]:
         """The languages to ask a benchmark in: those wanted that it has, never English."""
         has = [tag for tag in get_benchmark(benchmark).codes if tag != "en"]
-        return tuple(tag for tag in has if not self.languages or tag in self.languages)
+        return tuple(tag for tag in self.languages or has if tag in has)
 
 
 def read_comparison(path: str | Path) -> Comparison:
@@ -91,7 +91,7 @@ def comparison(keys: Mapping[str, Any], folder: Path = Path()) -> Comparison:
     for key in keys:
         if key not in known:
             raise ConfigError(f"there is no key {key!r}{_nearest(str(key), known)}")
-    if "output" not in keys:
+    if keys.get("output") is None:
         raise ConfigError("the key output is missing: a folder for the results")
     values: dict[str, Any] = {key: value for key, value in keys.items() if value is not None}
     for key, convert in _CONVERSIONS.items():
