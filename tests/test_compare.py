@@ -123,6 +123,18 @@ def test_a_stopped_comparison_goes_on(data: Path, tmp_path: Path) -> None:
     assert all(path.stat().st_mtime_ns == then for path, then in before.items())
 
 
+def test_a_method_in_some_languages_only(data: Path, tmp_path: Path) -> None:
+    asked = wanted(tmp_path, methods=["direct", {"english": {"languages": ["et"]}}])
+    assert {read_cell(path).key[2:] for path in compare(asked).made} == {
+        ("sw", "direct"),
+        ("et", "direct"),
+        ("et", "english"),
+    }
+    again = read_comparison(tmp_path / "out" / "configuration.yaml")
+    assert again.methods == asked.methods
+    assert again.languages == asked.languages
+
+
 def test_a_failed_cell_is_tried_again(data: Path, tmp_path: Path) -> None:
     test = data / "sib200" / "swh_Latn" / "test.tsv"
     text = test.read_text(encoding="utf-8")

@@ -42,6 +42,7 @@ from langsteer.evaluation.harness import LangsteerLM, TaskInfo, run_tasks
 from langsteer.evaluation.methods import get_method
 from langsteer.evaluation.methods.common import Method, Plan, Setting
 from langsteer.evaluation.spans import texts_of
+from langsteer.files import write_text
 from langsteer.models import Model, load_model
 from langsteer.readers import read_corpus
 from langsteer.version import __version__
@@ -77,6 +78,7 @@ def compare(
     started = time.perf_counter()
     outcome = Outcome()
     missing = _missing(wanted, outcome)
+    write_text(wanted.output / "configuration.yaml", wanted.as_yaml())
     total = sum(len(methods) for methods in missing.values())
 
     def tell(cell: Cell | Failure) -> None:
@@ -380,7 +382,7 @@ def _missing(wanted: Comparison, outcome: Outcome) -> dict[tuple[str, str, str],
     for model in wanted.models:
         for benchmark in wanted.benchmarks:
             for language in wanted.languages_of(benchmark.name):
-                for method in wanted.methods:
+                for method in (m for m in wanted.methods if m.in_language(language)):
                     path = cell_path(wanted.output, model, benchmark.name, language, method.name)
                     if _is_made(path, _asked(wanted, benchmark.name, method)):
                         outcome.kept.append(path)

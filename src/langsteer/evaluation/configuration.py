@@ -20,10 +20,14 @@ DEFAULT_METHODS = ("direct", "english", "mean_difference", "learned")
 
 @dataclass(frozen=True)
 class Chosen:
-    """A method or a benchmark by name, with options."""
+    """A method or a benchmark by name, with options; with `languages`, in these only."""
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    languages: tuple[str, ...] = ()
+
+    def in_language(self, tag: str) -> bool:
+        return not self.languages or tag in self.languages
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,25 @@ class Comparison:
     def languages_of(self, benchmark: str) -> tuple[str, ...]:
         """The languages to ask a benchmark in: those wanted that it has, never English."""
         has = [tag for tag in get_benchmark(benchmark).codes if tag != "en"]
-        return tuple(tag for tag in self.languages or has if tag in has)
+        chosen = next(c for c in self.benchmarks if c.name == benchmark)
+        return tuple(t for t in self.languages or has if t in has and chosen.in_language(t))
+
+    def as_yaml(self) -> str:
+        """The same as a configuration file."""
+        import yaml
+
+        plain = {
+            "output": str(self.output),
+            "models": list(self.models),
+            "benchmarks": [_plain(chosen) for chosen in self.benchmarks],
+            "languages": list(self.languages) or ALL,
+            "methods": [_plain(chosen) for chosen in self.methods],
+            "corpus": dataclasses.asdict(self.corpus),
+            "data": str(self.data) if self.data else None,
+            **{name: getattr(self, name) for name in ("limit", "seed", "dtype", "device")},
+            "device_map": self.device_map,
+        }
+        return str(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
 
 
 def read_comparison(path: str | Path) -> Comparison:
@@ -154,12 +176,17 @@ def _chosen(value: Any, key: str) -> tuple[Chosen, ...]:
         elif isinstance(entry, dict) and all(
             isinstance(options, dict | None) for options in entry.values()
         ):
-            found += [Chosen(str(name), dict(options or {})) for name, options in entry.items()]
+            found += [_with_options(str(name), options or {}) for name, options in entry.items()]
         else:
             raise ConfigError(f"{key} must be a list of names, or of name: {{option: value}}")
     if not found:
         raise ConfigError(f"{key} is empty")
     return tuple(found)
+
+
+def _with_options(name: str, options: Mapping[str, Any]) -> Chosen:
+    more = {key: value for key, value in options.items() if key != "languages"}
+    return Chosen(name, more, _languages(options.get("languages", ALL), f"{name}: languages"))
 
 
 def _fit_text(value: Any, key: str) -> FitText:
@@ -181,6 +208,12 @@ def _number(value: Any, key: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise ConfigError(f"{key} must be a whole number, not {value!r}")
     return value
+
+
+def _plain(chosen: Chosen) -> Any:
+    languages = {"languages": list(chosen.languages)} if chosen.languages else {}
+    options = {**chosen.options, **languages}
+    return {chosen.name: options} if options else chosen.name
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:
