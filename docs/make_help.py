@@ -1,0 +1,31 @@
+"""Put what each command's --help prints into its page: python docs/make_help.py"""
+
+import re
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from langsteer.cli import app
+
+DOCS = Path(__file__).parent
+BLOCK = re.compile(r"```\n\n Usage: .*?```\n", re.DOTALL)
+
+
+def help_of(command: str) -> str:
+    """The first block of a command's page."""
+    terminal = {"COLUMNS": "100", "TERMINAL_WIDTH": "100", "NO_COLOR": "1", "TERM": "dumb"}
+    output = CliRunner(env=terminal).invoke(app, [command, "--help"], prog_name="langsteer").output
+    lines = [line.rstrip() for line in output.strip("\n").splitlines()]
+    return "```\n\n" + "\n".join(lines).strip("\n") + "\n\n```\n"
+
+
+def updated(page: str, command: str) -> str:
+    """The page with the help of today."""
+    return BLOCK.sub(lambda _: help_of(command), page, count=1)
+
+
+if __name__ == "__main__":
+    for path in sorted(DOCS.glob("*.md")):
+        text = path.read_text(encoding="utf-8")
+        if text.startswith("# langsteer ") and BLOCK.search(text):
+            path.write_text(updated(text, path.stem), encoding="utf-8")
