@@ -1,0 +1,184 @@
+"""What a comparison's methods share: the setting of a cell, and a method's plan for it."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from langsteer.corpus import ParallelCorpus
+from langsteer.errors import LangsteerError, MethodError
+from langsteer.evaluation.benchmarks import Benchmark, Doc, load_docs
+from langsteer.files import write_json
+from langsteer.fitting.projection import Projection
+from langsteer.models import Model
+from langsteer.vector import SteeringVector
+
+T = TypeVar("T")
+Change = SteeringVector | Projection
+
+PROMPT = "langsteer_prompt"
+"""the field of a doc that holds a whole prompt, where a method writes one for each item"""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One model, benchmark and language, and what a method may learn from.
+
+    `corpus` holds parallel text to fit vectors, projections and adapters on; it shares nothing
+    with the benchmark. `data` is a folder with the data sets as published, None for the hub.
+    `work` keeps what is costly to make (vectors, adapters, translations) between runs of one
+    model. `limit` bounds the items asked, for a quick look.
+    """
+
+    model: Model
+    benchmark: Benchmark
+    language: str
+    corpus: ParallelCorpus | None
+    work: Path
+    data: Path | None = None
+    form: str | None = None
+    limit: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a method asks the items of a cell.
+
+    `docs` are the items, in the benchmark's schema, and `language` that of their text and frame
+    (`en` where they were translated). `config` overrides keys of the harness's task, `shots` of
+    `examples` precede each item; where their text is in another language than the items', that is
+    `examples_language`, and they are not steered. `model` replaces the setting's model (a tuned one), `change` is
+    added to it. `chosen_on` are the items that any choice was made with, as `part/id`: none is of
+    the part asked. `settings` says what was chosen, for the record. `training_seconds` is spent
+    once for a language; `extra_seconds` and `extra_tokens` on these very items before they are
+    asked (their translation, the reasoning about them).
+    """
+
+    docs: Sequence[Doc]
+    language: str
+    form: str
+    shots: int = 0
+    examples: Sequence[Doc] = ()
+    examples_language: str | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    model: Model | None = None
+    change: Change | None = None
+    chosen_on: frozenset[str] = frozenset()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    training_seconds: float = 0.0
+    extra_seconds: float = 0.0
+    extra_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to ask. `plan(setting, **options)`; `options` are keyword arguments of `plan`.
+
+    `kind` says what it touches: the `prompt`, the `text` of the items, the `model`, or its hidden
+    `states`. A stack is a method of the first or third kind with one of the last on top.
+    """
+
+    name: str
+    title: str
+    plan: Callable[..., Plan]
+    kind: str = "prompt"
+
+
+def form_of(setting: Setting, language: str | None = None) -> str:
+    """The prompt form of the setting, or the usual one of the language."""
+    return setting.form or setting.benchmark.forms_of(language or setting.language)[0]
+
+
+def english_form(setting: Setting) -> str:
+    """The form asked for, where English has it, else the usual one."""
+    forms = setting.benchmark.forms_of("en")
+    wanted = form_of(setting)
+    return wanted if wanted in forms else forms[0]
+
+
+def asked_docs(setting: Setting, language: str | None = None) -> list[Doc]:
+    """The items reported on, in the publisher's order; with a limit, the same in every language."""
+    docs = load_docs(setting.benchmark, language or setting.language, "test", setting.data)
+    if setting.limit is None or setting.limit >= len(docs):
+        return docs
+    kept = {doc["id"] for doc in shuffled(docs, setting.seed)[: setting.limit]}
+    return [doc for doc in docs if doc["id"] in kept]
+
+
+def learning_docs(setting: Setting, language: str, *parts: str, what: str) -> tuple[str, list[Doc]]:
+    """The first of `parts` that the benchmark has, and its items, less those that are asked too.
+
+    Raises MethodError, naming `what` wants them, where there are none.
+    """
+    part = next((part for part in parts if part in setting.benchmark.parts), None)
+    if part is None or part == "test":
+        raise MethodError(
+            f"{what} learns from the part {' or '.join(parts)}, which {setting.benchmark.title} "
+            "does not have"
+        )
+    asked = {_texts(setting, doc) for doc in all_docs(setting, language)}
+    docs = load_docs(setting.benchmark, language, part, setting.data)
+    kept = [doc for doc in docs if _texts(setting, doc) not in asked]
+    if not kept:
+        raise MethodError(f"{what}: every item of the part {part} is asked in the test part too")
+    return part, kept
+
+
+def all_docs(setting: Setting, language: str) -> list[Doc]:
+    """All items of the test part, whatever the limit."""
+    return load_docs(setting.benchmark, language, "test", setting.data)
+
+
+def chosen_ids(part: str, docs: Sequence[Doc]) -> frozenset[str]:
+    """What `Plan.chosen_on` says of items: ids are only unique within a part."""
+    return frozenset(f"{part}/{doc['id']}" for doc in docs)
+
+
+def shuffled(docs: Sequence[Doc], seed: int) -> list[Doc]:
+    """In an order that depends on ids and seed alone, so that it is the same in every language."""
+    return sorted(docs, key=lambda doc: digest(seed, doc["id"]))
+
+
+def digest(*parts: object) -> str:
+    """SHA-256 of the parts, as JSON."""
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def kept(
+    path: Path, about: Mapping[str, Any], load: Callable[[Path], T], make: Callable[[], T]
+) -> tuple[T, float]:
+    """What stands at `path`, where it was made from the same things, or else made and recorded.
+
+    `about` is what it is made from; `make` writes `path`, and is timed. Beside it a JSON file
+    keeps `about` and the seconds that it took, which are returned too.
+    """
+    record = path.parent / f"{path.name}.json"
+    wanted = json.loads(json.dumps(about, default=str))
+    found = _read_record(record)
+    if found.get("about") == wanted:
+        try:
+            return load(path), float(found["seconds"])
+        except (LangsteerError, OSError, KeyError, ValueError, TypeError):
+            pass  # damaged or gone: it is made again
+    started = time.perf_counter()
+    made = make()
+    seconds = time.perf_counter() - started
+    write_json(record, {"about": wanted, "seconds": round(seconds, 3)})
+    return made, seconds
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _texts(setting: Setting, doc: Doc) -> str:
+    return json.dumps([doc.get(name) for name in setting.benchmark.source], ensure_ascii=False)

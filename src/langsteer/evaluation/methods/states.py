@@ -1,0 +1,134 @@
+"""Steering, by every fitting method that there is; and projection, at one layer and at all.
+
+Fitted on the setting's parallel corpus, without labels of the benchmark, and kept between runs.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from langsteer import fitting
+from langsteer.corpus import ParallelCorpus
+from langsteer.errors import MethodError
+from langsteer.evaluation.methods.common import (
+    Change,
+    Method,
+    Plan,
+    Setting,
+    asked_docs,
+    form_of,
+    kept,
+)
+from langsteer.fitting.projection import Projection, learn_projection
+from langsteer.vector import SteeringVector
+
+Maker = Callable[..., tuple[Change, float]]
+
+
+def steering_change(setting: Setting, method: str, **options: Any) -> tuple[Change, float]:
+    """The vector of a fitting method, and the seconds that it took to learn."""
+    pair = _pair(setting, method)
+    path = setting.work / "vectors" / method / f"{setting.language}.safetensors"
+    checkpoint = path.parent / f"{setting.language}.fit"
+
+    def make() -> SteeringVector:
+        vector = fitting.learn(
+            setting.model,
+            pair,
+            setting.language,
+            method,
+            checkpoint=checkpoint,
+            **({"seed": setting.seed} | options),
+        )
+        vector.save(path)
+        return vector
+
+    about = _about(setting, pair, options)
+    return kept(path, about, lambda p: SteeringVector.load(p, setting.model), make)
+
+
+def projection_change(
+    setting: Setting, method: str = "projection", **options: Any
+) -> tuple[Change, float]:
+    """A projection at the best layer, or (`projection_all`) at all."""
+    pair = _pair(setting, method)
+    path = setting.work / "projections" / method / f"{setting.language}.safetensors"
+
+    def make() -> Projection:
+        every = method == "projection_all"
+        try:
+            found = learn_projection(
+                setting.model, pair, setting.language, all_layers=every, **options
+            )
+        except TypeError as error:
+            raise MethodError(f"{method} has no such option: {error}") from None
+        found.save(path)
+        return found
+
+    about = _about(setting, pair, options)
+    return kept(path, about, lambda p: Projection.load(p, setting.model), make)
+
+
+def _pair(setting: Setting, method: str) -> ParallelCorpus:
+    if setting.corpus is None:
+        raise MethodError(f"{method} needs a parallel corpus to fit on")
+    if setting.language == setting.corpus.pivot:
+        raise MethodError(
+            f"{method}: {setting.language} is the language that others are aligned to"
+        )
+    return setting.corpus.only(setting.language)
+
+
+def _about(setting: Setting, pair: ParallelCorpus, options: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "model": setting.model.fingerprint,
+        "corpus": pair.describe(),
+        "options": options,
+        "seed": setting.seed,
+    }
+
+
+def _method(name: str, title: str, maker: Maker) -> Method:
+    def plan(setting: Setting, **options: Any) -> Plan:
+        change, seconds = maker(setting, name, **options)
+        return Plan(
+            asked_docs(setting),
+            setting.language,
+            form_of(setting),
+            change=change,
+            settings=describe_change(change),
+            training_seconds=seconds,
+        )
+
+    return Method(name, title, plan, kind="states")
+
+
+def describe_change(change: Change) -> dict[str, Any]:
+    """What a record says of a vector or projection: all that was chosen."""
+    about: dict[str, Any] = {"corpus": change.corpus, "scores": change.scores}
+    if isinstance(change, Projection):
+        return {
+            "layers": list(change.layers),
+            "ridge": change.options.get("ridge"),
+            "alpha": change.alpha,
+            "form": change.form,
+            **about,
+        }
+    return {
+        "layer": change.layer,
+        "strength": change.strength,
+        "relative_strength": change.relative_strength,
+        **about,
+    }
+
+
+def _title(name: str) -> str:
+    return f"Steering: {name.replace('_', ' ')}"
+
+
+CHANGES: dict[str, Maker] = dict.fromkeys(fitting.METHODS, steering_change) | {
+    "projection": projection_change,
+    "projection_all": projection_change,
+}
+PROJECTION = _method("projection", "Projection, one layer", projection_change)
+PROJECTION_ALL = _method("projection_all", "Projection, all layers", projection_change)
+STEERING = tuple(_method(name, _title(name), steering_change) for name in fitting.METHODS)
