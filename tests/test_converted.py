@@ -6,6 +6,7 @@ import gguf
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from langsteer.converted import cache_folder
 from langsteer.corpus import builtin
@@ -170,6 +171,19 @@ def test_a_cache_that_cannot_be_written(
     monkeypatch.setenv("LANGSTEER_CACHE", str(tmp_path / "file"))
     with pytest.raises(SaveError, match="LANGSTEER_CACHE"):
         load_model(llama_gguf)
+
+
+def test_a_full_disk_leaves_nothing_behind(
+    llama_gguf: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Any, folder: Path) -> None:
+        folder.mkdir()
+        raise SafetensorError("No space left on device (os error 28)")
+
+    monkeypatch.setattr("transformers.PreTrainedModel.save_pretrained", full)
+    with pytest.raises(SaveError, match=r"No space left on device.*LANGSTEER_CACHE"):
+        load_model(llama_gguf)
+    assert not [p for p in (cache / "models").iterdir() if p.is_dir()]
 
 
 def test_smollm_is_fitted_and_steered(smollm: Model) -> None:

@@ -100,14 +100,8 @@ def test_columns_in_another_language_are_named() -> None:
 
 
 @lingua
-def test_the_built_in_corpus_is_in_its_languages() -> None:
-    found = builtin().checked()
-    assert (len(found), found.dropped, found.unidentified) == (420, {}, ())
-
-
-@lingua
 def test_published_translations_are_kept(shared: Path) -> None:
-    text = read_ntrex(shared / "ntrex")
+    text = read_ntrex(shared / "ntrex", ["fr", "sw", "th", "yo"])
     for tag in text.languages:
         dropped = text.only(tag).checked().dropped
         assert dropped.get("wrong language", 0) + dropped.get("wrong script", 0) < 0.002 * len(text)

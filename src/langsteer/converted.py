@@ -11,6 +11,7 @@ import importlib.util
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ import torch
 import transformers
 from rich.console import Console
 
-from langsteer.errors import ModelError, SaveError
+from langsteer.errors import ModelError
+from langsteer.files import save_errors
 
 
 @dataclass(frozen=True)
@@ -95,38 +97,39 @@ def _gguf_of(packaged: PackagedModel) -> Iterator[Path]:
         yield Path(spec.origin).parent / packaged.file
         return
     whole = cache_folder() / "gguf" / f"{packaged.module}.gguf"
-    whole.parent.mkdir(parents=True, exist_ok=True)
-    importlib.import_module(packaged.module).assemble(whole, overwrite=True)
     try:
+        with _cache_errors(whole):
+            whole.parent.mkdir(parents=True, exist_ok=True)
+            importlib.import_module(packaged.module).assemble(whole, overwrite=True)
         yield whole
     finally:
-        whole.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            whole.unlink()
 
 
 def _convert(gguf: Path, folder: Path) -> None:
     """Read `gguf`, write `folder`, and check that both give the same logits."""
-    try:
+    with _cache_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SaveError(
-            f"cannot write to the cache {folder.parent}: {error.strerror}. "
-            "Set LANGSTEER_CACHE to a folder that you can write to."
-        ) from error
-    with filelock.FileLock(f"{folder}.lock"):
-        if folder.exists():
-            return
-        part = folder.with_name(folder.name + ".part")
-        shutil.rmtree(part, ignore_errors=True)
-        console = Console(stderr=True)
-        with console.status(f"Converting {gguf.name} once (about a minute)…"):
-            try:
-                _write_checkpoint(gguf, part)
-            except OSError as error:
-                shutil.rmtree(part, ignore_errors=True)
-                raise SaveError(
-                    f"cannot convert {gguf} into {folder.parent}: {error}. Nothing was kept."
-                ) from error
+        with filelock.FileLock(f"{folder}.lock"):
+            if not folder.exists():
+                _fill(gguf, folder)
+
+
+def _fill(gguf: Path, folder: Path) -> None:
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    console = Console(stderr=True)
+    with console.status(f"Converting {gguf.name} once (about a minute)…"):
+        try:
+            _write_checkpoint(gguf, part)
             part.rename(folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _cache_errors(path: Path) -> AbstractContextManager[None]:
+    return save_errors(path, "set LANGSTEER_CACHE to a folder that you can write to")
 
 
 def _write_checkpoint(gguf: Path, part: Path) -> None:
@@ -142,7 +145,6 @@ def _write_checkpoint(gguf: Path, part: Path) -> None:
     with torch.inference_mode():
         same = torch.equal(model(ids).logits, saved(ids).logits)
     if not same:
-        shutil.rmtree(part, ignore_errors=True)
         raise ModelError(f"the checkpoint made from {gguf} does not give the same logits")
 
 

@@ -1,11 +1,14 @@
 """Files written whole or not at all."""
 
+import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 from langsteer.errors import SaveError
 
@@ -19,27 +22,35 @@ def write_whole(path: str | Path, write: Callable[[Path], object]) -> Path:
     path = Path(path)
     temporary: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        os.close(handle)
-        temporary = Path(name)
-        write(temporary)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    except Exception as error:
-        if isinstance(error, OSError) or type(error).__name__ == "SafetensorError":
-            reason = getattr(error, "strerror", None) or str(error)
-            raise SaveError(
-                f"cannot write {path}: {reason}. Nothing was changed; free some space or name "
-                "a folder that you can write to."
-            ) from error
-        raise
+        with save_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            prefix = f".{path.name}."
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=".part")
+            os.close(handle)
+            temporary = Path(name)
+            write(temporary)
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
     return path
+
+
+@contextlib.contextmanager
+def save_errors(
+    path: str | Path, advice: str = "name a folder that you can write to"
+) -> Iterator[None]:
+    """Inside, what goes wrong with writing `path` is a SaveError."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise SaveError(
+            f"cannot write {path}: {reason}. Nothing was changed; free some space or {advice}."
+        ) from error
 
 
 def check_writable(path: str | Path) -> None:

@@ -17,7 +17,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
 from langsteer.converted import PACKAGED, gguf_checkpoint, packaged_checkpoint
-from langsteer.errors import ModelError
+from langsteer.errors import ModelError, StateError
 
 DEFAULT_MODEL = "gemma-3-270m"
 
@@ -327,6 +327,11 @@ def _check_causal(model: Model) -> None:
     ids = torch.tensor([[5, 6], [5, 7]], device=model.device) % model.vocab_size
     with torch.inference_mode():
         states = model.run_decoder({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
+    if not bool(torch.isfinite(states).all()):
+        raise StateError(
+            f"the hidden states of {model.name} are not finite: load it with dtype='float32' or "
+            "'bfloat16' (--dtype), unless its weights are damaged"
+        )
     first, second = states[0, 0].float(), states[1, 0].float()
     if not torch.allclose(first, second, rtol=1e-3, atol=1e-3 * float(first.abs().max())):
         raise ModelError(

@@ -1,6 +1,5 @@
 """The formats that parallel text comes in. Each reader returns an unchecked `ParallelCorpus`."""
 
-import csv
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -77,7 +76,7 @@ def read_tsv(
     path: str | Path, languages: Sequence[str] = (), *, pivot: str = "en"
 ) -> ParallelCorpus:
     """A tab-separated file: with a header of language tags, or two columns, language then pivot."""
-    rows = [row for row in csv.reader(_lines(path), delimiter="\t", quoting=csv.QUOTE_NONE) if row]
+    rows = [line.split("\t") for line in _lines(path) if line]
     header = [_tag_or_none(cell) for cell in rows[0]]
     if parse_tag(pivot) in header:
         rows = rows[1:]
@@ -132,6 +131,8 @@ def read_tmx(
                     row.setdefault(tag.partition("-")[0], row[tag])
             rows.append(row)
             unit.clear()
+    except OSError as error:
+        raise CorpusError(f"cannot read {path}: {error.strerror}") from error
     except (ElementTree.ParseError, UnicodeDecodeError) as error:
         raise CorpusError(f"{path} is not a whole TMX file: {error}") from error
     wanted = [*map(parse_tag, languages), parse_tag(pivot)]

@@ -2,7 +2,8 @@
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -54,6 +55,7 @@ class SteeringVector:
             raise VectorError(f"a steering vector has one dimension, not {self.values.dim()}")
         if not bool(torch.isfinite(self.values).all()):
             raise VectorError("the steering vector holds NaN or infinity")
+        _check_strength(self.strength)
         if self.positions not in POSITIONS:
             raise VectorError(f"no positions {self.positions!r}: one of {', '.join(POSITIONS)}")
 
@@ -69,6 +71,7 @@ class SteeringVector:
     def interventions(self, strength: float | None = None) -> tuple[Intervention, ...]:
         """What the vector does to a residual stream, at its own strength unless told otherwise."""
         factor = self.strength if strength is None else strength
+        _check_strength(factor)
         return (Intervention(self.layer, Addition(factor * self.values.float())),)
 
     def applied(
@@ -143,6 +146,7 @@ class SteeringVector:
             )
         known = {f.name for f in fields(cls)}
         try:
+            _check_types(record)
             record["loss"] = tuple(record.get("loss", ()))
             vector = cls(values=values, **{k: v for k, v in record.items() if k in known})
         except (TypeError, VectorError) as error:
@@ -200,6 +204,20 @@ def steer(
                 )
             )
         yield
+
+
+def _check_strength(strength: float) -> None:
+    if not math.isfinite(strength):
+        raise VectorError(f"a strength must be a finite number, not {strength}")
+
+
+def _check_types(record: Mapping[str, Any]) -> None:
+    kinds: dict[str, type | tuple[type, ...]] = {"layer": int, "strength": (int, float)}
+    for name, kind in (
+        kinds | dict.fromkeys(("model", "options", "corpus", "scores"), dict)
+    ).items():
+        if name in record and not isinstance(record[name], kind):
+            raise VectorError(f"its {name} is {record[name]!r}")
 
 
 def _distinct(vectors: Sequence[SteeringVector | None]) -> list[SteeringVector]:

@@ -7,6 +7,8 @@ import typer
 from langsteer.cli import compare, demo, evaluate, fit, generate, inspect, lm_eval, report
 from langsteer.errors import LangsteerError
 
+INTERRUPTED = 130  # what typer makes of a KeyboardInterrupt
+
 app = typer.Typer(
     name="langsteer",
     help="Make an open language model better in other languages with one vector at one layer.",
@@ -31,6 +33,7 @@ def main() -> None:
     except LangsteerError as error:
         print(f"langsteer: {error}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("langsteer: stopped", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as error:
+        if error.code == INTERRUPTED:
+            print("langsteer: stopped", file=sys.stderr)
+        raise

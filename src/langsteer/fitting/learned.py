@@ -26,7 +26,7 @@ from torch import Tensor
 from langsteer.capture import check_finite, visit_states
 from langsteer.corpus import ParallelCorpus
 from langsteer.errors import FitError, StateError
-from langsteer.files import write_whole
+from langsteer.files import save_errors, write_whole
 from langsteer.fitting.common import Options, check_corpus, chosen_layer, make_vector
 from langsteer.fitting.pivot import Pivot
 from langsteer.intervention import resumed
@@ -223,7 +223,8 @@ class _Pairs:
             for row, i in enumerate(index):
                 length = len(self.texts[i])
                 kept = {"states": states[row, -length:].cpu().contiguous()}
-                save_file(kept, self.folder / f"{i}.safetensors")
+                with save_errors(self.folder, "set TMPDIR to a folder with more of it"):
+                    save_file(kept, self.folder / f"{i}.safetensors")
         return norms / len(self.texts)
 
 

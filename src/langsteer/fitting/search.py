@@ -5,6 +5,7 @@ KL( p(· | e, w) ‖ p(· | s + v, w) ), the next-token distributions after the 
 other words than the ones `learned` fits with.
 """
 
+import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from langsteer.corpus import ParallelCorpus
-from langsteer.errors import FitError
+from langsteer.errors import FitError, StateError
 from langsteer.fitting.common import check_corpus
 from langsteer.fitting.pivot import Pivot
 from langsteer.intervention import PositionKind
@@ -63,6 +64,8 @@ def search(
     """
     if not vectors or not strengths:
         raise FitError("a search needs at least one layer and one strength")
+    if not all(map(math.isfinite, strengths)):
+        raise FitError(f"strengths must be finite numbers, not {list(strengths)}")
     measure = Measure(model, corpus, pivot)
     grid = [(vector, strength) for vector in vectors for strength in strengths]
     found = [
@@ -97,6 +100,7 @@ class Measure:
         for index in batches(self.texts):
             found = self._last(self.texts, index, steering, strength)
             wanted = self.english[index]
+            _check_finite(found, index)
             total += float((wanted.exp() * (wanted - found)).sum())
         return total / len(self.texts)
 
@@ -105,6 +109,7 @@ class Measure:
         texts = self._with_suffixes(lines)
         groups = list(batches(texts))
         found = torch.cat([self._last(texts, index) for index in groups])
+        _check_finite(found, [i for index in groups for i in index])
         order = torch.tensor([i for index in groups for i in index])
         return found[order.argsort()]
 
@@ -130,3 +135,13 @@ class Measure:
                 with steering.applied(self.model, strength=strength, positions="source", mask=mask):
                     logits = self.model.last_logits(inputs, 1)
         return torch.log_softmax(logits[:, -1].float(), -1).cpu()
+
+
+def _check_finite(log_p: Tensor, index: Sequence[int]) -> None:
+    """-inf is the probability 0; NaN is none."""
+    bad = log_p.isnan().any(dim=1)
+    if bool(bad.any()):
+        raise StateError(
+            f"the model's output is not a number for text {index[int(bad.int().argmax())] + 1}: "
+            "load the model with dtype='float32' or 'bfloat16', or choose smaller strengths"
+        )
