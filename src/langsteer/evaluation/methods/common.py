@@ -52,8 +52,7 @@ class Plan:
     (`en` where they were translated). `config` overrides keys of the harness's task, `shots` of
     `examples` precede each item; where their text is in another language than the items', that is
     `examples_language`, and they are not steered. `model` replaces the setting's model (a tuned one), `change` is
-    added to it. `chosen_on` are the items that any choice was made with, as `part/id`: none is of
-    the part asked. `settings` says what was chosen, for the record. `training_seconds` is spent
+    added to it. `chosen_on` are the ids of the items that any choice was made with: none is asked. `settings` says what was chosen, for the record. `training_seconds` is spent
     once for a language; `extra_seconds` and `extra_tokens` on these very items before they are
     asked (their translation, the reasoning about them).
     """
@@ -114,8 +113,10 @@ def learning_docs(setting: Setting, language: str, *parts: str, what: str) -> tu
 
     Raises MethodError, naming `what` wants them, where there are none.
     """
+    if "test" in parts:
+        raise MethodError(f"{what} cannot learn from the part test: that is what is asked")
     part = next((part for part in parts if part in setting.benchmark.parts), None)
-    if part is None or part == "test":
+    if part is None:
         raise MethodError(
             f"{what} learns from the part {' or '.join(parts)}, which {setting.benchmark.title} "
             "does not have"
@@ -133,9 +134,9 @@ def all_docs(setting: Setting, language: str) -> list[Doc]:
     return load_docs(setting.benchmark, language, "test", setting.data)
 
 
-def chosen_ids(part: str, docs: Sequence[Doc]) -> frozenset[str]:
-    """What `Plan.chosen_on` says of items: ids are only unique within a part."""
-    return frozenset(f"{part}/{doc['id']}" for doc in docs)
+def chosen_ids(docs: Sequence[Doc]) -> frozenset[str]:
+    """What `Plan.chosen_on` says of items."""
+    return frozenset(str(doc["id"]) for doc in docs)
 
 
 def shuffled(docs: Sequence[Doc], seed: int) -> list[Doc]:

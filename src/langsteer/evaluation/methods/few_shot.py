@@ -69,11 +69,11 @@ def _plan(setting: Setting, language: str, k: int, part: str | None) -> Plan:
         form_of(setting),
         shots=k,
         examples=examples,
-        chosen_on=chosen_ids(found, examples),
+        chosen_on=chosen_ids(examples),
         settings={
             "k": k,
             "examples_in": language,
-            "examples": [f"{found}/{doc['id']}" for doc in examples],
+            "examples": [doc["id"] for doc in examples],
         },
     )
 

@@ -152,12 +152,12 @@ def _plan(setting: Setting, method: str, language: str, form: str, given: dict[s
         setting.language,
         form_of(setting),
         model=open_tuned(setting.model, found, name),
-        chosen_on=chosen_ids(part, docs),
+        chosen_on=chosen_ids(docs),
         settings={
             **asdict(options),
             "trained_on": f"{part} in {language}",
             "items": len(docs),
-            "training_ids": [f"{part}/{doc['id']}" for doc in docs],
+            "training_ids": [doc["id"] for doc in docs],
         },
         training_seconds=seconds_of_run[0] if seconds_of_run else seconds,
     )

@@ -74,6 +74,7 @@ def prompt_optimisation(
     items: int = ITEMS,
     calibrated: bool = False,
     optimiser: Literal["dspy"] | None = None,
+    proposer: str | None = None,
 ) -> Plan:
     """Ask with the best prompt; ties go to the likelier right answers, then to the earlier.
 
@@ -93,7 +94,7 @@ def prompt_optimisation(
     prompts = [] if only else own_pool(setting)
     prompts += read_pool(setting, pool) if pool is not None else []
     if optimiser is not None:
-        prompts += proposed(setting, docs, optimiser)
+        prompts += proposed(setting, docs, optimiser, proposer)
     if not prompts:
         raise MethodError("prompt_optimisation: the pool has no prompt")
     path = setting.work / "prompts" / benchmark.name / f"{setting.language}.json"
@@ -112,7 +113,7 @@ def prompt_optimisation(
         setting.language,
         best.prompt.form,
         config=keys_of(setting, best.prompt),
-        chosen_on=chosen_ids(part, docs),
+        chosen_on=chosen_ids(docs),
         settings={
             "prompt": asdict(best.prompt),
             "development_accuracy": best.accuracy,
@@ -161,8 +162,10 @@ def keys_of(setting: Setting, prompt: Prompt) -> dict[str, Any]:
     return keys
 
 
-def proposed(setting: Setting, docs: Sequence[Doc], optimiser: str) -> list[Prompt]:
-    """Instructions that an optimiser of dspy proposes for the usual form."""
+def proposed(
+    setting: Setting, docs: Sequence[Doc], optimiser: str, proposer: str | None = None
+) -> list[Prompt]:
+    """Instructions that an optimiser proposes for the usual form, with the model `proposer`."""
     if optimiser != "dspy":
         raise MethodError(f"prompt_optimisation has no optimiser {optimiser!r}; it has 'dspy'")
     try:
@@ -172,7 +175,7 @@ def proposed(setting: Setting, docs: Sequence[Doc], optimiser: str) -> list[Prom
     from langsteer.evaluation.methods import dspy_prompts
 
     form = form_of(setting)
-    found = dspy_prompts.propose(setting, docs, form)
+    found = dspy_prompts.propose(setting, docs, form, proposer)
     return [Prompt(f"dspy {n}", form, text) for n, text in enumerate(found, 1)]
 
 
