@@ -61,7 +61,7 @@ def _plan(setting: Setting, language: str, k: int, part: str | None) -> Plan:
     if k < 1:
         raise MethodError(f"few-shot needs at least one example, not {k}")
     parts = (part,) if part else ("train", "development")
-    found, docs = learning_docs(setting, language, *parts, what="few_shot")
+    _, docs = learning_docs(setting, language, *parts, what="few_shot")
     examples = choose_examples(setting, docs, k)
     return Plan(
         asked_docs(setting),

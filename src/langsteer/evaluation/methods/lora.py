@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from langsteer.errors import MethodError, MissingExtraError
+from langsteer.evaluation.benchmarks.common import quiet
 from langsteer.evaluation.methods.asking import Rendered, render
 from langsteer.evaluation.methods.common import (
     Method,
@@ -38,6 +39,9 @@ from langsteer.files import write_json
 from langsteer.models import Model, base_network, wrap_model
 
 IGNORED = -100
+NEAR = 8  # steps among which items of like length are sought
+
+Row = dict[str, list[int]]
 PROGRESS = "seconds.json"
 
 
@@ -83,7 +87,7 @@ def tune(
     peft, trl = _libraries()
     encoded = [_encode(model, item) for item in items]
     if not encoded or options.batch < 1:
-        raise MethodError("LoRA needs at least one training item and one item a step")
+        raise MethodError("LoRA needs at least one training item, and one item a step")
     network = copy.deepcopy(model.network)
     if model.device.type == "cpu":  # where autocast is several times faster than bfloat16 weights
         network = network.float()
@@ -96,12 +100,15 @@ def tune(
     )
     checkpoints = folder / "checkpoints"
     before = _seconds_before(checkpoints)
-    with warnings.catch_warnings():
+    transformers = importlib.import_module("transformers")
+    with warnings.catch_warnings(), torch.random.fork_rng():
         warnings.simplefilter("ignore", FutureWarning)
+        transformers.set_seed(options.seed)
         trainer = _trainer(trl, model, network, encoded, adapter, checkpoints, options)
         clock = _clock(checkpoints, before)
         trainer.add_callback(clock)
-        trainer.train(resume_from_checkpoint=_last_checkpoint(checkpoints))
+        with quiet("transformers.trainer_utils"):
+            trainer.train(resume_from_checkpoint=_last_checkpoint(checkpoints))
     trainer.model.save_pretrained(str(folder))
     _remove(checkpoints)
     return float(clock.seconds())
@@ -110,7 +117,9 @@ def tune(
 def open_tuned(model: Model, folder: Path, name: str) -> Model:
     """A copy of the model with an adapter on: merged in float32, else beside the weights."""
     peft = _libraries()[0]
-    network = peft.PeftModel.from_pretrained(copy.deepcopy(model.network), str(folder)).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        network = peft.PeftModel.from_pretrained(copy.deepcopy(model.network), str(folder)).eval()
     if model.dtype == torch.float32:
         network = network.merge_and_unload()
     for parameter in network.parameters():
@@ -126,6 +135,8 @@ def _plan(setting: Setting, method: str, language: str, form: str, given: dict[s
         raise MethodError(f"{method} has no such option ({error}): it has {known}") from None
     part, docs = learning_docs(setting, language, "train", "development", what=method)
     docs = shuffled(docs, options.seed)[: options.most]
+    if not docs:
+        raise MethodError(f"{method} needs at least one training item")
     folder = setting.work / "adapters" / method / f"{setting.benchmark.name}_{language}_{form}"
     items = render(setting, language, docs, form)
     about = {
@@ -163,7 +174,28 @@ def _plan(setting: Setting, method: str, language: str, form: str, given: dict[s
     )
 
 
-def _encode(model: Model, item: Rendered) -> dict[str, list[int]]:
+def schedule(encoded: Sequence[Row], options: LoraOptions) -> list[Row]:
+    """The items in the order in which they are learnt from, step by step, for all passes.
+
+    A step's items are of like length. What is left over at the end of a pass is left out of it.
+    """
+    size = min(options.batch, len(encoded))
+    a_pass = len(encoded) // size
+    steps = options.steps or max(1, round(options.epochs * len(encoded) / size))
+    random = torch.Generator().manual_seed(options.seed)
+    groups: list[list[int]] = []
+    while len(groups) < steps:
+        order = torch.randperm(len(encoded), generator=random).tolist()[: a_pass * size]
+        near = [
+            sorted(order[i : i + NEAR * size], key=lambda j: len(encoded[j]["input_ids"]))
+            for i in range(0, len(order), NEAR * size)
+        ]
+        alike = [part[i : i + size] for part in near for i in range(0, len(part), size)]
+        groups += [alike[i] for i in torch.randperm(len(alike), generator=random).tolist()]
+    return [encoded[i] for group in groups[:steps] for i in group]
+
+
+def _encode(model: Model, item: Rendered) -> Row:
     """Ids of prompt and answer, as the harness splits them, and what the loss is on."""
     prompt, answer = item.prompt, item.answers[item.target]
     spaces = len(prompt) - len(prompt.rstrip())
@@ -174,7 +206,7 @@ def _encode(model: Model, item: Rendered) -> dict[str, list[int]]:
     return {"input_ids": ids, "labels": [IGNORED] * len(start) + ids[len(start) :]}
 
 
-def _collate(model: Model, rows: Sequence[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
+def _collate(model: Model, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
     """Left-padded, so that the answers are the last columns."""
     inputs = model.batch([row["input_ids"] for row in rows])
     width = inputs["input_ids"].shape[1]
@@ -201,7 +233,7 @@ def _trainer(
     trl: Any,
     model: Model,
     network: Any,
-    encoded: Sequence[dict[str, list[int]]],
+    encoded: Sequence[Row],
     adapter: Any,
     folder: Path,
     options: LoraOptions,
@@ -223,8 +255,7 @@ def _trainer(
     on_cpu = model.device.type == "cpu"
     args = trl.SFTConfig(
         output_dir=str(folder),
-        num_train_epochs=options.epochs,
-        max_steps=options.steps or -1,
+        num_train_epochs=1,
         per_device_train_batch_size=options.batch,
         learning_rate=options.rate,
         lr_scheduler_type="linear",
@@ -243,12 +274,12 @@ def _trainer(
         remove_unused_columns=False,
         dataset_kwargs={"skip_prepare_dataset": True},
         dataloader_pin_memory=False,
-        train_sampling_strategy="group_by_length",
+        train_sampling_strategy="sequential",
     )
     trainer = AnswerTrainer(
         model=network,
         args=args,
-        train_dataset=datasets.Dataset.from_list([dict(row) for row in encoded]),
+        train_dataset=datasets.Dataset.from_list(schedule(encoded, options)),
         processing_class=model.tokenizer,
         data_collator=lambda rows: _collate(model, rows),
         peft_config=adapter,

@@ -87,7 +87,7 @@ def prompt_optimisation(
         raise MethodError(
             f"prompt_optimisation chooses by accuracy, and {benchmark.title} has no answer choices"
         )
-    part, docs = learning_docs(
+    _, docs = learning_docs(
         setting, setting.language, "development", "train", what="prompt_optimisation"
     )
     docs = shuffled(docs, setting.seed)[:items]
