@@ -22,17 +22,17 @@ def by_hand(model: Model, prompt: Prompt, choice: str) -> float:
 
 @pytest.mark.parametrize("choices", [["a", "b", "c"], ["sport", "a", "health"]])
 def test_scores_equal_one_plain_pass_each(llama: Model, choices: list[str]) -> None:
-    found = choice_scores(llama, PROMPTS, choices)
+    found = choice_scores(llama, PROMPTS, choices)[0]
     expected = [[by_hand(llama, prompt, choice) for choice in choices] for prompt in PROMPTS]
     torch.testing.assert_close(found, torch.tensor(expected), atol=1e-4, rtol=1e-4)
 
 
 def test_steered_scores_equal_adding_by_hand(llama: Model) -> None:
-    vector = make_vector(llama, strength=2.0)
-    found = choice_scores(llama, PROMPTS[:1], ["a", "b"], vector)
+    vector = make_vector(llama, strength=2.0, positions="source")
+    found = choice_scores(llama, PROMPTS[:1], ["a", "b"], [vector])[0]
     source = torch.tensor([encode(llama, PROMPTS[:1])[0].source])
     with ByHand(llama, 2.0 * vector.values, [source]):
-        expected = choice_scores(llama, PROMPTS[:1], ["a", "b"])
+        expected = choice_scores(llama, PROMPTS[:1], ["a", "b"])[0]
     assert torch.equal(found, expected)
 
 

@@ -27,7 +27,7 @@ from langsteer.evaluation.statistics import (
     paired_bootstrap,
 )
 from langsteer.files import write_json, write_whole
-from langsteer.fitting import DEFAULT_METHOD, learn
+from langsteer.fitting import DEFAULT_METHOD, learn_all
 from langsteer.languages import language_name
 from langsteer.models import Model
 from langsteer.tokens import Prompt
@@ -98,21 +98,22 @@ def run_demo(
     """Fit, measure, and, with `folder`, write demo.json, demo.png and the vectors there.
 
     `limit` keeps only so many items of the part reported on, for a quick look. `options` go to
-    `learn`.
+    `learn_all`. A vector that is there already, of the same model and options, is not fitted again.
     """
     started = time.perf_counter()
     corpus = builtin(*languages)
     report = corpus.split()["report"]
     if limit is not None:
         report = report.lines(range(0, len(report), max(1, len(report) // limit)))
-    english = _answers(model, report, "en", None)
+    english = _answers(model, report, "en", [None])[0]
+    places = {
+        tag: Path(folder) / "vectors" / f"{tag}.safetensors" for tag in corpus.languages if folder
+    }
+    vectors = learn_all(model, corpus, method, files=places or None, **options)
     answers: dict[str, tuple[_Answers, _Answers, SteeringVector]] = {}
-    for language in corpus.languages:
-        vector = learn(model, corpus.only(language), method=method, **options)
-        if folder is not None:
-            vector.save(Path(folder) / "vectors" / f"{language}.safetensors")
-        unsteered = _answers(model, report, language, None)
-        answers[language] = (unsteered, _answers(model, report, language, vector), vector)
+    for language, vector in vectors.items():
+        unsteered, steered = _answers(model, report, language, [None, vector])
+        answers[language] = (unsteered, steered, vector)
     result = _summary(model, method, english, answers, time.perf_counter() - started)
     if folder is not None:
         write_json(Path(folder) / "demo.json", result.as_json())
@@ -152,13 +153,19 @@ def write_figure(result: DemoResult, path: Path) -> Path:
 
 
 def _answers(
-    model: Model, report: ParallelCorpus, language: str, vector: SteeringVector | None
-) -> _Answers:
+    model: Model,
+    report: ParallelCorpus,
+    language: str,
+    vectors: Sequence[SteeringVector | None],
+) -> list[_Answers]:
+    """The answers in one language, under each vector."""
     prompts = [Prompt(text, BEFORE, AFTER) for text in report.texts[language]]
-    label = f"{language} {'steered' if vector else 'unsteered'}"
-    scores = choice_scores(model, prompts, list(TOPICS.values()), vector, progress=label)
+    label = f"{language} topics"
     right = torch.tensor([list(TOPICS).index(topic) for topic in report.topics])
-    return _Answers(_hits(batch_calibrated(scores), right), _hits(scores, right))
+    return [
+        _Answers(_hits(batch_calibrated(scores), right), _hits(scores, right))
+        for scores in choice_scores(model, prompts, list(TOPICS.values()), vectors, progress=label)
+    ]
 
 
 def _hits(scores: Tensor, right: Tensor) -> Array:
