@@ -131,6 +131,14 @@ def test_a_method_that_cannot_be_had(name: str, message: str) -> None:
         get_method(name)
 
 
+def test_an_option_that_a_method_does_not_have(model: Model, data: Path) -> None:
+    given = setting(model, data)
+    with pytest.raises(MethodError, match="few_shot has no option 'shots': it has k, part"):
+        get_method("few_shot").plan(given, shots=3)
+    with pytest.raises(MethodError, match="direct has no option 'k': it has none"):
+        get_method("direct+probe").plan(given, k=3)
+
+
 # --- direct, English
 
 
@@ -250,6 +258,21 @@ def test_thinking_runs_and_can_be_steered(model: Model, data: Path) -> None:
         get_method("xlt").plan(given, tokens=0)
 
 
+def test_thinking_where_the_answer_is_written(model: Model, tmp_path: Path) -> None:
+    rows = [(f"Question: What is {i} + 1?", i + 1) for i in range(3)]
+    write(tmp_path / "data" / "mgsm" / "mgsm_sw.tsv", tsv(rows))
+    given = setting(model, tmp_path / "data", "mgsm", form="english")
+    plan = get_method("chain_of_thought").plan(given)
+    prompt = prompts_of(plan, given)[0]
+    assert prompt.endswith("What is 0 + 1?\nAnswer:\nLet's think step by step in English.")
+    assert plan.config["generation_kwargs"]["max_gen_toks"] == 256
+    assert plan.extra_tokens == 0
+    with pytest.raises(MethodError, match="chooses by accuracy, and MGSM has no answer choices"):
+        get_method("prompt_optimisation").plan(given)
+    with pytest.raises(MethodError, match="xlt is for tasks with one short answer"):
+        get_method("xlt").plan(setting(model, tmp_path, "flores_to_english"))
+
+
 def test_the_cue_of_a_prompt() -> None:
     assert split_cue("Text: a\nTopic:") == ("Text: a", "Topic:")
     assert split_cue("It rained because") == ("It rained because", "It rained because")
@@ -322,6 +345,18 @@ def test_without_dspy(model: Model, data: Path, monkeypatch: pytest.MonkeyPatch)
         get_method("prompt_optimisation").plan(setting(model, data), optimiser="dspy")
 
 
+def test_what_dspy_proposes_is_in_the_pool(model: Model, data: Path) -> None:
+    dspy = pytest.importorskip("dspy")
+    from dspy.utils import DummyLM
+
+    answer = {"proposed_instruction": "Do it well.", "proposed_prefix_for_output_field": "Right:"}
+    with dspy.context(lm=DummyLM([answer] * 40)):
+        plan = get_method("prompt_optimisation").plan(setting(model, data), optimiser="dspy")
+    assert "dspy 1" in [row["name"] for row in plan.settings["pool"]]
+    with pytest.raises(MethodError, match="needs a model that proposes"):
+        get_method("prompt_optimisation").plan(setting(model, data), optimiser="dspy")
+
+
 # --- hidden states
 
 
@@ -362,7 +397,9 @@ def test_projections(model: Model, data: Path) -> None:
     assert isinstance(one.change, Projection)
     assert len(one.settings["layers"]) == 1
     assert every.settings["layers"] == [0, 1, 2, 3]
-    with pytest.raises(MethodError, match="projection has no such option"):
+    with pytest.raises(
+        MethodError, match="projection has no option 'strengths': it has layers, ridges"
+    ):
         get_method("projection").plan(given, strengths=[1])
 
 

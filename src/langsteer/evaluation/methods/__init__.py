@@ -11,7 +11,13 @@ from dataclasses import replace
 from typing import Any
 
 from langsteer.errors import MethodError
-from langsteer.evaluation.methods.common import Change, Method, Plan, Setting
+from langsteer.evaluation.methods.common import (
+    Change,
+    Method,
+    Plan,
+    Setting,
+    checking_options,
+)
 from langsteer.evaluation.methods.direct import DIRECT, ENGLISH
 from langsteer.evaluation.methods.few_shot import FEW_SHOT, FEW_SHOT_ENGLISH
 from langsteer.evaluation.methods.lora import LORA_ENGLISH, LORA_SFT
@@ -36,7 +42,7 @@ from langsteer.evaluation.methods.translate import SELF_TRANSLATE, TRANSLATE_FIL
 __all__ = ["METHODS", "Change", "Method", "Plan", "Setting", "get_method"]
 
 METHODS: dict[str, Method] = {
-    method.name: method
+    method.name: checking_options(method)
     for method in (
         DIRECT,
         ENGLISH,

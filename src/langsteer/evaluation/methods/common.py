@@ -1,10 +1,12 @@
 """What a comparison's methods share: the setting of a cell, and a method's plan for it."""
 
+import functools
 import hashlib
+import inspect
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -85,6 +87,24 @@ class Method:
     title: str
     plan: Callable[..., Plan]
     kind: str = "prompt"
+
+
+def checking_options(method: Method) -> Method:
+    """The method, with a clear error for an option that it does not have."""
+    parameters = list(inspect.signature(method.plan).parameters.values())[1:]
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return method  # it passes them on, and what takes them will say so
+    known = [parameter.name for parameter in parameters]
+
+    @functools.wraps(method.plan)
+    def plan(setting: Setting, **options: Any) -> Plan:
+        for name in options:
+            if name not in known:
+                listed = ", ".join(known) or "none"
+                raise MethodError(f"{method.name} has no option {name!r}: it has {listed}")
+        return method.plan(setting, **options)
+
+    return replace(method, plan=plan)
 
 
 def form_of(setting: Setting, language: str | None = None) -> str:

@@ -24,7 +24,7 @@ from langsteer.evaluation.methods.common import (
 from langsteer.languages import language_name
 
 STEP_BY_STEP = "Let's think step by step in English."
-REASONING_TOKENS = 64
+REASONING_TOKENS = {"choice": 64, "generate": 256}
 
 # The parts of XLT in their order: role, input, retelling in English, what to do, step by step, format.
 XLT_BEFORE = "You are an expert who understands {language} and solves tasks step by step.\n\n"
@@ -45,15 +45,15 @@ def english_instruction(setting: Setting) -> Plan:
 
 def chain_of_thought(
     setting: Setting,
-    tokens: int = REASONING_TOKENS,
+    tokens: int | None = None,
     cue: str = STEP_BY_STEP,
     change: Change | None = None,
 ) -> Plan:
-    """`tokens`: the most that the model writes before its answers are scored."""
+    """`tokens`: the most that the model writes, before its answers are scored where they are."""
     return _reasoned(setting, "chain_of_thought", lambda body: f"{body}\n{cue}", tokens, change)
 
 
-def xlt(setting: Setting, tokens: int = REASONING_TOKENS, change: Change | None = None) -> Plan:
+def xlt(setting: Setting, tokens: int | None = None, change: Change | None = None) -> Plan:
     name = language_name(setting.language)
     task = instruction_in(setting, "en")
 
@@ -97,26 +97,35 @@ def _reasoned(
     setting: Setting,
     name: str,
     wrap: Callable[[str], str],
-    tokens: int,
+    tokens: int | None,
     change: Change | None,
 ) -> Plan:
     """`wrap` puts what is asked around the body of a prompt: the prompt less its last line."""
+    benchmark = setting.benchmark
+    tokens = REASONING_TOKENS[benchmark.kind] if tokens is None else tokens
     if tokens < 1:
         raise MethodError(
             f"{name}: the model must be let to write at least one token, not {tokens}"
+        )
+    if benchmark.kind == "generate" and benchmark.metric != "exact_match":
+        raise MethodError(
+            f"{name} is for tasks with one short answer, which the answer to {benchmark.title} is "
+            "not: the reasoning would be judged with it"
         )
     form = form_of(setting)
     docs = asked_docs(setting)
     rendered = render(setting, setting.language, docs, form)
     if not all(item.prompt.strip() for item in rendered):
         raise MethodError(
-            f"{name}: the {form} form of {setting.benchmark.title} has no text before the answer; "
-            f"choose another of its forms: {', '.join(setting.benchmark.forms)}"
+            f"{name}: the {form} form of {benchmark.title} has no text before the answer; "
+            f"choose another of its forms: {', '.join(benchmark.forms)}"
         )
     plan = Plan(docs, setting.language, form, settings={"tokens": tokens}, change=change)
-    if setting.benchmark.kind == "generate":
+    if benchmark.kind == "generate":
         prompts = [wrap(item.prompt) for item in rendered]
-        return replace(plan, docs=_prompted(rendered, prompts), config=_AS_IS)
+        writing = {"do_sample": False, "until": ["\n\n"], "max_gen_toks": tokens}
+        config = {**_AS_IS, "generation_kwargs": writing}
+        return replace(plan, docs=_prompted(rendered, prompts), config=config)
     parts = [split_cue(item.prompt) for item in rendered]
     asked = [wrap(body) for body, _ in parts]
     found = write(setting, docs, asked, tokens, ("\n\n",), change)

@@ -3,6 +3,7 @@
 Fitted on the setting's parallel corpus, without labels of the benchmark, and kept between runs.
 """
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -53,14 +54,14 @@ def projection_change(
     pair = _pair(setting, method)
     path = setting.work / "projections" / method / f"{setting.language}.safetensors"
 
+    known = list(inspect.signature(learn_projection).parameters)[4:]
+    for name in options:
+        if name not in known:
+            raise MethodError(f"{method} has no option {name!r}: it has {', '.join(known)}")
+
     def make() -> Projection:
         every = method == "projection_all"
-        try:
-            found = learn_projection(
-                setting.model, pair, setting.language, all_layers=every, **options
-            )
-        except TypeError as error:
-            raise MethodError(f"{method} has no such option: {error}") from None
+        found = learn_projection(setting.model, pair, setting.language, all_layers=every, **options)
         found.save(path)
         return found
 
