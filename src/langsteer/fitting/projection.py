@@ -273,6 +273,7 @@ def learn_projection(
     alphas: Sequence[float] = ALPHAS,
     lines: int = SEARCH_LINES,
     options: ProjectionOptions = ProjectionOptions(),
+    moments: Mapping[int, Moments] | None = None,
 ) -> Projection:
     """Fit on one part of the corpus; choose layer, ridge and alpha on another, without labels.
 
@@ -280,6 +281,7 @@ def learn_projection(
     With `all_layers`, at all of `layers` together (all the model has, unless named); otherwise at
     the best of them (at three depths, unless named). First layer and ridge are chosen at the
     middle alpha, then alpha. `lines` bounds the lines chosen on. A corpus is split as by `learn`.
+    `moments` are those of the part fitted on, at these layers at least, where they are known.
     """
     pair = corpus.only(language) if language is not None else corpus
     check_corpus(pair)
@@ -287,7 +289,8 @@ def learn_projection(
         raise FitError("a search needs at least one ridge and one alpha")
     parts = pair.split(fit=0.8, choose=0.2, report=0.0)
     named = tuple(layers) or (tuple(range(model.layers)) if all_layers else layers_at(model))
-    moments = pair_moments(model, parts["fit"], named, options.pool)
+    if moments is None:
+        moments = pair_moments(model, parts["fit"], named, options.pool)
     groups = [named] if all_layers else [(layer,) for layer in named]
     choose = parts["choose"].lines(range(min(lines, len(parts["choose"]))))
     measure = Measure(model, choose)

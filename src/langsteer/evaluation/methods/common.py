@@ -171,12 +171,17 @@ def digest(*parts: object) -> str:
 
 
 def kept(
-    path: Path, about: Mapping[str, Any], load: Callable[[Path], T], make: Callable[[], T]
+    path: Path,
+    about: Mapping[str, Any],
+    load: Callable[[Path], T],
+    make: Callable[[], T],
+    measured: Callable[[], float] | None = None,
 ) -> tuple[T, float]:
     """What stands at `path`, where it was made from the same things, or else made and recorded.
 
     `about` is what it is made from; `make` writes `path`, and is timed. Beside it a JSON file
-    keeps `about` and the seconds that it took, which are returned too.
+    keeps `about` and the seconds that it took, which are returned too; `measured` gives them
+    where they are not those of `make` alone.
     """
     record = path.parent / f"{path.name}.json"
     wanted = json.loads(json.dumps(about, default=str))
@@ -188,7 +193,7 @@ def kept(
             pass  # damaged or gone: it is made again
     started = time.perf_counter()
     made = make()
-    seconds = time.perf_counter() - started
+    seconds = measured() if measured is not None else time.perf_counter() - started
     write_json(record, {"about": wanted, "seconds": round(seconds, 3)})
     return made, seconds
 

@@ -4,8 +4,9 @@ Fitted on the setting's parallel corpus, without labels of the benchmark, and ke
 """
 
 import inspect
+import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from langsteer import fitting
 from langsteer.corpus import ParallelCorpus
@@ -19,8 +20,11 @@ from langsteer.evaluation.methods.common import (
     form_of,
     kept,
 )
-from langsteer.fitting.projection import Projection, learn_projection
+from langsteer.fitting.projection import Moments, Projection, learn_projection, pair_moments
+from langsteer.models import Model
 from langsteer.vector import SteeringVector
+
+LARGEST_MOMENTS = 2**30  # bytes
 
 Maker = Callable[..., tuple[Change, float]]
 
@@ -54,19 +58,53 @@ def projection_change(
     pair = _pair(setting, method)
     path = setting.work / "projections" / method / f"{setting.language}.safetensors"
 
-    known = list(inspect.signature(learn_projection).parameters)[4:]
+    known = list(inspect.signature(learn_projection).parameters)[4:-1]
     for name in options:
         if name not in known:
             raise MethodError(f"{method} has no option {name!r}: it has {', '.join(known)}")
 
+    clock = _Clock()
+
     def make() -> Projection:
+        clock.start()
+        moments = None if options else _shared_moments(setting.model, pair, clock)
         every = method == "projection_all"
-        found = learn_projection(setting.model, pair, setting.language, all_layers=every, **options)
+        found = learn_projection(
+            setting.model, pair, setting.language, all_layers=every, moments=moments, **options
+        )
         found.save(path)
         return found
 
     about = _about(setting, pair, options)
-    return kept(path, about, lambda p: Projection.load(p, setting.model), make)
+    return kept(path, about, lambda p: Projection.load(p, setting.model), make, clock.seconds)
+
+
+class _Clock:
+    """Seconds since its start, and those of work that was done before it and is used again."""
+
+    def __init__(self) -> None:
+        self.started, self.before = 0.0, 0.0
+
+    def start(self) -> None:
+        self.started = time.perf_counter()
+
+    def seconds(self) -> float:
+        return time.perf_counter() - self.started + self.before
+
+
+def _shared_moments(model: Model, pair: ParallelCorpus, clock: _Clock) -> dict[int, Moments] | None:
+    """Those of all layers, which both kinds of projection need; None where they are too large."""
+    if model.layers * model.hidden_size**2 * 16 > LARGEST_MOMENTS:
+        return None
+    part = pair.split(fit=0.8, choose=0.2, report=0.0)["fit"]
+    name, found, seconds = model._memo.get("moments", ("", None, 0.0))
+    if name == part.fingerprint:
+        clock.before = seconds
+        return cast(dict[int, Moments], found)
+    started = time.perf_counter()
+    moments = pair_moments(model, part, range(model.layers))
+    model._memo["moments"] = (part.fingerprint, moments, time.perf_counter() - started)
+    return moments
 
 
 def _pair(setting: Setting, method: str) -> ParallelCorpus:
