@@ -84,7 +84,7 @@ def test_the_loss_is_the_answers_own(architecture: str) -> None:
     ]
     rows = lora._collate(model, encoded)
     with torch.no_grad():
-        found = lora._answer_loss(model.network, dict(rows), lora._keeps_logits(model))
+        found = lora._answer_loss(model, dict(rows))
         total = 0.0
         for row in encoded:
             logits = model.network(**model.batch([row["input_ids"]])).logits[0].float()

@@ -11,7 +11,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args
 
 import torch
 import torch._dynamo
@@ -49,6 +49,15 @@ class Addition:
         if key not in self._cast:
             self._cast[key] = self._delta.to(device=hidden.device, dtype=hidden.dtype)
         return hidden + self._cast[key]
+
+
+class Change(Protocol):
+    """What may be done to the hidden states: a steering vector, a projection."""
+
+    @property
+    def positions(self) -> PositionKind: ...
+
+    def interventions(self, strength: float | None = None) -> Sequence[Intervention]: ...
 
 
 @contextlib.contextmanager

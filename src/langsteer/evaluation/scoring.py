@@ -5,14 +5,12 @@ answer goes on from the context's cache. The head is applied only where an answe
 of the same contexts share the layers below the lowest that they touch.
 """
 
-import contextlib
 import copy
 import functools
 import sys
-import time
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,28 +18,16 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 from langsteer.errors import ModelError
-from langsteer.intervention import (
-    Intervention,
-    PositionKind,
-    intervene,
-    output_states,
-    resumed,
-)
+from langsteer.intervention import Change
 from langsteer.models import Model, frozen
+from langsteer.passes import Clock, Pass, decode, lowest_layer
 from langsteer.progress import track
 from langsteer.tokens import TOKEN_BUDGET, Tokens, batches, pad_mask
 
+__all__ = ["Change", "Question", "Scores", "can_share_contexts", "score"]
+
 HEAD_ROWS = 256
 SHORTEST_STEM = 16
-
-
-class Change(Protocol):
-    """What may be done to the hidden states: a steering vector, a projection."""
-
-    @property
-    def positions(self) -> PositionKind: ...
-
-    def interventions(self, strength: float | None = None) -> Sequence[Intervention]: ...
 
 
 @dataclass(frozen=True)
@@ -115,19 +101,6 @@ def score(
     return results
 
 
-@dataclass
-class _Run:
-    """One pass under one change: final-norm states [rows, tokens, hidden], the cache after it, the
-    states before any change at the layers that others go on from, and when those were there.
-    """
-
-    hidden: Tensor
-    cache: Any
-    seconds: float = 0.0
-    states: dict[int, Tensor] = field(default_factory=dict)
-    reached: dict[int, float] = field(default_factory=dict)
-
-
 @dataclass(frozen=True)
 class _Found:
     loglikelihoods: list[list[float]]
@@ -136,38 +109,11 @@ class _Found:
 
 
 def _decode(
-    model: Model,
-    inputs: dict[str, Tensor],
-    source: Tensor,
-    change: Change | None,
-    *,
-    trunk: _Run | None,
-    keep: Collection[int],
-    cache: Any,
-    caching: bool,
-) -> _Run:
-    """Run the decoder under a change; with `trunk`, only the layers above what the change leaves."""
-    layer = _lowest(model, change)
-    run = _Run(torch.empty(0), None)
-    clock = _Clock(model)
-    with contextlib.ExitStack() as stack:
-        if trunk is None:
-            stack.enter_context(_keeping(model, keep, run, clock))
-        else:
-            stack.enter_context(resumed(model, layer, trunk.states[layer]))
-        if change is not None:
-            items = list(change.interventions())
-            stack.enter_context(intervene(model, items, change.positions, source))
-        more = {"past_key_values": cache} if cache is not None else {}
-        output = model.decoder(**inputs, **more, use_cache=caching, return_dict=True)
-    run.hidden = output.last_hidden_state
-    run.cache = output.past_key_values if caching else None
-    run.seconds = clock.seconds()
-    if trunk is not None:
-        run.seconds += trunk.reached[layer]
-        if caching:
-            _take_layers(run.cache, trunk.cache, layer)
-    return run
+    model: Model, inputs: dict[str, Tensor], source: Tensor, change: Change | None, **more: Any
+) -> Pass:
+    items = list(change.interventions()) if change is not None else []
+    positions = change.positions if change is not None else "source"
+    return decode(model, inputs, items, positions, source, **more)
 
 
 class _Stem:
@@ -184,7 +130,7 @@ class _Stem:
         self.length, self.changes, self.trunk = length, changes, order[0]
         self.keep = {_lowest(model, changes[c]) for c in order[1:]}
         self.source = torch.tensor([context.source[:length]], dtype=torch.bool)
-        self.runs: dict[int, _Run] = {}
+        self.runs: dict[int, Pass] = {}
         for c in order if length else ():
             self.runs[c] = _decode(
                 model,
@@ -225,7 +171,7 @@ class _Batch:
         )
         source = pad_mask([context.source for context in contexts])
         self.source = torch.cat([stem.source.expand(len(contexts), -1), source], 1)
-        self.trunk: tuple[_Run, _Run | None] | None = None
+        self.trunk: tuple[Pass, Pass | None] | None = None
 
     def _read_of(self, q: int, a: int) -> tuple[int, ...]:
         """The tokens of an answer that are read: all but the last, which is only predicted."""
@@ -233,7 +179,7 @@ class _Batch:
 
     def run(self, c: int) -> _Found:
         """Score under change `c`; the first to be run is what the others go on from."""
-        clock = _Clock(self.model)
+        clock = Clock(self.model)
         decode = functools.partial(
             _decode,
             self.model,
@@ -356,42 +302,8 @@ def _after(inputs: dict[str, Tensor], before: Tensor) -> dict[str, Tensor]:
     return inputs | more
 
 
-@contextlib.contextmanager
-def _keeping(model: Model, layers: Collection[int], run: _Run, clock: "_Clock") -> Iterator[None]:
-    """Note the states of `layers` as the blocks give them, before any change."""
-
-    def note(layer: int, output: Any) -> None:
-        run.states[layer] = output_states(output)
-        run.reached[layer] = clock.seconds()
-
-    with contextlib.ExitStack() as stack:
-        for layer in layers:
-            hook = model.blocks[layer].register_forward_hook(
-                lambda module, args, output, layer=layer: note(layer, output)
-            )
-            stack.callback(hook.remove)
-        yield
-
-
-class _Clock:
-    def __init__(self, model: Model) -> None:
-        self.device = model.device
-        self.start = self._now()
-
-    def seconds(self) -> float:
-        return self._now() - self.start
-
-    def _now(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.perf_counter()
-
-
 def _lowest(model: Model, change: Change | None) -> int:
-    """The lowest layer that a change touches; one past the last for none."""
-    if change is None:
-        return model.layers
-    return min(item.layer for item in change.interventions())
+    return lowest_layer(model, list(change.interventions()) if change is not None else [])
 
 
 def _rows_of(cache: Any, rows: Sequence[int]) -> Any:
@@ -400,8 +312,3 @@ def _rows_of(cache: Any, rows: Sequence[int]) -> Any:
     chosen.layers = [copy.copy(layer) for layer in cache.layers]
     chosen.batch_select_indices(torch.tensor(rows, device=cache.layers[0].keys.device))
     return chosen
-
-
-def _take_layers(cache: Any, other: Any, last: int) -> None:
-    """Layers 0 to `last` of a cache, which were not run, from the cache of a pass that ran them."""
-    cache.layers[: last + 1] = [copy.copy(layer) for layer in other.layers[: last + 1]]

@@ -6,10 +6,8 @@ other words than the ones `learned` fits with.
 """
 
 import math
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -18,8 +16,9 @@ from langsteer.corpus import ParallelCorpus
 from langsteer.errors import FitError, StateError
 from langsteer.fitting.common import check_corpus
 from langsteer.fitting.pivot import Pivot
-from langsteer.intervention import PositionKind
+from langsteer.intervention import Change
 from langsteer.models import Model, frozen
+from langsteer.passes import decode, lowest_layer
 from langsteer.progress import track
 from langsteer.tokens import Tokens, batches, encode, encode_suffix, pad_mask
 from langsteer.vector import SteeringVector
@@ -35,19 +34,6 @@ class Trial:
     layer: int
     strength: float
     divergence: float
-
-
-class Steering(Protocol):
-    """What can be measured: a vector, or another change that is applied to a model."""
-
-    def applied(
-        self,
-        model: Any,
-        *,
-        strength: float | None = None,
-        positions: PositionKind | None = None,
-        mask: Tensor | None = None,
-    ) -> AbstractContextManager[None]: ...
 
 
 def search(
@@ -68,15 +54,14 @@ def search(
         raise FitError(f"strengths must be finite numbers, not {list(strengths)}")
     measure = Measure(model, corpus, pivot)
     grid = [(vector, strength) for vector in vectors for strength in strengths]
-    found = [
-        measure(vector, strength)
-        for vector, strength in track(grid, "Choosing layer and strength", len(grid))
-    ]
+    unsteered, *found = measure.several(
+        [(None, 0.0), *grid], progress="Choosing layer and strength"
+    )
     best = min(range(len(grid)), key=found.__getitem__)
     vector, strength = grid[best]
     scores = {
         "divergence": found[best],
-        "divergence_unsteered": measure(None, 0.0),
+        "divergence_unsteered": unsteered,
         "chosen_on": corpus.describe(),
         "trials": [
             vars(Trial(vector.layer, strength, divergence))
@@ -95,20 +80,27 @@ class Measure:
         shared = Pivot.of(model, corpus, pivot)
         self.english = shared.once("next tokens", lambda: self._read(shared.lines))
 
-    def __call__(self, steering: Steering | None, strength: float) -> float:
-        total = 0.0
-        for index in batches(self.texts):
-            found = self._last(self.texts, index, steering, strength)
+    def __call__(self, change: Change | None, strength: float) -> float:
+        return self.several([(change, strength)])[0]
+
+    def several(
+        self, trials: Sequence[tuple[Change | None, float]], progress: str | None = None
+    ) -> list[float]:
+        """The divergence under each change and strength; layers below the changes are run once."""
+        groups = list(batches(self.texts))
+        totals = [0.0] * len(trials)
+        for index in track(groups, progress, len(groups)):
             wanted = self.english[index]
-            _check_finite(found, index)
-            total += float((wanted.exp() * (wanted - found)).sum())
-        return total / len(self.texts)
+            for place, found in enumerate(self._last(self.texts, index, trials)):
+                _check_finite(found, index)
+                totals[place] += float((wanted.exp() * (wanted - found)).sum())
+        return [total / len(self.texts) for total in totals]
 
     def _read(self, lines: Sequence[str]) -> Tensor:
         """Log-probabilities after each line, in the order of the lines."""
         texts = self._with_suffixes(lines)
         groups = list(batches(texts))
-        found = torch.cat([self._last(texts, index) for index in groups])
+        found = torch.cat([next(self._last(texts, index, [(None, 0.0)])) for index in groups])
         _check_finite(found, [i for index in groups for i in index])
         order = torch.tensor([i for index in groups for i in index])
         return found[order.argsort()]
@@ -122,19 +114,22 @@ class Measure:
         self,
         tokens: Sequence[Tokens],
         index: Sequence[int],
-        steering: Steering | None = None,
-        strength: float = 0.0,
-    ) -> Tensor:
-        """Log-probabilities of the next token [rows, vocabulary]."""
+        trials: Sequence[tuple[Change | None, float]],
+    ) -> Iterator[Tensor]:
+        """Log-probabilities of the next token [rows, vocabulary], under each trial in turn."""
         inputs = self.model.batch([tokens[i].ids for i in index])
+        source = pad_mask([tokens[i].source for i in index])
+        items = [list(change.interventions(s)) if change else [] for change, s in trials]
+        layers = {lowest_layer(self.model, item) for item in items}
         with torch.inference_mode(), frozen(self.model):
-            if steering is None:
-                logits = self.model.last_logits(inputs, 1)
-            else:
-                mask = pad_mask([tokens[i].source for i in index])
-                with steering.applied(self.model, strength=strength, positions="source", mask=mask):
-                    logits = self.model.last_logits(inputs, 1)
-        return torch.log_softmax(logits[:, -1].float(), -1).cpu()
+            trunk = decode(self.model, inputs, keep=layers) if len(trials) > 1 else None
+            for item in items:
+                if trunk is not None and not item:
+                    run = trunk
+                else:
+                    run = decode(self.model, inputs, item, "source", source, trunk=trunk)
+                logits = self.model.logits_of(run.hidden[:, -1])
+                yield torch.log_softmax(logits.float(), -1).cpu()
 
 
 def _check_finite(log_p: Tensor, index: Sequence[int]) -> None:

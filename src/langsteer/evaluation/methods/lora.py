@@ -8,7 +8,6 @@ the head is applied only there. The adapter is an ordinary PEFT folder.
 import copy
 import gc
 import importlib
-import inspect
 import json
 import shutil
 import time
@@ -37,7 +36,7 @@ from langsteer.evaluation.methods.common import (
     shuffled,
 )
 from langsteer.files import write_json
-from langsteer.models import Model, base_network, wrap_model
+from langsteer.models import Model, wrap_model
 
 IGNORED = -100
 NEAR = 8  # steps among which items of like length are sought
@@ -210,7 +209,6 @@ def _encode(model: Model, item: Rendered) -> Row:
 
 
 def _collate(model: Model, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
-    """Left-padded, so that the answers are the last columns."""
     inputs = model.batch([row["input_ids"] for row in rows])
     width = inputs["input_ids"].shape[1]
     labels = torch.full((len(rows), width), IGNORED)
@@ -219,17 +217,14 @@ def _collate(model: Model, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
     return {**inputs, "labels": labels}
 
 
-def _answer_loss(network: Any, inputs: dict[str, torch.Tensor], keeps: bool) -> torch.Tensor:
+def _answer_loss(model: Model, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
     """Mean over items of the cross-entropy of their answers' tokens."""
     labels = inputs.pop("labels")
-    longest = int((labels != IGNORED).sum(1).max())
-    more = {"logits_to_keep": longest + 1} if keeps else {}
-    logits = network(**inputs, use_cache=False, **more).logits[:, -longest - 1 : -1].float()
-    wanted = labels[:, -longest:].to(logits.device)
-    losses = torch.nn.functional.cross_entropy(
-        logits.transpose(1, 2), wanted, ignore_index=IGNORED, reduction="none"
-    )
-    return losses.sum(1).mean()
+    rows, columns = (labels != IGNORED).nonzero(as_tuple=True)
+    states = model.run_decoder(inputs)
+    logits = model.logits_of(states[rows.to(states.device), columns.to(states.device) - 1]).float()
+    wanted = labels[rows, columns].to(logits.device)
+    return torch.nn.functional.cross_entropy(logits, wanted, reduction="sum") / len(labels)
 
 
 def _trainer(
@@ -242,7 +237,8 @@ def _trainer(
     options: LoraOptions,
 ) -> Any:
     datasets = importlib.import_module("datasets")
-    keeps = _keeps_logits(model)
+    tuned = wrap_model(network, model.tokenizer)
+    half = torch.autocast(model.device.type, torch.bfloat16, enabled=options.half)
 
     class AnswerTrainer(trl.SFTTrainer):  # type: ignore[misc]
         def compute_loss(
@@ -252,7 +248,8 @@ def _trainer(
             return_outputs: bool = False,
             num_items_in_batch: Any = None,
         ) -> Any:
-            loss = _answer_loss(model, dict(inputs), keeps)
+            with half:
+                loss = _answer_loss(tuned, dict(inputs))
             return (loss, None) if return_outputs else loss
 
         def _send_telemetry(self) -> None:
@@ -268,7 +265,7 @@ def _trainer(
         warmup_steps=0.05,
         weight_decay=0.0,
         seed=options.seed,
-        bf16=options.half,
+        bf16=False,
         use_cpu=on_cpu,
         gradient_checkpointing=False,
         save_strategy="steps",
@@ -319,10 +316,6 @@ def _libraries() -> tuple[Any, Any]:
         except ImportError as error:
             raise MissingExtraError("LoRA", name, "train") from error
     return found[0], found[1]
-
-
-def _keeps_logits(model: Model) -> bool:
-    return "logits_to_keep" in inspect.signature(base_network(model.network).forward).parameters
 
 
 def _start_afresh(folder: Path, about: dict[str, Any]) -> None:
