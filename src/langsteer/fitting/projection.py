@@ -296,19 +296,22 @@ def learn_projection(
     measure = Measure(model, choose)
     trials: list[Trial] = []
 
-    def attempt(group: tuple[int, ...], ridge: float, alpha: float) -> None:
-        chosen = replace(options, layers=group, ridge=ridge, alpha=alpha)
-        found = measure(from_moments(model, pair, moments, chosen), alpha)
-        trials.append(Trial(group, ridge, alpha, found))
+    def attempt(wanted: Sequence[tuple[tuple[int, ...], float, float]], label: str) -> None:
+        made = [
+            from_moments(
+                model, pair, moments, replace(options, layers=group, ridge=ridge, alpha=alpha)
+            )
+            for group, ridge, alpha in wanted
+        ]
+        found = measure.several([(projection, projection.alpha) for projection in made], label)
+        trials.extend(Trial(*w, divergence=d) for w, d in zip(wanted, found, strict=True))
 
     middle = alphas[len(alphas) // 2]
-    grid = [(group, ridge) for group in groups for ridge in ridges]
-    for group, ridge in track(grid, "Choosing layer and ridge", len(grid)):
-        attempt(group, ridge, middle)
+    attempt([(g, r, middle) for g in groups for r in ridges], "Choosing layer and ridge")
     best = min(trials, key=lambda t: t.divergence)
     others = [alpha for alpha in alphas if alpha != middle]
-    for alpha in track(others, "Choosing alpha", len(others)):
-        attempt(best.layers, best.ridge, alpha)
+    if others:
+        attempt([(best.layers, best.ridge, alpha) for alpha in others], "Choosing alpha")
     best = min(trials, key=lambda t: t.divergence)
     scores = {
         "divergence": best.divergence,
