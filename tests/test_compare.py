@@ -179,6 +179,7 @@ def test_what_is_asked_must_not_be_fitted_on(
         ({"methods": ["english+learned"]}, "nothing to steer"),
         ({"methods": ["direct", "direct"]}, "direct is there twice"),
         ({"methods": []}, "methods is empty"),
+        ({"methods": [{"direct": {"benchmarks": ["sib"]}}]}, "no benchmark 'sib'"),
         ({"limit": "many"}, "limit must be a whole number"),
         ({"corpus": {"lines": 3, "file": "x"}}, "corpus must be a path"),
         ({"output": None}, "output is missing"),

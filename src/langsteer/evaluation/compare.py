@@ -304,7 +304,8 @@ def ask(
 
 def task_info(benchmark: Benchmark, language: str, plan: Plan) -> TaskInfo:
     """Which texts of a plan's prompts are in the language: those of the items and examples."""
-    examples = [text for doc in plan.examples for text in texts_of(doc, benchmark.source)]
+    shown = plan.examples if plan.examples_language in (None, language) else ()
+    examples = [text for doc in shown for text in texts_of(doc, benchmark.source)]
     return TaskInfo(language, tuple(benchmark.source), tuple(examples))
 
 
@@ -382,7 +383,7 @@ def _missing(wanted: Comparison, outcome: Outcome) -> dict[tuple[str, str, str],
     for model in wanted.models:
         for benchmark in wanted.benchmarks:
             for language in wanted.languages_of(benchmark.name):
-                for method in (m for m in wanted.methods if m.in_language(language)):
+                for method in wanted.methods_of(benchmark.name, language):
                     path = cell_path(wanted.output, model, benchmark.name, language, method.name)
                     if _is_made(path, _asked(wanted, benchmark.name, method)):
                         outcome.kept.append(path)

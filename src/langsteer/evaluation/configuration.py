@@ -15,16 +15,21 @@ from langsteer.languages import parse_tag
 from langsteer.models import DEFAULT_MODEL
 
 ALL = "all"
+RESTRICTIONS = ("languages", "benchmarks")
 DEFAULT_METHODS = ("direct", "english", "mean_difference", "learned")
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """A method or a benchmark by name, with options; with `languages`, in these only."""
+    """A method or a benchmark by name, with options.
+
+    With `languages`, in these only; a method with `benchmarks`, on these only.
+    """
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
     languages: tuple[str, ...] = ()
+    benchmarks: tuple[str, ...] = ()
 
     def in_language(self, tag: str) -> bool:
         return not self.languages or tag in self.languages
@@ -64,6 +69,14 @@ class Comparison:
         has = [tag for tag in get_benchmark(benchmark).codes if tag != "en"]
         chosen = next(c for c in self.benchmarks if c.name == benchmark)
         return tuple(t for t in self.languages or has if t in has and chosen.in_language(t))
+
+    def methods_of(self, benchmark: str, language: str) -> tuple[Chosen, ...]:
+        """The methods to ask a benchmark with in a language."""
+        return tuple(
+            method
+            for method in self.methods
+            if method.in_language(language) and benchmark in (method.benchmarks or (benchmark,))
+        )
 
     def as_yaml(self) -> str:
         """The same as a configuration file."""
@@ -139,6 +152,8 @@ def _check(wanted: Comparison) -> None:
             )
     for chosen in wanted.methods:
         get_method(chosen.name)
+        for benchmark in chosen.benchmarks:
+            get_benchmark(benchmark)
     for names in (wanted.models, [c.name for c in wanted.benchmarks + wanted.methods]):
         twice = next((name for name in names if list(names).count(name) > 1), None)
         if twice is not None:
@@ -185,8 +200,12 @@ def _chosen(value: Any, key: str) -> tuple[Chosen, ...]:
 
 
 def _with_options(name: str, options: Mapping[str, Any]) -> Chosen:
-    more = {key: value for key, value in options.items() if key != "languages"}
-    return Chosen(name, more, _languages(options.get("languages", ALL), f"{name}: languages"))
+    more = {key: value for key, value in options.items() if key not in RESTRICTIONS}
+    languages = _languages(options.get("languages", ALL), f"{name}: languages")
+    benchmarks = (
+        _names(options["benchmarks"], f"{name}: benchmarks") if "benchmarks" in options else ()
+    )
+    return Chosen(name, more, languages, benchmarks)
 
 
 def _fit_text(value: Any, key: str) -> FitText:
@@ -211,8 +230,8 @@ def _number(value: Any, key: str) -> int:
 
 
 def _plain(chosen: Chosen) -> Any:
-    languages = {"languages": list(chosen.languages)} if chosen.languages else {}
-    options = {**chosen.options, **languages}
+    only = {key: list(getattr(chosen, key)) for key in RESTRICTIONS if getattr(chosen, key)}
+    options = {**chosen.options, **only}
     return {chosen.name: options} if options else chosen.name
 
 

@@ -53,10 +53,11 @@ class Plan:
     `docs` are the items, in the benchmark's schema, and `language` that of their text and frame
     (`en` where they were translated). `config` overrides keys of the harness's task, `shots` of
     `examples` precede each item; where their text is in another language than the items', that is
-    `examples_language`, and they are not steered. `model` replaces the setting's model (a tuned one), `change` is
-    added to it. `chosen_on` are the ids of the items that any choice was made with: none is asked. `settings` says what was chosen, for the record. `training_seconds` is spent
-    once for a language; `extra_seconds` and `extra_tokens` on these very items before they are
-    asked (their translation, the reasoning about them).
+    `examples_language`, and they are not steered. `model` replaces the setting's model (a tuned
+    one), `change` is added to it. `chosen_on` are the ids of the items that any choice was made
+    with: none is asked. `settings` says what was chosen, for the record. `training_seconds` is
+    spent once for a language; `extra_seconds` and `extra_tokens` on these very items before they
+    are asked (their translation, the reasoning about them).
     """
 
     docs: Sequence[Doc]
