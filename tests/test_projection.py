@@ -48,7 +48,7 @@ def moments_of(here: torch.Tensor, there: torch.Tensor, chunk: int = 7) -> Momen
 @given(st.integers(0, 1000), st.integers(2, 12), st.integers(3, 40), st.integers(1, 50))
 def test_a_planted_map_is_found(seed: int, size: int, more: int, chunk: int) -> None:
     here, there, matrix, offset = planted(seed, size, 4 * size + more)
-    found, found_offset = moments_of(here, there, chunk).solve(0.0)
+    found, found_offset = moments_of(here, there, chunk).solve(0.0, intercept=True)
     torch.testing.assert_close(found, matrix, atol=1e-6, rtol=1e-6)
     torch.testing.assert_close(found_offset, offset, atol=1e-6, rtol=1e-6)
 
@@ -73,7 +73,7 @@ def test_it_is_numpys_least_squares() -> None:
     assert not offset.any()
     ones = np.concatenate([here.numpy(), np.ones((40, 1))], 1)
     expected = np.linalg.lstsq(ones, there.numpy(), rcond=None)[0].T
-    matrix, offset = moments_of(here, there).solve(0.0)
+    matrix, offset = moments_of(here, there).solve(0.0, intercept=True)
     np.testing.assert_allclose(matrix.numpy(), expected[:, :-1], rtol=1e-8, atol=1e-8)
     np.testing.assert_allclose(offset.numpy(), expected[:, -1], rtol=1e-8, atol=1e-8)
 
@@ -103,7 +103,7 @@ def test_fewer_pairs_than_dimensions_fit_exactly_and_stay_near_the_identity() ->
 
 def test_a_great_ridge_gives_the_mean_difference(llama: Model) -> None:
     text = pairs(12)
-    projection = fit(llama, text, ProjectionOptions(layers=(1,), ridge=1e9))
+    projection = fit(llama, text, ProjectionOptions(layers=(1,), ridge=1e9, intercept=True))
     torch.testing.assert_close(projection.maps[1], torch.eye(32), atol=1e-6, rtol=0)
     vector = fit_layers(llama, text, [1])[0]
     torch.testing.assert_close(projection.offsets[1], vector.values, atol=1e-5, rtol=1e-4)

@@ -5,10 +5,11 @@ At layer l, over pairs of a pooled state h of a sentence and e of its translatio
     W, b = argmin  Σ ‖W h + b − e‖² + λ ‖W − I‖²          λ = ridge × mean of ‖h‖² ÷ hidden × pairs
     h ← (1 − α) h + α (W h + b)                            at the source tokens
 
-With a great λ the map is the mean difference. INCLINE (Wang et al., arXiv 2410.12462) is the case
-λ = 0, b = 0 (`ridge=0, intercept=False`) and h ← h + α W h (`form="add"`) at all layers; it acts on the
-prompt's last token and takes W h from an unsteered pass, where this one acts on all source tokens and
-on states that the maps below have moved.
+b is zero unless there is an intercept; with one, a great λ leaves the mean difference alone.
+
+INCLINE (Wang et al., arXiv 2410.12462) is λ = 0 and h ← h + α W h (`ridge=0`, `form="add"`) at all layers,
+α chosen from −1 to 1. Its published code fits on the mean over a sentence's tokens, and acts on the prompt's
+last token with W h of an unsteered pass; here all source tokens are mapped, on top of the maps below.
 """
 
 import json
@@ -43,10 +44,11 @@ Form = Literal["blend", "add"]
 FORMS: tuple[Form, ...] = ("blend", "add")
 
 DEPTHS = (0.3, 0.45, 0.6)
-RIDGES = (0.001, 0.01, 0.1, 1.0)
-ALPHAS = (0.1, 0.25, 0.5, 0.75, 1.0)
+RIDGES = (0.01, 0.1, 1.0, 10.0)
+ALPHAS = (0.25, 0.5, 0.75, 1.0, 1.25)
+ALPHAS_OF_ALL = (0.02, 0.05, 0.1, 0.2, 0.4)  # of the maps at all layers, each on top of the last
 CHUNK = 128
-SEARCH_LINES = 128
+SEARCH_LINES = 96
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,9 @@ class ProjectionOptions:
     """
 
     layers: tuple[int, ...] = ()
-    ridge: float = 0.01
+    ridge: float = 0.1
     alpha: float = 1.0
-    intercept: bool = True
+    intercept: bool = False
     form: Form = "blend"
     pool: Pool = "mean"
 
@@ -218,7 +220,7 @@ class Moments:
         self.gram += h.T @ h
         self.cross += step.T @ h
 
-    def solve(self, ridge: float, intercept: bool = True) -> tuple[Tensor, Tensor]:
+    def solve(self, ridge: float, intercept: bool = False) -> tuple[Tensor, Tensor]:
         """W [hidden, hidden] and b [hidden], float64; b is zero without `intercept`.
 
         Without a ridge and with fewer pairs than dimensions, the map nearest to the identity of
@@ -270,7 +272,7 @@ def learn_projection(
     all_layers: bool = False,
     layers: Sequence[int] = (),
     ridges: Sequence[float] = RIDGES,
-    alphas: Sequence[float] = ALPHAS,
+    alphas: Sequence[float] | None = None,
     lines: int = SEARCH_LINES,
     options: ProjectionOptions = ProjectionOptions(),
     moments: Mapping[int, Moments] | None = None,
@@ -285,6 +287,8 @@ def learn_projection(
     """
     pair = corpus.only(language) if language is not None else corpus
     check_corpus(pair)
+    if alphas is None:
+        alphas = ALPHAS_OF_ALL if all_layers else ALPHAS
     if not ridges or not alphas:
         raise FitError("a search needs at least one ridge and one alpha")
     parts = pair.split(fit=0.8, choose=0.2, report=0.0)

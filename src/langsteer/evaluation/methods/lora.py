@@ -59,8 +59,8 @@ class LoraOptions:
     dropout: float = 0.0
     epochs: float = 2.0
     steps: int | None = None
-    rate: float = 5e-4
-    batch: int = 16
+    rate: float = 1e-3
+    batch: int = 8
     most: int | None = None
     half: bool = True
     seed: int = 0
