@@ -142,22 +142,20 @@ class Model:
 
     def last_logits(self, inputs: Mapping[str, Tensor], keep: int) -> Tensor:
         """Next-token logits at the last `keep` columns only: [rows, keep, vocabulary]."""
-        network = base_network(self.network)
-        if "logits_to_keep" in inspect.signature(network.forward).parameters:
-            return network(**inputs, use_cache=False, logits_to_keep=keep).logits
-        return network(**inputs, use_cache=False).logits[:, -keep:]
+        return self.logits_of(self.run_decoder(inputs)[:, -keep:])
 
     def logits_of(self, hidden: Tensor) -> Tensor:
-        """Next-token logits [positions, vocabulary] of final-norm states [positions, hidden].
+        """Next-token logits [..., vocabulary] of final-norm states [..., hidden].
 
         The model's own code makes them of the states, so that scaling and soft-capping are in.
         """
         network = base_network(self.network)
-        rows = hidden.unsqueeze(1)
+        rows = hidden.reshape(-1, 1, hidden.shape[-1]).contiguous()  # else matmul may be very slow
         ids = torch.zeros(rows.shape[:2], dtype=torch.long, device=hidden.device)
         output = _DecoderOutput(last_hidden_state=rows)
         with replaced_forward(self.decoder, lambda *args, **kwargs: output):
-            return network(input_ids=ids, use_cache=False, return_dict=True).logits[:, 0]
+            logits = network(input_ids=ids, use_cache=False, return_dict=True).logits
+        return logits.reshape(*hidden.shape[:-1], -1)
 
     @property
     def _config(self) -> Any:
