@@ -16,7 +16,7 @@ from langsteer.errors import SaveError, StateError
 from langsteer.fitting import learn
 from langsteer.fitting import learned as learned_module
 from langsteer.models import Model, load_model
-from langsteer.vector import FORMAT, FORMAT_VERSION, SteeringVector
+from langsteer.vector import FILE, SteeringVector
 from tests.models import build_model, build_network, character_tokenizer
 from tests.test_cli import run
 from tests.test_fitting import pairs
@@ -91,14 +91,14 @@ def bad(good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     change_vector(good, "nan.safetensors", values=torch.full((32,), float("nan")))
     change_vector(good, "typed.safetensors", layer="one")
     change_vector(good, "strong.safetensors", strength=float("inf"))
-    change_vector(good, "newer.safetensors", format_version=FORMAT_VERSION + 1)
+    change_vector(good, "newer.safetensors", format_version=FILE.version + 1)
     return tmp_path
 
 
 def change_vector(
     good: Path, name: str, values: torch.Tensor | None = None, **changes: Any
 ) -> None:
-    record = {"format": FORMAT, "format_version": FORMAT_VERSION, "layer": 1, "language": "sw"}
+    record = {"format": FILE.format, "format_version": FILE.version, "layer": 1, "language": "sw"}
     record |= {"pivot": "en", "model": {}, "method": "test", **changes}
     kept = load_file(good / "v.safetensors")["values"]
     metadata = {key: json.dumps(value) for key, value in record.items()}
@@ -202,7 +202,7 @@ def test_a_disk_that_is_full_at_the_end_loses_no_learning(
 
     command = (OWN.format(good=good) + "a.en --method learned --layer 1").split()
     with monkeypatch.context() as patch:
-        patch.setattr("langsteer.vector.save_file", full)
+        patch.setattr("langsteer.tensor_file.save_file", full)
         code, _, err = run(capsys, *command)
     assert code == 1
     assert "cannot write out: " in err

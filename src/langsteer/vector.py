@@ -1,27 +1,23 @@
 """SteeringVector: one vector, where it goes, what it belongs to, and its file."""
 
 import contextlib
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from langsteer.errors import VectorError
-from langsteer.files import write_whole
 from langsteer.intervention import POSITIONS, Addition, Intervention, PositionKind, intervene
 from langsteer.models import as_model
+from langsteer.tensor_file import FileKind, read_tensors, write_tensors
 from langsteer.version import __version__
 
-FORMAT = "langsteer steering vector"
-FORMAT_VERSION = 1
+FILE = FileKind("langsteer steering vector", 1, "vector")
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,10 +117,7 @@ class SteeringVector:
         """Write a safetensors file, whole or not at all. Raises SaveError."""
         record = asdict(replace(self, values=torch.empty(0)))
         del record["values"]
-        record |= {"format": FORMAT, "format_version": FORMAT_VERSION}
-        metadata = {key: json.dumps(value, ensure_ascii=False) for key, value in record.items()}
-        values = {"values": self.values.detach().to("cpu", torch.float32).contiguous()}
-        return write_whole(path, lambda part: save_file(values, part, metadata=metadata))
+        return write_tensors(path, FILE, {"values": self.values}, record)
 
     @classmethod
     def load(cls, path: str | Path, model: Any = None) -> "SteeringVector":
@@ -132,23 +125,16 @@ class SteeringVector:
 
         Raises VectorError where the file is missing, damaged, or something else.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise VectorError(f"there is no vector file {path}")
-        values, record = _read(path)
-        if record.pop("format", None) != FORMAT:
+        tensors, record = read_tensors(path, FILE)
+        if set(tensors) != {"values"}:
             raise VectorError(f"{path} is not a langsteer vector file")
-        version = record.pop("format_version", None)
-        if not isinstance(version, int) or version > FORMAT_VERSION:
-            raise VectorError(
-                f"{path} has format version {version}; this langsteer reads up to "
-                f"{FORMAT_VERSION}: pip install --upgrade langsteer"
-            )
         known = {f.name for f in fields(cls)}
         try:
             _check_types(record)
             record["loss"] = tuple(record.get("loss", ()))
-            vector = cls(values=values, **{k: v for k, v in record.items() if k in known})
+            vector = cls(
+                values=tensors["values"], **{k: v for k, v in record.items() if k in known}
+            )
         except (TypeError, VectorError) as error:
             raise VectorError(f"{path} is damaged: {error}") from error
         if model is not None:
@@ -222,18 +208,3 @@ def _check_types(record: Mapping[str, Any]) -> None:
 
 def _distinct(vectors: Sequence[SteeringVector | None]) -> list[SteeringVector]:
     return list({id(v): v for v in vectors if v is not None}.values())
-
-
-def _read(path: Path) -> tuple[Tensor, dict[str, Any]]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            if set(file.keys()) != {"values"}:
-                raise VectorError(f"{path} is not a langsteer vector file")
-            values = file.get_tensor("values")
-    except (SafetensorError, OSError) as error:
-        raise VectorError(f"{path} is truncated or not a safetensors file: {error}") from error
-    try:
-        return values, cast(dict[str, Any], {k: json.loads(v) for k, v in metadata.items()})
-    except json.JSONDecodeError as error:
-        raise VectorError(f"{path} is not a langsteer vector file") from error

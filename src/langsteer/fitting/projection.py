@@ -12,33 +12,29 @@ INCLINE (Wang et al., arXiv 2410.12462) is λ = 0 and h ← h + α W h (`ridge=0
 last token with W h of an unsteered pass; here all source tokens are mapped, on top of the maps below.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from langsteer.capture import Pool, sentence_states
 from langsteer.corpus import ParallelCorpus
 from langsteer.errors import FitError, VectorError
-from langsteer.files import write_whole
 from langsteer.fitting.common import check_corpus
 from langsteer.fitting.search import Measure
 from langsteer.intervention import POSITIONS, Intervention, PositionKind, intervene
 from langsteer.models import Model, as_model
 from langsteer.progress import track
+from langsteer.tensor_file import FileKind, read_tensors, write_tensors
 from langsteer.vector import SteeringVector
 from langsteer.version import __version__
 
 NAME = "projection"
-FORMAT = "langsteer projection"
-FORMAT_VERSION = 1
+FILE = FileKind("langsteer projection", 1, "projection")
 
 Form = Literal["blend", "add"]
 FORMS: tuple[Form, ...] = ("blend", "add")
@@ -157,13 +153,11 @@ class Projection:
         """Write a safetensors file, whole or not at all. Raises SaveError."""
         record = {f.name: getattr(self, f.name) for f in fields(self)}
         del record["maps"], record["offsets"]
-        record |= {"format": FORMAT, "format_version": FORMAT_VERSION}
-        metadata = {key: json.dumps(value, ensure_ascii=False) for key, value in record.items()}
         tensors = {}
         for layer in self.layers:
-            tensors[f"map.{layer}"] = self.maps[layer].float().cpu().contiguous()
-            tensors[f"offset.{layer}"] = self.offsets[layer].float().cpu().contiguous()
-        return write_whole(path, lambda part: save_file(tensors, part, metadata=metadata))
+            tensors[f"map.{layer}"] = self.maps[layer]
+            tensors[f"offset.{layer}"] = self.offsets[layer]
+        return write_tensors(path, FILE, tensors, record)
 
     @classmethod
     def load(cls, path: str | Path, model: Any = None) -> "Projection":
@@ -171,18 +165,7 @@ class Projection:
 
         Raises VectorError where the file is missing, damaged, or something else.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise VectorError(f"there is no projection file {path}")
-        tensors, record = _read(path)
-        if record.pop("format", None) != FORMAT:
-            raise VectorError(f"{path} is not a langsteer projection file")
-        version = record.pop("format_version", None)
-        if not isinstance(version, int) or version > FORMAT_VERSION:
-            raise VectorError(
-                f"{path} has format version {version}; this langsteer reads up to "
-                f"{FORMAT_VERSION}: pip install --upgrade langsteer"
-            )
+        tensors, record = read_tensors(path, FILE)
         known = {f.name for f in fields(cls)}
         try:
             projection = cls(
@@ -403,17 +386,3 @@ def _numbered(tensors: Mapping[str, Tensor], prefix: str) -> dict[int, Tensor]:
         for name, tensor in tensors.items()
         if name.startswith(prefix)
     }
-
-
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise VectorError(f"{path} is truncated or not a safetensors file: {error}") from error
-    try:
-        record = {key: json.loads(value) for key, value in metadata.items()}
-    except json.JSONDecodeError as error:
-        raise VectorError(f"{path} is not a langsteer projection file") from error
-    return tensors, cast(dict[str, Any], record)
