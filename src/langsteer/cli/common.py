@@ -38,7 +38,7 @@ def quiet_libraries() -> None:
     """Let libraries speak only of errors: progress and results are langsteer's to print."""
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    for name in ("lm_eval", "datasets", "httpx"):
+    for name in ("lm_eval", "datasets", "httpx", "huggingface_hub"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 

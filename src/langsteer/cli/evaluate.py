@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.table import Table
 
 from langsteer.cli import common
-from langsteer.languages import language_name
 
 
 def command(
@@ -56,19 +55,18 @@ def command(
         common.print_json([asdict(result) for result in results])
         return
     table = Table(box=box.SIMPLE)
-    for name in ("task", "language", "items", "metric"):
+    for name in ("task", "items", "metric"):
         table.add_column(name)
-    for name in ("unsteered", "steered", "change (95%)"):
-        table.add_column(name, justify="right")
+    for name in ("unsteered", "steered", "change [95%]"):
+        table.add_column(name, justify="right", no_wrap=True)
     for result in results:
         change = result.change
         table.add_row(
             result.task,
-            language_name(result.language),
             str(result.items),
             result.metric,
             f"{result.unsteered:.3f}",
             f"{result.steered:.3f}",
-            f"{change.value:+.3f} ({change.low:+.3f}, {change.high:+.3f})",
+            f"{change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}]",
         )
     Console().print(table)
