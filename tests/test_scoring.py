@@ -182,6 +182,14 @@ def test_only_layers_that_differ_are_run_again(llama: Model) -> None:
     assert ran == {0: 1, 1: 1, 2: 2, 3: 2}
 
 
+def test_the_same_change_twice(llama: Model) -> None:
+    change = vector(llama, 1)
+    found = score(llama, questions(llama), [None, change, None, change])
+    assert found[0].loglikelihoods == found[2].loglikelihoods
+    assert found[1].loglikelihoods == found[3].loglikelihoods
+    assert found[0].loglikelihoods != found[1].loglikelihoods
+
+
 def test_an_answer_without_tokens_is_refused(llama: Model) -> None:
     context = encode(llama, ["hello"])[0]
     with pytest.raises(ModelError, match="tokenises to nothing"):

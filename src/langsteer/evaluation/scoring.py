@@ -77,6 +77,11 @@ def score(
             raise ModelError("a context or an answer to be scored tokenises to nothing")
     if not questions:
         return [Scores([], []) for _ in changes]
+    different = list({id(change): change for change in changes}.values())
+    if len(different) < len(changes):
+        once = score(model, questions, different, budget=budget, progress=progress)
+        place = {id(change): i for i, change in enumerate(different)}
+        return [once[place[id(change)]] for change in changes]
     length = _common_start(model, questions)
     rest = [question.without(length) for question in questions]
     results = [

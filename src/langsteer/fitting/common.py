@@ -20,7 +20,7 @@ SMALLEST_CORPUS = 4
 class Options:
     """Options of every method. `layer` None means the one at `depth`, a share of the layers."""
 
-    depth: ClassVar[float] = 0.55
+    depth: ClassVar[float] = 0.45
 
     layer: int | None = None
     strength: float = 1.0

@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -54,8 +54,6 @@ class LearnedOptions(Options):
     after so many passes without a lower loss. `suffixes`: the English words appended, one each
     pair and pass in turn. `top`: tokens of the English distribution that `output` keeps apart.
     """
-
-    depth: ClassVar[float] = 0.45
 
     objective: Literal["hidden", "output"] = "hidden"
     passes: int = 4

@@ -1,0 +1,144 @@
+"""Which vector, layer and strength: on development items, each run a line of benchmarks/results/strength.jsonl.
+
+    python -m benchmarks.strength --languages sw et tr --fits mean_difference:4 mean_difference:8
+
+A fit is METHOD:LAYER[:OPTION=VALUE...]. Vectors are fitted on the built-in corpus (or `--corpus ntrex`), and measured
+on training items of SIB-200, which nothing else reports on, without labels in the fit. Runs that are there are
+not made again.
+"""
+
+import argparse
+import ast
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+import langsteer
+from benchmarks.common import RESULTS, SHARED
+from langsteer.corpus import ParallelCorpus
+from langsteer.evaluation.benchmarks import get_benchmark, load_docs
+from langsteer.evaluation.choices import batch_calibrated, choice_scores
+from langsteer.evaluation.demo import AFTER, BEFORE, TOPICS
+from langsteer.evaluation.statistics import difference, paired_bootstrap
+from langsteer.progress import show_progress
+from langsteer.readers import read_ntrex
+from langsteer.tokens import Prompt
+from langsteer.vector import SteeringVector
+from langsteer.version import __version__
+
+FILE = RESULTS / "strength.jsonl"
+
+
+def corpus(name: str, language: str, lines: int | None) -> ParallelCorpus:
+    if name == "builtin":
+        found = langsteer.builtin(language).split()["fit"]
+    else:
+        found = read_ntrex(SHARED / "ntrex", [language]).checked()
+    return found if lines is None else found.lines(range(0, len(found), len(found) // lines))
+
+
+def fitted(model: langsteer.Model, text: ParallelCorpus, fit: str) -> SteeringVector:
+    method, layer, *rest = fit.split(":")
+    options = dict(part.split("=", 1) for part in rest)
+    values = {key: _value(value) for key, value in options.items()}
+    return langsteer.fit(model, text, method=method, layer=int(layer), **values)
+
+
+def answers(
+    model: langsteer.Model,
+    language: str,
+    items: int,
+    vectors: Sequence[SteeringVector | None],
+) -> list[dict[str, np.ndarray]]:
+    """Which items are right, 0 or 100, calibrated and raw, under each vector."""
+    docs = load_docs(get_benchmark("sib200"), language, "train", SHARED)[:items]
+    right = torch.tensor([list(TOPICS).index(doc["category"]) for doc in docs])
+    prompts = [Prompt(doc["text"], BEFORE, AFTER) for doc in docs]
+    scores = choice_scores(model, prompts, list(TOPICS.values()), vectors)
+    return [
+        {
+            name: (values.argmax(1) == right).double().numpy() * 100
+            for name, values in (("calibrated", batch_calibrated(found)), ("raw", found))
+        }
+        for found in scores
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--languages", nargs="+", default=["sw", "et", "tr"])
+    parser.add_argument("--fits", nargs="+", default=["mean_difference:8"])
+    parser.add_argument("--strengths", nargs="+", type=float, default=[0.25, 0.5, 1.0])
+    parser.add_argument("--items", type=int, default=300)
+    parser.add_argument("--corpus", choices=("builtin", "ntrex"), default="builtin")
+    parser.add_argument("--lines", type=int)
+    parser.add_argument("--dtype", default="bfloat16")
+    chosen = parser.parse_args()
+    show_progress(False)
+    model = langsteer.load_model(dtype=chosen.dtype)
+    done = _done()
+    for language in chosen.languages:
+        for fit in chosen.fits:
+            about = {
+                "language": language,
+                "fit": fit,
+                "corpus": chosen.corpus,
+                "lines": chosen.lines,
+                "items": chosen.items,
+                "dtype": chosen.dtype,
+            }
+            if not all(_key(about | {"strength": s}) in done for s in chosen.strengths):
+                _run(model, about, chosen.strengths)
+
+
+def _run(model: langsteer.Model, about: dict[str, Any], strengths: Sequence[float]) -> None:
+    start = time.perf_counter()
+    text = corpus(about["corpus"], about["language"], about["lines"])
+    vector = fitted(model, text, about["fit"])
+    seconds = time.perf_counter() - start
+    changes = [None, *(vector.with_strength(strength) for strength in strengths)]
+    direct, *steered = answers(model, about["language"], about["items"], changes)
+    for strength, found in zip(strengths, steered, strict=True):
+        change = paired_bootstrap(difference, direct["calibrated"], found["calibrated"])
+        line = {
+            **about,
+            "strength": strength,
+            "relative_strength": round(vector.with_strength(strength).relative_strength, 3),
+            "direct": round(float(direct["calibrated"].mean()), 1),
+            "steered": round(float(found["calibrated"].mean()), 1),
+            "change": [round(x, 1) for x in (change.value, change.low, change.high)],
+            "raw_direct": round(float(direct["raw"].mean()), 1),
+            "raw_steered": round(float(found["raw"].mean()), 1),
+            "fit_seconds": round(seconds, 1),
+            "version": __version__,
+        }
+        RESULTS.mkdir(exist_ok=True)
+        with FILE.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        print(json.dumps(line), flush=True)
+
+
+def _done() -> set[tuple[Any, ...]]:
+    if not FILE.exists():
+        return set()
+    return {_key(json.loads(line)) for line in FILE.read_text(encoding="utf-8").splitlines()}
+
+
+def _key(line: dict[str, Any]) -> tuple[Any, ...]:
+    names = ("language", "fit", "corpus", "lines", "items", "dtype", "strength")
+    return tuple(line[name] for name in names)
+
+
+def _value(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+if __name__ == "__main__":
+    main()
