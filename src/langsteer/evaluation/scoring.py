@@ -80,8 +80,8 @@ def score(
     different = list({id(change): change for change in changes}.values())
     if len(different) < len(changes):
         once = score(model, questions, different, budget=budget, progress=progress)
-        place = {id(change): i for i, change in enumerate(different)}
-        return [once[place[id(change)]] for change in changes]
+        which = {id(change): i for i, change in enumerate(different)}
+        return [once[which[id(change)]] for change in changes]
     length = _common_start(model, questions)
     rest = [question.without(length) for question in questions]
     results = [
