@@ -21,7 +21,7 @@ from langsteer.progress import show_progress
 from langsteer.tokens import batches, encode
 
 PAIRS = 500
-ROUNDS = 5
+ROUNDS = 3
 
 
 def corpus() -> ParallelCorpus:
@@ -65,7 +65,7 @@ def main() -> None:
     show_progress(False)
     memory = peak_memory()
     model, pairs = langsteer.load_model(), corpus()
-    ratio = paired(lambda: fit(model, pairs), lambda: plain_passes(model, pairs), ROUNDS)
+    ratio = paired(lambda: fit(model, pairs), lambda: plain_passes(model, pairs), ROUNDS, warm=0)
     report(
         "fitting_cost",
         {"pairs": PAIRS, "layers": model.layers, "ratio": ratio, "memory": memory},
