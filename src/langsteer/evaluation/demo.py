@@ -134,6 +134,9 @@ def write_figure(result: DemoResult, path: Path) -> Path:
     figure, axes = pyplot.subplots(figsize=(7, 0.5 * len(rows) + 1.9), layout="constrained")
     for place, row in enumerate(rows):
         axes.plot([row.unsteered, row.steered], [place, place], color="0.75", linewidth=2, zorder=1)
+        ends = [row.unsteered + row.change.low, row.unsteered + row.change.high]
+        label = "95% interval of the change" if place == 0 else None
+        axes.plot(ends, [place, place], color="#c8501e", linewidth=1, zorder=1, label=label)
     places = range(len(rows))
     axes.scatter([r.unsteered for r in rows], places, color="0.45", label="unsteered", zorder=2)
     axes.scatter(
@@ -146,7 +149,7 @@ def write_figure(result: DemoResult, path: Path) -> Path:
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.set_xlabel(f"Topic classification accuracy (%), {result.items} held-out sentences")
     axes.set_title(f"{result.model}: one vector added at one layer", fontsize=11)
-    figure.legend(loc="outside lower center", ncols=3, frameon=False)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
     write_whole(path, lambda part: figure.savefig(part, dpi=150, format="png"))
     pyplot.close(figure)
     return path
