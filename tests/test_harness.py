@@ -137,7 +137,8 @@ def test_only_the_text_of_the_item_is_steered(llama: Model) -> None:
 
 def test_the_task_tells_the_language(llama: Model) -> None:
     lm = LangsteerLM(llama, vectors={"sw": vector(llama, 1), "et": vector(llama, 1, seed=5)})
-    sw, et, none = (scores(lm, make_task(name)) for name in ("t_sw", "t_est_Latn", "t_hi"))
+    sw, et = (scores(lm, make_task(name)) for name in ("t_sw", "t_est_Latn"))
+    none = scores(LangsteerLM(llama, vectors={"et": vector(llama, 1)}), make_task("t_sw"))
     assert close(none, scores(LangsteerLM(llama)))
     assert not close(sw, et)
     assert not close(sw, none)
@@ -161,6 +162,22 @@ def test_the_task_tells_the_language(llama: Model) -> None:
 )
 def test_language_of_task(name: str, tag: str | None) -> None:
     assert language_of_task(name, {"sw": 0, "zh-Hans": 0, "et": 0}) == tag
+
+
+def test_the_text_tells_the_language_where_the_task_does_not(llama: Model) -> None:
+    pytest.importorskip("lingua")
+    lm = LangsteerLM(llama, vectors={"sw": vector(llama, 1), "et": vector(llama, 1, seed=5)})
+    texts = {
+        "Mvua kubwa ilinyesha jana usiku katika mji wetu": "sw",
+        "Eile öösel sadas meie linnas tugevat vihma": "et",
+        "Heavy rain fell in our town last night": None,
+        "Izolo ebusuku imvula enkulu yanetha edolobheni lethu": None,
+        "ok": None,
+    }
+    for text, tag in texts.items():
+        request = Instance("loglikelihood", {"text": text}, (text, " x"), 0)
+        request.task_name = "topics"
+        assert lm._language_of(request) == tag
 
 
 def test_variants_share_a_pass_and_answer_in_turn(llama: Model) -> None:

@@ -27,6 +27,7 @@ from lm_eval.models.utils import (
 from langsteer.errors import LanguageError, ModelError, VectorError
 from langsteer.evaluation.scoring import Change, Question, Scores, score
 from langsteer.evaluation.spans import Span, source_spans, texts_of
+from langsteer.identify import CONFIDENT, identifiable, identify
 from langsteer.intervention import PositionKind, intervene
 from langsteer.languages import parse_tag
 from langsteer.models import DEFAULT_MODEL, Model, load_model
@@ -66,8 +67,9 @@ class LangsteerLM(HFLM):
 
     `pretrained` is a `Model` or whatever `load_model` takes. `vectors` is a file, a folder of
     files, or changes by language tag. A request's language is `language`, else that of its task
-    (from `tasks`, or from the task's name: `xcopa_sw`, `belebele_swh_Latn`); without a vector for
-    it, the request is not steered. `strength` and `positions` replace the vectors' own.
+    (from `tasks`, or from the task's name: `xcopa_sw`, `belebele_swh_Latn`), else that which its
+    text is surely in (with the extra `langid`); without a vector for it, the request is not
+    steered. `strength` and `positions` replace the vectors' own.
     Raises VectorError where a vector does not fit.
     """
 
@@ -112,6 +114,7 @@ class LangsteerLM(HFLM):
         self._scored: dict[tuple[Any, ...], tuple[float, bool]] = {}
         self._encoded: dict[tuple[Any, ...], Tokens] = {}
         self._languages: dict[str, str | None] = {}
+        self._texts: dict[str, str | None] = {}
         self.changes = read_changes(vectors)
         for change in self.changes.values():
             if isinstance(change, SteeringVector):
@@ -369,19 +372,47 @@ class LangsteerLM(HFLM):
         return Tokens(ids, [a and i not in special for a, i in zip(inside, ids, strict=True)])
 
     def _language_of(self, request: Instance) -> str | None:
+        """`language`, else what the task's name tells, else what the item's text is in."""
         if self.language is not None:
             return self.language
         name = request.task_name or ""
         if name not in self._languages:
             known = self.tasks.get(name, TaskInfo()).language
             self._languages[name] = known or language_of_task(name, self.changes)
-            if self.changes and self._languages[name] not in self.changes:
-                logger.warning(
-                    "task %s is not steered: no vector for its language (%s)",
-                    name,
-                    ", ".join(sorted(self.changes)),
-                )
-        return self._languages[name]
+            self._say_how(name, self._languages[name])
+        found = self._languages[name]
+        if found is None and self.changes:
+            found = self._language_of_text(request)
+        return found
+
+    def _language_of_text(self, request: Instance) -> str | None:
+        """The language with a vector that an item's text is surely in, of all that there are."""
+        if not any(map(identifiable, self.changes)):
+            return None
+        info = self.tasks.get(request.task_name or "", TaskInfo())
+        text = " ".join(texts_of(request.doc, info.fields))
+        if text not in self._texts:
+            found = identify([text], quick=True)[0]
+            sure = found is not None and found.confidence >= CONFIDENT
+            self._texts[text] = found.language if found is not None and sure else None
+        tag = self._texts[text]
+        return tag if tag in self.changes else None
+
+    def _say_how(self, name: str, tag: str | None) -> None:
+        if not self.changes or tag in self.changes:
+            return
+        vectors = ", ".join(sorted(self.changes))
+        if tag is not None:
+            logger.warning("task %s is not steered: no vector for %s (%s)", name, tag, vectors)
+        elif any(map(identifiable, self.changes)):
+            logger.warning("task %s names no language: each text is looked at (%s)", name, vectors)
+        else:
+            logger.warning(
+                "task %s is not steered: its name tells no language that has a vector (%s); "
+                "name one with language=, or pip install 'langsteer[langid]'",
+                name,
+                vectors,
+            )
 
 
 @dataclass(frozen=True)
