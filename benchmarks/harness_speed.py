@@ -1,11 +1,12 @@
 """langsteer's scoring against the harness's own models, on the same items: speed and equality.
 
-    python -m benchmarks.harness_speed [ITEMS]
+    python -m benchmarks.harness_speed [TASK ...]
 
-Reads SIB-200 and XCOPA from ../shared/data beside the checkout. `hf` is run at several batch sizes, and the
+`sib200`, `xcopa` and `xcopa_english`, or some of them; results of the others are kept. Reads SIB-200 and XCOPA from ../shared/data beside the checkout. `hf` is run at several batch sizes, and the
 fastest counts. Equality to `hf` and `steered` is on three benchmarks.
 """
 
+import json
 import logging
 import sys
 import tempfile
@@ -19,7 +20,7 @@ from lm_eval.models.hf_steered import SteeredModel
 from lm_eval.models.huggingface import HFLM
 
 import langsteer
-from benchmarks.common import SHARED, report
+from benchmarks.common import RESULTS, SHARED, report
 from langsteer.evaluation.benchmarks import get_benchmark, load_docs, make_task
 from langsteer.evaluation.harness import LangsteerLM, TaskInfo, run_tasks
 from langsteer.progress import show_progress
@@ -80,14 +81,16 @@ def steered_model(model: langsteer.Model, vector: SteeringVector, folder: Path) 
 
 
 def main() -> None:
-    items = int(sys.argv[1]) if len(sys.argv) > 1 else ITEMS
+    file = RESULTS / "harness_speed.json"
+    found: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    found |= {"items": ITEMS, "batch_sizes_of_hf": BATCH_SIZES}
     logging.disable(logging.WARNING)
     show_progress(False)
     model = langsteer.load_model()
-    found: dict[str, Any] = {"items": items, "batch_sizes_of_hf": BATCH_SIZES}
-    for name, (language, form) in TASKS.items():
+    for name in sys.argv[1:] or TASKS:
+        language, form = TASKS[name]
         benchmark = get_benchmark(name.removesuffix("_english"))
-        docs = load_docs(benchmark, language, "test", SHARED)[:items]
+        docs = load_docs(benchmark, language, "test", SHARED)[:ITEMS]
         task = make_task(benchmark, language, docs, form=form, name=name)
         info = {name: TaskInfo(language, benchmark.source)}
         run_tasks(LangsteerLM(model, tasks=info), {name: task}, limit=8)  # warm up
@@ -113,6 +116,7 @@ def main() -> None:
             "against_steered": against_steered(model, task, name, language, info),
         }
         print(name, found[name], flush=True)
+    found.pop("machine", None)
     report("harness_speed", found)
 
 
