@@ -127,7 +127,7 @@ class ParallelCorpus:
             reason = self._fault(i, script)
             if reason is None and i in foreign:
                 reason = "wrong language"
-            row = tuple(_plain(lines[i]) for lines in self.texts.values())
+            row = tuple(plain(lines[i]) for lines in self.texts.values())
             if reason is None and row in seen:
                 reason = "duplicate"
             seen.add(row)
@@ -191,7 +191,7 @@ class ParallelCorpus:
         first: dict[tuple[str, str], int] = {}
         for tag, lines in self.texts.items():
             for i, line in enumerate(lines):
-                parent[root(i)] = root(first.setdefault((tag, _plain(line)), i))
+                parent[root(i)] = root(first.setdefault((tag, plain(line)), i))
         groups: dict[int, list[int]] = {}
         for i in range(len(self)):
             groups.setdefault(root(i), []).append(i)
@@ -228,11 +228,11 @@ class ParallelCorpus:
         )
 
     def _fault(self, i: int, script: bool) -> str | None:
-        pivot = _plain(self.texts[self.pivot][i])
+        pivot = plain(self.texts[self.pivot][i])
         for tag, lines in self.texts.items():
             if not lines[i].strip():
                 return "empty"
-            if tag != self.pivot and _plain(lines[i]) == pivot:
+            if tag != self.pivot and plain(lines[i]) == pivot:
                 return "identical to the pivot"
             if script and self._out_of_script(i, tag):
                 return "wrong script"
@@ -289,5 +289,6 @@ def builtin(*languages: str, pivot: str = "en") -> ParallelCorpus:
     )
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """A text as it is compared: case, spacing and compatibility forms set aside."""
     return unicodedata.normalize("NFKC", " ".join(text.split())).casefold()

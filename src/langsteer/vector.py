@@ -13,7 +13,7 @@ from torch import Tensor
 
 from langsteer.errors import VectorError
 from langsteer.intervention import POSITIONS, Addition, Intervention, PositionKind, intervene
-from langsteer.models import as_model
+from langsteer.models import Model, as_model
 from langsteer.tensor_file import FileKind, read_tensors, write_tensors
 from langsteer.version import __version__
 
@@ -98,19 +98,7 @@ class SteeringVector:
         of the same shape with other weights, such as a fine-tuned one.
         """
         here = as_model(model)
-        there = self.model.get("fingerprint", {})
-        ours = here.fingerprint
-        compared = ["architecture", "layers", "hidden_size", "vocab_size"]
-        known = there.get("weights") and ours["weights"]
-        if known and there.get("dtype") == ours["dtype"] and not other_weights:
-            compared.append("weights")
-        for name in compared:
-            if there.get(name) != ours[name]:
-                raise VectorError(self._misfit(name, there.get(name), ours[name], here.name))
-        if self.values.shape[0] != here.hidden_size:
-            raise VectorError(
-                self._misfit("hidden_size", self.values.shape[0], here.hidden_size, here.name)
-            )
+        check_model("vector", self.model, here, self.values.shape[0], other_weights)
         here.check_layer(self.layer)
 
     def save(self, path: str | Path) -> Path:
@@ -141,16 +129,32 @@ class SteeringVector:
             vector.check_fits(model)
         return vector
 
-    def _misfit(self, name: str, there: Any, here: Any, model: str) -> str:
-        fitted = self.model.get("name", "another model")
-        if name == "weights":
-            return (
-                f"this vector was fitted on {fitted}, and {model} has other weights: fit one for "
-                "it, or pass other_weights=True (--other-weights) to carry this one over"
+
+def check_model(
+    noun: str, fitted: Mapping[str, Any], here: Model, hidden_size: int, other_weights: bool
+) -> None:
+    """Raise VectorError, naming the first property that differs, where `here` is not the model
+    that something (a `noun`) of this hidden size was fitted on, as its record says.
+    """
+    there, ours = fitted.get("fingerprint", {}), here.fingerprint
+    name = fitted.get("name", "another model")
+    pairs = [
+        (key, there.get(key), ours[key])
+        for key in ("architecture", "layers", "hidden_size", "vocab_size")
+    ]
+    for key, one, other in [*pairs, ("hidden_size", hidden_size, here.hidden_size)]:
+        if one != other:
+            raise VectorError(
+                f"this {noun} was fitted on {name} and does not fit {here.name}: "
+                f"{key.replace('_', ' ')} is {one} there and {other} here"
             )
-        return (
-            f"this vector was fitted on {fitted} and does not fit {model}: "
-            f"{name.replace('_', ' ')} is {there} there and {here} here"
+    known = there.get("weights") and ours["weights"]
+    if not known or there.get("dtype") != ours["dtype"] or other_weights:
+        return
+    if there["weights"] != ours["weights"]:
+        raise VectorError(
+            f"this {noun} was fitted on {name}, and {here.name} has other weights: fit one for "
+            "it, or pass other_weights=True (--other-weights) to carry this one over"
         )
 
 

@@ -116,7 +116,7 @@ class Results:
 
 def cell_path(folder: str | Path, model: str, benchmark: str, language: str, method: str) -> Path:
     """Where the cell of a results folder is."""
-    names = [_file_name(part) for part in (model, benchmark, language, method)]
+    names = [file_name(part) for part in (model, benchmark, language, method)]
     return Path(folder, FOLDER, *names[:3], f"{names[3]}.json")
 
 
@@ -297,5 +297,6 @@ def _dump(value: Any) -> str:
     return "  " + json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
-def _file_name(part: str) -> str:
+def file_name(part: str) -> str:
+    """A model's or method's name as that of a file or folder."""
     return re.sub(r"[^\w.+-]", "_", part.replace("/", "--")).lstrip(".") or "_"

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from langsteer.errors import ModelError
 from langsteer.evaluation.scoring import Change, Question, score
+from langsteer.evaluation.statistics import calibrate
 from langsteer.models import Model
 from langsteer.tokens import TOKEN_BUDGET, Prompt, encode, encode_suffix
 
@@ -35,4 +36,4 @@ def choice_scores(
 
 def batch_calibrated(scores: Tensor) -> Tensor:
     """Scores less each choice's mean over the batch (Zhou et al., arXiv 2309.17249)."""
-    return scores - scores.mean(0, keepdim=True)
+    return torch.from_numpy(calibrate(scores.double().numpy())).to(scores)

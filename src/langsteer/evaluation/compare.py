@@ -12,7 +12,6 @@ import importlib.metadata
 import json
 import logging
 import math
-import re
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +23,7 @@ from typing import Any
 import psutil
 import torch
 
-from langsteer.corpus import ParallelCorpus
+from langsteer.corpus import ParallelCorpus, plain
 from langsteer.errors import CellError, CompareError, CorpusError, LangsteerError, MethodError
 from langsteer.evaluation.benchmarks import Benchmark, Doc, get_benchmark, load_docs, make_task
 from langsteer.evaluation.cells import (
@@ -33,6 +32,7 @@ from langsteer.evaluation.cells import (
     Failure,
     Item,
     cell_path,
+    file_name,
     read_cell,
     write_cell,
     write_failure,
@@ -158,13 +158,13 @@ class _Language:
             if plan is None:
                 continue
             if plan.model is not None:
-                self._ask([(chosen, plan)])
+                self._ask([(chosen, plan)], None)
                 del plan
                 gc.collect()
             else:
                 together.setdefault(_question_key(plan), []).append((chosen, plan))
-        for group in together.values():
-            self._ask(group)
+        for key, group in together.items():
+            self._ask(group, key)
 
     def _plan(self, chosen: Chosen) -> Plan:
         corpus, why_not = self._corpus
@@ -173,7 +173,7 @@ class _Language:
             benchmark=self.benchmark,
             language=self.language,
             corpus=corpus,
-            work=self.wanted.output / "work" / _folder_name(self.name),
+            work=self.wanted.output / "work" / file_name(self.name),
             data=self.wanted.data,
             form=_form(self.wanted, self.benchmark.name),
             limit=self.wanted.limit,
@@ -196,20 +196,24 @@ class _Language:
             return None, str(error)
         return corpus, ""
 
-    def _ask(self, group: Sequence[tuple[Chosen, Plan]]) -> None:
-        """Ask the questions that all plans of a group share, each under its own change."""
-        plain = [(chosen, plan) for chosen, plan in group if plan.change is None]
-        known = self.answered.get(_digest(group[0][1])) if group[0][1].model is None else None
-        if known is not None:
-            for chosen, plan in plain:
-                self._tell_cell(chosen, plan, known)
-            group = [pair for pair in group if pair not in plain]
+    def _ask(self, group: Sequence[tuple[Chosen, Plan]], key: str | None) -> None:
+        """Ask the questions that all plans of a group share, each under its own change.
+
+        `key` is theirs, None where a tuned model is asked: what that says is not kept.
+        """
+        if key is not None and key in self.answered:
+            for chosen, plan in group:
+                if plan.change is None:
+                    self._tell_cell(chosen, plan, self.answered[key])
+            group = [(chosen, plan) for chosen, plan in group if plan.change is not None]
         if group:
             lm = self._attempt(group[0][0], functools.partial(self._lm, group[0][1]))
             if lm is not None:
-                self._ask_model(lm, group)
+                self._ask_model(lm, group, key)
 
-    def _ask_model(self, lm: LangsteerLM, group: Sequence[tuple[Chosen, Plan]]) -> None:
+    def _ask_model(
+        self, lm: LangsteerLM, group: Sequence[tuple[Chosen, Plan]], key: str | None
+    ) -> None:
         peak = PeakMemory(lm.steered)
         with lm.variants({chosen.name: plan.change for chosen, plan in group}):
             for chosen, plan in group:
@@ -222,8 +226,8 @@ class _Language:
                 if found is None:
                     continue
                 answers = _Answers(found[0], found[1], lm.cost.tokens, lm.cost.seconds, peak.bytes)
-                if plan.change is None and plan.model is None:
-                    self.answered[_digest(plan)] = answers
+                if plan.change is None and key is not None:
+                    self.answered[key] = answers
                 self._tell_cell(chosen, plan, answers)
 
     def _lm(self, plan: Plan) -> LangsteerLM:
@@ -317,16 +321,16 @@ def fit_corpus(path: str, lines: int | None, language: str) -> ParallelCorpus:
     return corpus.lines(i * len(corpus) // lines for i in range(lines))
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=64)
 def _read_corpus(path: str, language: str) -> ParallelCorpus:
     return read_corpus(path, [language])
 
 
 def check_apart(benchmark: Benchmark, docs: Sequence[Doc], corpus: ParallelCorpus) -> None:
     """Raise CompareError where a text that is asked stands in the text to fit on."""
-    fitted = {_plain(line) for lines in corpus.texts.values() for line in lines}
+    fitted = {plain(line) for lines in corpus.texts.values() for line in lines}
     for doc in docs:
-        if any(_plain(text) in fitted for text in texts_of(doc, benchmark.source)):
+        if any(plain(text) in fitted for text in texts_of(doc, benchmark.source)):
             raise CompareError(
                 f"{corpus.name} holds text of {benchmark.title} (item {doc['id']}): fit on other "
                 "text than is reported on"
@@ -432,16 +436,13 @@ def _form(wanted: Comparison, benchmark: str) -> str | None:
     return options.get("form")
 
 
-def _digest(plan: Plan) -> str:
-    return hashlib.sha256(_question_key(plan).encode()).hexdigest()
-
-
 def _question_key(plan: Plan) -> str:
-    """The same for plans that put the same questions."""
+    """A hash that is the same for plans that put the same questions."""
     config = {key: _named(value) for key, value in plan.config.items()}
     examples = [doc["id"] for doc in plan.examples]
     docs = [json.dumps(doc, sort_keys=True, default=str) for doc in plan.docs]
-    return json.dumps([plan.language, plan.form, plan.shots, examples, config, docs], default=str)
+    asked = [plan.language, plan.form, plan.shots, examples, config, docs]
+    return hashlib.sha256(json.dumps(asked, default=str).encode()).hexdigest()
 
 
 def _named(value: Any) -> Any:
@@ -470,11 +471,3 @@ def _target(task: Any, sample: Mapping[str, Any]) -> int:
     if str(target).strip() in choices:
         return choices.index(str(target).strip())
     return int(target)
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.split()).casefold()
-
-
-def _folder_name(name: str) -> str:
-    return re.sub(r"[^\w.+-]", "_", name.replace("/", "--")).lstrip(".") or "_"

@@ -1,7 +1,6 @@
 """The configuration of a comparison: a YAML file, checked before anything is run."""
 
 import dataclasses
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 from langsteer.corpus import BUILTIN
 from langsteer.errors import ConfigError, LangsteerError, MissingExtraError
 from langsteer.evaluation.benchmarks import get_benchmark
+from langsteer.evaluation.benchmarks.loading import nearest
 from langsteer.evaluation.methods import get_method
 from langsteer.languages import parse_tag
 from langsteer.models import DEFAULT_MODEL
@@ -125,7 +125,7 @@ def comparison(keys: Mapping[str, Any], folder: Path = Path()) -> Comparison:
     known = [f.name for f in dataclasses.fields(Comparison)]
     for key in keys:
         if key not in known:
-            raise ConfigError(f"there is no key {key!r}{_nearest(str(key), known)}")
+            raise ConfigError(f"there is no key {key!r}{nearest(str(key), known)}")
     if keys.get("output") is None:
         raise ConfigError("the key output is missing: a folder for the results")
     values: dict[str, Any] = {key: value for key, value in keys.items() if value is not None}
@@ -233,11 +233,6 @@ def _plain(chosen: Chosen) -> Any:
     only = {key: list(getattr(chosen, key)) for key in RESTRICTIONS if getattr(chosen, key)}
     options = {**chosen.options, **only}
     return {chosen.name: options} if options else chosen.name
-
-
-def _nearest(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, 1)
-    return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(known)}"
 
 
 _CONVERSIONS: dict[str, Any] = {

@@ -30,7 +30,7 @@ from langsteer.intervention import POSITIONS, Intervention, PositionKind, interv
 from langsteer.models import Model, as_model
 from langsteer.progress import track
 from langsteer.tensor_file import FileKind, read_tensors, write_tensors
-from langsteer.vector import SteeringVector
+from langsteer.vector import check_model
 from langsteer.version import __version__
 
 NAME = "projection"
@@ -140,14 +140,9 @@ class Projection:
         """Raise VectorError, naming what differs, where `model` is not the one fitted on."""
         here = as_model(model)
         for layer in self.layers:
-            probe = SteeringVector(
-                self.offsets[layer], layer, self.language, self.pivot, self.model, NAME
-            )
-            try:
-                probe.check_fits(here, other_weights=other_weights)
-            except VectorError as error:
-                message = str(error).replace("this vector", "this projection")
-                raise VectorError(message) from error
+            size = self.offsets[layer].shape[0]
+            check_model("projection", self.model, here, size, other_weights)
+            here.check_layer(layer)
 
     def save(self, path: str | Path) -> Path:
         """Write a safetensors file, whole or not at all. Raises SaveError."""

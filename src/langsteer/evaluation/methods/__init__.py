@@ -4,13 +4,13 @@ A stack such as `few_shot+learned` asks as the first does and steers as the seco
 English cannot be steered towards English, and hidden states are changed by one method at a time.
 """
 
-import difflib
 import inspect
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from langsteer.errors import MethodError
+from langsteer.evaluation.benchmarks.loading import nearest
 from langsteer.evaluation.methods.common import (
     Change,
     Method,
@@ -84,13 +84,7 @@ def get_method(name: str) -> Method:
 def _one(name: str) -> Method:
     if name in METHODS:
         return METHODS[name]
-    near = difflib.get_close_matches(name, METHODS, 3, 0.5)
-    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"there are {_all()}"
-    raise MethodError(f"there is no method {name!r}; {hint}")
-
-
-def _all() -> str:
-    return ", ".join(METHODS)
+    raise MethodError(f"there is no method {name!r}{nearest(name, list(METHODS))}")
 
 
 def _stack(name: str, first: Method, second: Method) -> Method:
