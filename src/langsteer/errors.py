@@ -58,3 +58,7 @@ class BenchmarkError(LangsteerError):
 
 class MethodError(LangsteerError):
     """A method of a comparison that does not exist, or cannot ask what it was given."""
+
+
+class AnalysisError(LangsteerError):
+    """An analysis that cannot be made, or its file, that is damaged."""

@@ -1,0 +1,320 @@
+"""What an analysis found, as plain numbers: all that its figures and its page show, and its file.
+
+A `Curve` has one number for each layer, from layer 0 to the last. A number that does not exist, such as the CKA of
+states that are all the same, is NaN here and null in the file.
+"""
+
+import json
+import math
+import types
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from langsteer.errors import AnalysisError
+from langsteer.files import write_json
+from langsteer.version import __version__
+
+FORMAT, FORMAT_VERSION, FILE_NAME = "langsteer analysis", 1, "results.json"
+
+Curve = tuple[float, ...]
+Point = tuple[float, float]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How near a language's sentences are to their translations in the pivot, by layer.
+
+    `pair_cosine` and `other_cosine`: mean cosine of translations, and of sentences that are not
+    translations. `mexa` with position-weighted means of token states, `mexa_last` with those of
+    the last token. `cka`: linear CKA. `to_pivot`: share of the language's sentences whose nearest
+    pivot sentence is their translation; `from_pivot`: the other way.
+    """
+
+    pair_cosine: Curve
+    other_cosine: Curve
+    mexa: Curve
+    mexa_last: Curve
+    cka: Curve
+    to_pivot: Curve
+    from_pivot: Curve
+
+
+@dataclass(frozen=True)
+class Identity:
+    """How far a language can be told from the pivot and the others, by layer.
+
+    `distance`: between the language's mean state and the pivot's, over the mean of the two
+    (unsteered) means' lengths. `distance_share`: the same distance over the unsteered one (1
+    unsteered). `nearest_pivot`: share of the sentences whose nearest language mean, among all
+    unsteered ones, is the pivot's. `variance`: share of the variance of this language's and the
+    pivot's sentences that lies between the two. `recognised`: share of the sentences that the
+    probe, fitted on states like these, takes for what they are; `taken_for_pivot`: share that the
+    probe fitted on unsteered states takes for the pivot.
+    """
+
+    distance: Curve
+    distance_share: Curve
+    nearest_pivot: Curve
+    variance: Curve
+    recognised: Curve
+    taken_for_pivot: Curve
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One dimension of the residual stream.
+
+    `size`: its mean absolute value over tokens; `share`: what part of the squared lengths of the
+    token states it carries.
+    """
+
+    index: int
+    size: float
+    share: float
+
+
+@dataclass(frozen=True)
+class Norms:
+    """How long token states are, by layer, and which dimensions carry them.
+
+    `mean` and `median` length; `typical_size`, the median over dimensions of the mean absolute
+    value; `largest[layer]`, the dimensions with the greatest mean absolute value, greatest first.
+    """
+
+    mean: Curve
+    median: Curve
+    typical_size: Curve
+    largest: tuple[tuple[Dimension, ...], ...]
+
+
+@dataclass(frozen=True)
+class Latent:
+    """Where the probability of the next token goes when a layer's states are read out.
+
+    `pivot`, `language` and `neither` add up to 1 at each layer. `pivot_error` and
+    `language_error` are standard errors over the `items` (positions in texts, or words).
+    """
+
+    pivot: Curve
+    language: Curve
+    neither: Curve
+    pivot_error: Curve
+    language_error: Curve
+    items: int
+
+
+@dataclass(frozen=True)
+class Measures:
+    """Everything measured of one language, unsteered or steered.
+
+    `next_token` and `words` are by lens: `logit`, and `tuned` where one was given. They are empty
+    where nothing was read out.
+    """
+
+    alignment: Alignment
+    identity: Identity
+    norms: Norms
+    next_token: dict[str, Latent] = field(default_factory=dict)
+    words: dict[str, Latent] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TokenSets:
+    """Which next tokens count as the pivot's and as the language's on parallel text.
+
+    `pivot` and `language`: how many tokens of the vocabulary. `words`: how many words of the
+    built-in list were asked for, `words_left_out` how many of its items could not be told apart.
+    """
+
+    pivot: int
+    language: int
+    words: int
+    words_left_out: int
+
+
+@dataclass(frozen=True)
+class Steering:
+    """The vector that a language was steered with; `strength` is the one that was used."""
+
+    layer: int
+    strength: float
+    relative_strength: float
+    method: str
+    positions: str
+    name: str
+
+
+@dataclass(frozen=True)
+class LanguageResults:
+    """One language: `after` and `steering` are None where it has no vector."""
+
+    name: str
+    before: Measures
+    after: Measures | None = None
+    steering: Steering | None = None
+    tokens: TokenSets | None = None
+
+
+@dataclass(frozen=True)
+class Together:
+    """What is measured over all languages and the pivot at once, by layer.
+
+    `probe`: accuracy of the language probe, cross-validated over lines. `variance`: share of the
+    variance of sentence states that the language explains.
+    """
+
+    probe: Curve
+    variance: Curve
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where one language lies in two dimensions: `mean[layer]`, and `sentences[layer][i]` for
+    `Map.lines[i]`.
+    """
+
+    mean: tuple[Point, ...]
+    sentences: tuple[tuple[Point, ...], ...]
+
+
+@dataclass(frozen=True)
+class Map:
+    """Language means and sentences in two dimensions, by layer.
+
+    Axes are fitted at each layer on all unsteered sentences, turned (and mirrored) so that they
+    lie as near as can be to those of the layer below, and scaled so that the sentences' mean
+    square distance from the centre is 1: the same limits, `limit` on either side of 0, do for all
+    layers. `explained[layer]` is the share of the variance that the two axes hold (NaN for UMAP).
+    `before` has every language and the pivot, `after` those that were steered, in the same axes.
+    """
+
+    method: str
+    lines: tuple[int, ...]
+    explained: Curve
+    limit: float
+    before: dict[str, Places]
+    after: dict[str, Places]
+
+
+@dataclass(frozen=True)
+class Results:
+    """An analysis of one model on one corpus.
+
+    `languages` is by tag, without the pivot, whose `pivot_norms` stand apart. `together_after` is
+    None where nothing was steered. `chance` is what the probe would score by guessing. `model`
+    and `corpus` say what was read (`name`, `fingerprint`; the corpus's `lines`), `options` how,
+    and `seconds` what reading, read-out and the rest took. `notes` are sentences for the reader.
+    """
+
+    model: dict[str, Any]
+    corpus: dict[str, Any]
+    pivot: str
+    pivot_name: str
+    layers: int
+    languages: dict[str, LanguageResults]
+    pivot_norms: Norms
+    together_before: Together
+    together_after: Together | None
+    chance: float
+    map: Map
+    options: dict[str, Any] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    version: str = __version__
+
+    @property
+    def steered(self) -> tuple[str, ...]:
+        """The tags of the languages that were steered."""
+        return tuple(tag for tag, found in self.languages.items() if found.after is not None)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain JSON values; NaN becomes null."""
+        whole = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}
+        plain: dict[str, Any] = _plain(whole)
+        return plain
+
+    @classmethod
+    def from_json(cls, values: Any) -> "Results":
+        """The results that `as_json` wrote. Raises AnalysisError where the values are not such."""
+        if not isinstance(values, dict) or values.get("format") != FORMAT:
+            raise AnalysisError("these are not the results of langsteer analyze")
+        if values.get("format_version") != FORMAT_VERSION:
+            raise AnalysisError(
+                f"the results have format version {values.get('format_version')}; this langsteer "
+                f"reads version {FORMAT_VERSION}: run langsteer analyze again"
+            )
+        return _built(cls, values, "results")
+
+    def write(self, folder: str | Path) -> Path:
+        """Write `results.json` into a folder, whole or not at all. Raises SaveError."""
+        return write_json(Path(folder) / FILE_NAME, self.as_json())
+
+    @classmethod
+    def read(cls, path: str | Path) -> "Results":
+        """Read what `write` wrote; `path` is the file or its folder. Raises AnalysisError."""
+        path = Path(path) / FILE_NAME if Path(path).is_dir() else Path(path)
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise AnalysisError(f"cannot read {path}: {error.strerror}") from error
+        except ValueError as error:
+            raise AnalysisError(f"{path} is not JSON: {error}") from error
+        try:
+            return cls.from_json(values)
+        except AnalysisError as error:
+            raise AnalysisError(f"{path}: {error}") from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _built(kind: Callable[..., T], value: Any, place: str) -> T:
+    """`value`, plain JSON, as the dataclass `kind`. Raises AnalysisError, naming the place."""
+    if not isinstance(value, dict):
+        raise AnalysisError(f"{place} is damaged: not an object")
+    hints = get_type_hints(kind)
+    found = {}
+    for part in fields(kind):  # type: ignore[arg-type]
+        if part.name not in value:
+            raise AnalysisError(f"{place} is damaged: it has no {part.name}")
+        found[part.name] = _typed(hints[part.name], value[part.name], f"{place}.{part.name}")
+    return kind(**found)
+
+
+def _typed(hint: Any, value: Any, place: str) -> Any:
+    origin, inside = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (Union, types.UnionType):
+        (kind,) = (k for k in inside if k is not type(None))
+        return None if value is None else _typed(kind, value, place)
+    if is_dataclass(hint):
+        return _built(hint, value, place)  # type: ignore[arg-type]
+    if origin is dict and isinstance(value, dict):
+        return {key: _typed(inside[1], item, f"{place}.{key}") for key, item in value.items()}
+    if origin is tuple and isinstance(value, list):
+        kinds = [inside[0]] * len(value) if inside[-1] is Ellipsis else inside
+        if len(kinds) == len(value):
+            return tuple(
+                _typed(kind, item, f"{place}[{i}]")
+                for i, (kind, item) in enumerate(zip(kinds, value, strict=True))
+            )
+    if hint is float and (value is None or _is_number(value)):
+        return math.nan if value is None else float(value)
+    if hint in (int, str) and type(value) is hint:
+        return value
+    raise AnalysisError(f"{place} is damaged: {str(value)[:40]!r}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
