@@ -1,51 +1,19 @@
-"""Figures of a comparison, drawn once and written as inline SVG, PNG and PDF."""
+"""Figures of a comparison."""
 
-import io
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from langsteer.errors import MissingExtraError
+from langsteer import plotting
 from langsteer.evaluation.grids import score_name
 from langsteer.evaluation.table import DIRECT, ENGLISH, PIVOT, Comparison, Row, Table
 from langsteer.languages import language_name
-
-INK = "#010203"  # becomes the page's own text colour
-_COLOURS = ("#2f86d0", "#d9641f", "#12a07a", "#c766a5", "#a98300", "#7d6fe0", "#d04a50", "#3aa6b9")
-_MARKERS = "osD^vPX*"
-_STYLE: Any = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "langsteer",
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-    **dict.fromkeys(
-        ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK
-    ),
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "savefig.facecolor": "none",
-}
-
-
-@dataclass(frozen=True)
-class Figure:
-    """`svg` takes the text colour of the page that it stands in."""
-
-    name: str
-    caption: str
-    svg: str
-    png: bytes
-    pdf: bytes
+from langsteer.plotting import INK, Figure
 
 
 def draw_figures(table: Table) -> list[Figure]:
     """The scores by language, the differences to `direct`, and what they cost, as far as known."""
     looks = _looks(table)
-    with _drawing() as pyplot:
+    with plotting.drawing("the report", "eval") as pyplot:
         figures = [_scores(pyplot, table, looks)]
         rows = [row for row in table.rows if row.method != ENGLISH and _compared(row)]
         if rows:
@@ -55,19 +23,6 @@ def draw_figures(table: Table) -> list[Figure]:
     return figures
 
 
-@contextmanager
-def _drawing() -> Iterator[Any]:
-    try:
-        import matplotlib
-
-        matplotlib.use("agg")
-        from matplotlib import pyplot
-    except ImportError as error:
-        raise MissingExtraError("the report", "matplotlib", "eval") from error
-    with matplotlib.rc_context(_STYLE):
-        yield pyplot
-
-
 def _looks(table: Table) -> dict[str, dict[str, Any]]:
     """Colour and marker of each method, the same in every figure."""
     looks: dict[str, dict[str, Any]] = {
@@ -75,11 +30,7 @@ def _looks(table: Table) -> dict[str, dict[str, Any]]:
         ENGLISH: {"color": INK, "marker": "|", "markersize": 13, "markeredgewidth": 2.5},
     }
     others = [row.method for row in table.rows if row.method not in looks]
-    for place, method in enumerate(others):
-        colour = _COLOURS[place % len(_COLOURS)]
-        marker = _MARKERS[(place + place // len(_COLOURS)) % len(_MARKERS)]
-        looks[method] = {"color": colour, "marker": marker}
-    return looks
+    return looks | plotting.looks(others)
 
 
 def _scores(pyplot: Any, table: Table, looks: Mapping[str, Mapping[str, Any]]) -> Figure:
@@ -150,7 +101,7 @@ def _costs(
         other.set_xlabel("Minutes of training, all languages")
         other.set_xlim(left=-0.04 * max(row.cost.training_seconds / 60 for row in rows))
     if min(row.cost.seconds for row in rows) > 0:
-        _logarithmic(axes)
+        plotting.logarithmic(axes)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right center", alignment="left")
     caption = "What each method costs against what it gains over direct, with 95% intervals"
     return _finished(pyplot, figure, table, "costs", caption)
@@ -160,16 +111,6 @@ def _point(axes: Any, cost: float, row: Row, looks: Mapping[str, Mapping[str, An
     change, look = _found(row).difference, looks[row.method]
     axes.plot([cost, cost], [change.low, change.high], color=look["color"], linewidth=1.5)
     axes.plot(cost, change.value, markersize=8, linestyle="", label=row.title, **look)
-
-
-def _logarithmic(axes: Any) -> None:
-    """A logarithmic axis labelled in plain numbers."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 3.0, 5.0, 7.0)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _compared(row: Row) -> bool:
@@ -183,34 +124,8 @@ def _found(row: Row) -> Comparison:
 
 
 def _finished(pyplot: Any, figure: Any, table: Table, kind: str, caption: str) -> Figure:
-    figure.set_layout_engine("constrained")
-    written = {}
-    for form in ("svg", "png", "pdf"):
-        file = io.BytesIO()
-        dates = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(form)
-        face = "white" if form == "png" else "none"
-        figure.savefig(file, format=form, dpi=200, metadata=dates, facecolor=face)
-        written[form] = file.getvalue()
-    pyplot.close(figure)
-    name = re.sub(r"[^\w.-]+", "-", f"{table.model}-{table.benchmark}-{kind}")
-    svg = _inline(written["svg"].decode(), name, caption)
-    return Figure(name, caption, svg, written["png"], written["pdf"])
-
-
-def _inline(svg: str, name: str, caption: str) -> str:
-    """An SVG that can stand in a page with others: own ids, the page's colour, and any width."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'\bid="', f'id="{name}-', svg)
-    svg = re.sub(r'(url\(|href=")#', rf"\1#{name}-", svg)
-    svg = svg.replace(INK, "currentColor")
-    size = re.search(r'<svg[^>]*? width="([\d.]+)pt"', svg)
-    width = f"{float(size.group(1)) * 4 / 3:.0f}" if size else "800"
-    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
-    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
-    label = caption.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
-    start = f'<svg role="img" aria-label="{label}" style="width: {width}px"'
-    return svg.replace("<svg", start, 1).strip()
+    name = f"{table.model}-{table.benchmark}-{kind}"
+    return plotting.finished(pyplot, figure, name, caption)
 
 
 def _name(table: Table) -> str:

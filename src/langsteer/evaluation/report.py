@@ -9,7 +9,7 @@ from typing import Any
 
 from langsteer.errors import CellError, MissingExtraError
 from langsteer.evaluation.cells import Cell, Results, read_results
-from langsteer.evaluation.figures import Figure, draw_figures
+from langsteer.evaluation.figures import draw_figures
 from langsteer.evaluation.grids import (
     Grid,
     difference_grid,
@@ -39,6 +39,7 @@ from langsteer.evaluation.table import (
 )
 from langsteer.files import write_json, write_text, write_whole
 from langsteer.languages import language_name
+from langsteer.plotting import Figure
 from langsteer.version import __version__
 
 _TEMPLATES = Path(__file__).parent / "templates"

@@ -1,0 +1,125 @@
+"""How figures look, whatever they show: colours, markers, and inline SVG, PNG and PDF of each."""
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from langsteer.errors import MissingExtraError
+
+INK = "#010203"  # becomes the page's own text colour
+COLOURS = ("#2f86d0", "#d9641f", "#12a07a", "#c766a5", "#a98300", "#7d6fe0", "#d04a50", "#3aa6b9")
+MARKERS = "osD^vPX*"
+DPI = 200  # of PNG files, and of what is drawn in pixels inside an SVG
+
+_STYLE: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "langsteer",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    **dict.fromkeys(
+        ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK
+    ),
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A drawing in three formats. `svg` takes the text colour of the page that it stands in."""
+
+    name: str
+    caption: str
+    svg: str
+    png: bytes
+    pdf: bytes
+
+    @property
+    def svg_file(self) -> str:
+        """The SVG as a file of its own, black on transparent."""
+        width, height = _size(self.svg)
+        start = f'<svg width="{width:g}pt" height="{height:g}pt"'
+        svg = re.sub(r'(<svg[^>]*?) style="[^"]*"', r"\1", self.svg, count=1)
+        svg = svg.replace("<svg", start, 1).replace("currentColor", "#000000")
+        return f'<?xml version="1.0" encoding="utf-8"?>\n{svg}\n'
+
+
+@contextmanager
+def drawing(feature: str, extra: str) -> Iterator[Any]:
+    """matplotlib's pyplot in langsteer's style, without a window.
+
+    Raises MissingExtraError, for `feature`, where matplotlib is not installed.
+    """
+    try:
+        import matplotlib
+
+        matplotlib.use("agg")
+        from matplotlib import pyplot
+    except ImportError as error:
+        raise MissingExtraError(feature, "matplotlib", extra) from error
+    with matplotlib.rc_context(_STYLE):
+        yield pyplot
+
+
+def looks(names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """A colour and a marker for each name; no two of the first 64 have both in common."""
+    found = {}
+    for place, name in enumerate(names):
+        marker = MARKERS[(place + place // len(COLOURS)) % len(MARKERS)]
+        found[name] = {"color": COLOURS[place % len(COLOURS)], "marker": marker}
+    return found
+
+
+def finished(pyplot: Any, figure: Any, name: str, caption: str) -> Figure:
+    """Write a figure in each format, and close it. The same drawing gives the same bytes."""
+    figure.set_layout_engine("constrained")
+    written = {}
+    for form in ("svg", "png", "pdf"):
+        file = io.BytesIO()
+        dates = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(form)
+        face = "white" if form == "png" else "none"
+        figure.savefig(file, format=form, dpi=DPI, metadata=dates, facecolor=face)
+        written[form] = file.getvalue()
+    pyplot.close(figure)
+    name = re.sub(r"[^\w.-]+", "-", name)
+    svg = _inline(written["svg"].decode(), name, caption)
+    return Figure(name, caption, svg, written["png"], written["pdf"])
+
+
+def logarithmic(axes: Any, which: str = "x", subs: Sequence[float] = (1, 2, 3, 5, 7)) -> None:
+    """Make the x or y axis logarithmic, labelled in plain numbers."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set(**{f"{which}scale": "log"})
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_locator(LogLocator(subs=subs))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _inline(svg: str, name: str, caption: str) -> str:
+    """An SVG that can stand in a page with others: own ids, the page's colour, and any width."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'\bid="', f'id="{name}-', svg)
+    svg = re.sub(r'(url\(|href=")#', rf"\1#{name}-", svg)
+    svg = svg.replace(INK, "currentColor")
+    size = re.search(r'<svg[^>]*? width="([\d.]+)pt"', svg)
+    width = f"{float(size.group(1)) * 4 / 3:.0f}" if size else "800"
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
+    label = caption.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+    start = f'<svg role="img" aria-label="{label}" style="width: {width}px"'
+    return svg.replace("<svg", start, 1).strip()
+
+
+def _size(svg: str) -> tuple[float, float]:
+    """Width and height of an SVG by its viewBox, in points."""
+    found = re.search(r'viewBox="[\d.]+ [\d.]+ ([\d.]+) ([\d.]+)"', svg)
+    return (float(found.group(1)), float(found.group(2))) if found else (600.0, 400.0)
