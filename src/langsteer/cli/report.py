@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from langsteer.cli import common
-from langsteer.evaluation.grids import Grid
 from langsteer.evaluation.report import make_report, write_report
+from langsteer.grid import Grid
 
 _WIDE = 130  # columns that the whole table takes
 _COLOURS = {"": "", "better": "green", "worse": "red"}

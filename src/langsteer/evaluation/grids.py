@@ -1,59 +1,18 @@
-"""Tables as text: the same rows and columns for the page, Markdown, LaTeX and the terminal."""
+"""The tables of a comparison's report."""
 
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 from langsteer.evaluation.cells import Cell, Results
 from langsteer.evaluation.statistics import Interval
 from langsteer.evaluation.table import DIRECT, ENGLISH, PIVOT, Comparison, Entry, Row, Table
+from langsteer.grid import NONE, Column, Grid, Line, Tone, Value
 from langsteer.languages import language_name
 
-NONE = "–"
-
-Tone = Literal["", "better", "worse"]
 _MARKS: Mapping[Tone, str] = {"": "", "better": "▲", "worse": "▼"}
-
-
-@dataclass(frozen=True)
-class Value:
-    """What stands in one place of a grid, what it is sorted by, and what more can be said.
-
-    `mark` follows the text where it may be marked: empty where it is not.
-    """
-
-    text: str
-    sort: float | None = None
-    hint: str = ""
-    tone: Tone = ""
-    mark: str | None = None
-
-    @property
-    def marked(self) -> str:
-        return f"{self.text} {self.mark}" if self.mark else self.text
-
-
-@dataclass(frozen=True)
-class Line:
-    """A row; `key` is its method where it has one."""
-
-    values: tuple[Value, ...]
-    key: str = ""
-
-
-@dataclass(frozen=True)
-class Column:
-    name: str
-    numeric: bool = True
-    hint: str = ""
-
-
-@dataclass(frozen=True)
-class Grid:
-    columns: tuple[Column, ...]
-    lines: tuple[Line, ...]
 
 
 def method_grid(table: Table, raw: Table | None = None) -> Grid:

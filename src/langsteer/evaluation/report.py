@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from langsteer import page
 from langsteer.errors import CellError, MissingExtraError
 from langsteer.evaluation.cells import Cell, Results, read_results
 from langsteer.evaluation.figures import draw_figures
 from langsteer.evaluation.grids import (
-    Grid,
     difference_grid,
     gain,
     language_grid,
@@ -38,6 +38,7 @@ from langsteer.evaluation.table import (
     compare_tables,
 )
 from langsteer.files import write_json, write_text, write_whole
+from langsteer.grid import Grid
 from langsteer.languages import language_name
 from langsteer.plotting import Figure
 from langsteer.version import __version__
@@ -245,7 +246,7 @@ def _render(report: Report, figures: Sequence[Sequence[Figure]], form: str) -> s
     except ImportError as error:
         raise MissingExtraError("the report", "jinja2", "eval") from error
     options: dict[str, Any] = {
-        "loader": jinja2.FileSystemLoader(_TEMPLATES),
+        "loader": jinja2.FileSystemLoader([_TEMPLATES, page.TEMPLATES]),
         "trim_blocks": True,
         "lstrip_blocks": True,
         "keep_trailing_newline": True,

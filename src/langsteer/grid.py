@@ -1,0 +1,55 @@
+"""A table as text: the same rows and columns for a page, Markdown, LaTeX and the terminal."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+NONE = "–"
+
+Tone = Literal["", "better", "worse"]
+
+
+@dataclass(frozen=True)
+class Value:
+    """What stands in one place of a grid, what it is sorted by, and what more can be said.
+
+    `mark` follows the text where it may be marked: empty where it is not.
+    """
+
+    text: str
+    sort: float | None = None
+    hint: str = ""
+    tone: Tone = ""
+    mark: str | None = None
+
+    @property
+    def marked(self) -> str:
+        return f"{self.text} {self.mark}" if self.mark else self.text
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row; `key` is what it can be filtered by, such as its method, where it has one."""
+
+    values: tuple[Value, ...]
+    key: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    name: str
+    numeric: bool = True
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Grid:
+    columns: tuple[Column, ...]
+    lines: tuple[Line, ...]
+
+
+def number(value: float, form: str = ".3f") -> Value:
+    """A number to show and sort by; a dash where it is NaN."""
+    if value != value:
+        return Value(NONE)
+    text = f"{value:{form}}".replace("-", "−")
+    return Value(text, value)
