@@ -5,13 +5,11 @@ states that are all the same, is NaN here and null in the file.
 """
 
 import json
-import math
-import types
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
+from langsteer.analysis.records import as_plain, built
 from langsteer.errors import AnalysisError
 from langsteer.files import write_json
 from langsteer.version import __version__
@@ -20,7 +18,6 @@ FORMAT, FORMAT_VERSION, FILE_NAME = "langsteer analysis", 1, "results.json"
 
 Curve = tuple[float, ...]
 Point = tuple[float, float]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -233,7 +230,7 @@ class Results:
     def as_json(self) -> dict[str, Any]:
         """Plain JSON values; NaN becomes null."""
         whole = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}
-        plain: dict[str, Any] = _plain(whole)
+        plain: dict[str, Any] = as_plain(whole)
         return plain
 
     @classmethod
@@ -246,7 +243,7 @@ class Results:
                 f"the results have format version {values.get('format_version')}; this langsteer "
                 f"reads version {FORMAT_VERSION}: run langsteer analyze again"
             )
-        return _built(cls, values, "results")
+        return built(cls, values, "results")
 
     def write(self, folder: str | Path) -> Path:
         """Write `results.json` into a folder, whole or not at all. Raises SaveError."""
@@ -266,55 +263,3 @@ class Results:
             return cls.from_json(values)
         except AnalysisError as error:
             raise AnalysisError(f"{path}: {error}") from error
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
-
-
-def _built(kind: Callable[..., T], value: Any, place: str) -> T:
-    """`value`, plain JSON, as the dataclass `kind`. Raises AnalysisError, naming the place."""
-    if not isinstance(value, dict):
-        raise AnalysisError(f"{place} is damaged: not an object")
-    hints = get_type_hints(kind)
-    found = {}
-    for part in fields(kind):  # type: ignore[arg-type]
-        if part.name not in value:
-            raise AnalysisError(f"{place} is damaged: it has no {part.name}")
-        found[part.name] = _typed(hints[part.name], value[part.name], f"{place}.{part.name}")
-    return kind(**found)
-
-
-def _typed(hint: Any, value: Any, place: str) -> Any:
-    origin, inside = get_origin(hint), get_args(hint)
-    if hint is Any:
-        return value
-    if origin in (Union, types.UnionType):
-        (kind,) = (k for k in inside if k is not type(None))
-        return None if value is None else _typed(kind, value, place)
-    if is_dataclass(hint):
-        return _built(hint, value, place)  # type: ignore[arg-type]
-    if origin is dict and isinstance(value, dict):
-        return {key: _typed(inside[1], item, f"{place}.{key}") for key, item in value.items()}
-    if origin is tuple and isinstance(value, list):
-        kinds = [inside[0]] * len(value) if inside[-1] is Ellipsis else inside
-        if len(kinds) == len(value):
-            return tuple(
-                _typed(kind, item, f"{place}[{i}]")
-                for i, (kind, item) in enumerate(zip(kinds, value, strict=True))
-            )
-    if hint is float and (value is None or _is_number(value)):
-        return math.nan if value is None else float(value)
-    if hint in (int, str) and type(value) is hint:
-        return value
-    raise AnalysisError(f"{place} is damaged: {str(value)[:40]!r}")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
