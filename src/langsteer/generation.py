@@ -10,7 +10,7 @@ import transformers
 from langsteer.errors import ModelError
 from langsteer.intervention import PositionKind
 from langsteer.models import Model
-from langsteer.tokens import Prompt, encode, pad_mask
+from langsteer.tokens import Prompt, encode, pad_mask, without_bos
 from langsteer.vector import SteeringVector, steer
 
 
@@ -65,7 +65,7 @@ def chat_prompt(model: Model, text: str) -> Prompt:
     before, found, after = whole.partition(text.strip())
     if not found:
         raise ModelError(f"the chat template of {model.name} changes the text of a turn")
-    return Prompt(text.strip(), before.removeprefix(model.tokenizer.bos_token or ""), after)
+    return Prompt(text.strip(), without_bos(model.tokenizer, before), after)
 
 
 class _Streamer(transformers.TextStreamer):

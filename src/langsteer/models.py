@@ -5,6 +5,7 @@ import functools
 import hashlib
 import inspect
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -220,13 +221,7 @@ def load_model(
     for an architecture that is not recognised. Raises ModelError.
     """
     text = str(name)
-    if text in PACKAGED:
-        source = str(packaged_checkpoint(text))
-    elif text.endswith(".gguf"):
-        source = str(gguf_checkpoint(Path(text).expanduser()))
-    else:
-        source = str(Path(text).expanduser()) if Path(text).expanduser().exists() else text
-    network, tokenizer = _open(text, source, dtype=dtype, device_map=device_map, **options)
+    network, tokenizer = _open(text, _source(text), dtype=dtype, device_map=device_map, **options)
     kind = network.config.model_type
     if kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(
         network.config, "is_decoder", False
@@ -279,29 +274,60 @@ def base_network(network: Any) -> Any:
     return network.get_base_model() if hasattr(network, "get_base_model") else network
 
 
+def _source(name: str) -> str:
+    """What transformers opens: a hub id or a folder."""
+    if name in PACKAGED:
+        return str(packaged_checkpoint(name))
+    path = Path(name).expanduser()
+    if name.endswith(".gguf"):
+        return str(gguf_checkpoint(path))
+    return str(path) if path.exists() else name
+
+
 def _open(name: str, source: str, **options: Any) -> tuple[Any, Any]:
-    adapter = Path(source, "adapter_config.json").exists()
-    device_map = options.pop("device_map")
-    if device_map is not None:
-        options["device_map"] = device_map
+    if options["device_map"] is None:
+        del options["device_map"]
     try:
-        if adapter:
-            try:
-                import peft
-            except ImportError as error:
-                raise ModelError(f"{name} is a PEFT adapter: pip install peft") from error
-            network = peft.AutoPeftModelForCausalLM.from_pretrained(source, **options)
-        else:
-            network = transformers.AutoModelForCausalLM.from_pretrained(source, **options)
-        forwarded = {k: options[k] for k in ("revision", "trust_remote_code") if k in options}
-        tokenizer = transformers.AutoTokenizer.from_pretrained(source, **forwarded)
+        if Path(source, "adapter_config.json").exists():
+            return _open_adapter(name, source, **options)
+        network = transformers.AutoModelForCausalLM.from_pretrained(source, **options)
+        return network, _tokenizer(source, options)
     except OSError as error:
         raise ModelError(_not_found(name, source, error)) from error
     except (ValueError, KeyError, ImportError) as error:
         raise ModelError(
             f"cannot open {name} as a causal language model: {_first_line(error)}"
         ) from error
-    return network, tokenizer
+
+
+def _open_adapter(name: str, folder: str, **options: Any) -> tuple[Any, Any]:
+    """A PEFT adapter on its base model, which its folder names in any way that `load_model` takes."""
+    try:
+        import peft
+    except ImportError as error:
+        raise ModelError(f"{name} is a PEFT adapter: pip install peft") from error
+    base = peft.PeftConfig.from_pretrained(folder).base_model_name_or_path
+    if not base:
+        raise ModelError(f"the adapter {name} does not say which model it was trained on")
+    try:
+        source = _source(base)
+        if Path(source, "adapter_config.json").exists():
+            raise ModelError(f"{base} is an adapter itself: merge it into its own base first")
+        network, tokenizer = _open(base, source, **{"device_map": None, **options})
+    except ModelError as error:
+        raise ModelError(f"the adapter {name} needs its base model: {error}") from error
+    if any(Path(folder).glob("tokenizer*")):
+        tokenizer = _tokenizer(folder, options)
+    if len(tokenizer) > network.get_input_embeddings().weight.shape[0]:
+        network.resize_token_embeddings(len(tokenizer))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        return peft.PeftModel.from_pretrained(network, folder), tokenizer
+
+
+def _tokenizer(source: str, options: Mapping[str, Any]) -> Any:
+    forwarded = {k: options[k] for k in ("revision", "trust_remote_code") if k in options}
+    return transformers.AutoTokenizer.from_pretrained(source, **forwarded)
 
 
 def _not_found(name: str, source: str, error: OSError) -> str:

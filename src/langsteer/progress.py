@@ -1,5 +1,7 @@
 """Progress bars, on standard error, shown only to a person and only after two seconds."""
 
+import contextlib
+import logging
 import sys
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -28,6 +30,20 @@ def announce(message: str) -> None:
     """Say something in passing, on standard error, where progress is shown."""
     if _enabled:
         print(message, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def quiet(*loggers: str) -> Iterator[None]:
+    """Let only errors through these loggers."""
+    found = [logging.getLogger(name) for name in loggers]
+    levels = [logger.level for logger in found]
+    for logger in found:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(found, levels, strict=True):
+            logger.setLevel(level)
 
 
 def track(items: Iterable[T], label: str | None, total: int | None = None) -> Iterator[T]:

@@ -62,7 +62,7 @@ def read_moses(
     path: str | Path, pivot_path: str | Path, language: str, *, pivot: str = "en"
 ) -> ParallelCorpus:
     """Two text files; line i of one translates line i of the other."""
-    texts = {parse_tag(language): _lines(path), parse_tag(pivot): _lines(pivot_path)}
+    texts = {parse_tag(language): read_lines(path), parse_tag(pivot): read_lines(pivot_path)}
     counts = [len(lines) for lines in texts.values()]
     if counts[0] != counts[1]:
         raise CorpusError(
@@ -76,7 +76,7 @@ def read_tsv(
     path: str | Path, languages: Sequence[str] = (), *, pivot: str = "en"
 ) -> ParallelCorpus:
     """A tab-separated file: with a header of language tags, or two columns, language then pivot."""
-    rows = [line.split("\t") for line in _lines(path) if line]
+    rows = [line.split("\t") for line in read_lines(path) if line]
     header = [_tag_or_none(cell) for cell in rows[0]]
     if parse_tag(pivot) in header:
         rows = rows[1:]
@@ -100,7 +100,7 @@ def read_jsonl(
 ) -> ParallelCorpus:
     """JSON lines: objects that map language tags to text, at the top or under `translation`."""
     rows = []
-    for number, line in enumerate(_lines(path), 1):
+    for number, line in enumerate(read_lines(path), 1):
         if not line.strip():
             continue
         try:
@@ -166,6 +166,14 @@ def read_hub(
 
     `name` may carry a configuration: `Helsinki-NLP/opus-100/en-sw`.
     """
+    return _from_rows(hub_rows(name, split), languages, pivot, name)
+
+
+def hub_rows(name: str, split: str = "train") -> Iterable[dict[str, Any]]:
+    """The rows of a Hugging Face data set, or of a folder of files like one.
+
+    `name` may carry a configuration: `owner/name/configuration`. Raises CorpusError.
+    """
     try:
         import datasets
     except ImportError as error:
@@ -176,10 +184,12 @@ def read_hub(
     if path == name:
         configuration = ""
     try:
-        rows = datasets.load_dataset(path, configuration or None, split=split)
+        found: Iterable[dict[str, Any]] = datasets.load_dataset(
+            path, configuration or None, split=split
+        )
     except Exception as error:
         raise CorpusError(f"cannot read the data set {name} ({split}): {error}") from error
-    return _from_rows(rows, languages, pivot, name)
+    return found
 
 
 def _read_folder(
@@ -216,7 +226,7 @@ def _from_files(
     for tag in (*wanted, parse_tag(pivot)):
         if tag not in files:
             raise CorpusError(f"{folder} has no text in {tag}; it has {', '.join(files) or 'none'}")
-    texts = {tag: _lines(files[tag]) for tag in (*wanted, parse_tag(pivot))}
+    texts = {tag: read_lines(files[tag]) for tag in (*wanted, parse_tag(pivot))}
     return ParallelCorpus(texts, parse_tag(pivot), name)
 
 
@@ -250,7 +260,7 @@ def _chosen(
     return ParallelCorpus({tag: columns[tag] for tag in (*wanted, pivot)}, pivot, name)
 
 
-def _lines(path: str | Path) -> tuple[str, ...]:
+def read_lines(path: str | Path) -> tuple[str, ...]:
     """The lines of a UTF-8 file. Raises CorpusError where it is missing, empty or not UTF-8."""
     try:
         data = Path(path).read_bytes()

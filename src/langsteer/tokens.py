@@ -52,6 +52,13 @@ def encode(model: Model, prompts: Sequence[str | Prompt]) -> list[Tokens]:
     return [_encode_one(model, part) for part in parts]
 
 
+def without_bos(tokenizer: Any, text: str) -> str:
+    """`text` less the beginning-of-sequence token that it spells out and the tokeniser adds too."""
+    bos = tokenizer.bos_token
+    added = bos and list(tokenizer("")["input_ids"])[:1] == [tokenizer.bos_token_id]
+    return text.removeprefix(bos) if added else text
+
+
 def encode_suffix(model: Model, suffix: str) -> list[int]:
     """The ids of text that is appended to other tokens: no special tokens."""
     return list(model.tokenizer(suffix, add_special_tokens=False)["input_ids"])

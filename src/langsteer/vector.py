@@ -101,6 +101,20 @@ class SteeringVector:
         check_model("vector", self.model, here, self.values.shape[0], other_weights)
         here.check_layer(self.layer)
 
+    def carried_to(self, model: Any) -> "SteeringVector":
+        """The same vector as one of `model`, a tuned version of the model it was fitted on.
+
+        `model["carried_from"]` keeps the record of that one. Raises VectorError where architecture,
+        layers, hidden size or vocabulary differ.
+        """
+        here = as_model(model)
+        self.check_fits(here, other_weights=True)
+        if self.model.get("fingerprint") == here.fingerprint:
+            return self
+        origin = self.model.get("carried_from", self.model)
+        about = {"name": here.name, "fingerprint": here.fingerprint, "carried_from": origin}
+        return replace(self, model=about)
+
     def save(self, path: str | Path) -> Path:
         """Write a safetensors file, whole or not at all. Raises SaveError."""
         record = asdict(replace(self, values=torch.empty(0)))
@@ -130,6 +144,26 @@ class SteeringVector:
         return vector
 
 
+def read_vectors(path: str | Path) -> dict[str, SteeringVector]:
+    """Vectors by language, from one vector file or all (`*.safetensors`) of a folder.
+
+    Raises VectorError where there is none, one that is damaged, or two for a language.
+    """
+    path = Path(path)
+    files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
+    if not files:
+        raise VectorError(f"there is no vector file (*.safetensors) in {path}")
+    found: dict[str, SteeringVector] = {}
+    for file in files:
+        vector = SteeringVector.load(file)
+        if vector.language in found:
+            raise VectorError(
+                f"{path} holds several vectors for {vector.language}: keep one a language"
+            )
+        found[vector.language] = vector
+    return found
+
+
 def check_model(
     noun: str, fitted: Mapping[str, Any], here: Model, hidden_size: int, other_weights: bool
 ) -> None:
@@ -154,7 +188,7 @@ def check_model(
     if there["weights"] != ours["weights"]:
         raise VectorError(
             f"this {noun} was fitted on {name}, and {here.name} has other weights: fit one for "
-            "it, or pass other_weights=True (--other-weights) to carry this one over"
+            "it, or carry this one over with other_weights=True (--carry)"
         )
 
 

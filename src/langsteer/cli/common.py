@@ -28,7 +28,12 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a tabl
 Strength = Annotated[float | None, typer.Option(help="Strength, instead of the vector's own.")]
 
 OtherWeights = Annotated[
-    bool, typer.Option(help="Allow a model of the same shape with other weights.")
+    bool,
+    typer.Option(
+        "--carry",
+        "--other-weights",
+        help="Use a vector of the model that this one was tuned from, or of another like it.",
+    ),
 ]
 
 DEFAULT = DEFAULT_MODEL

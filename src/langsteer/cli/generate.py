@@ -23,9 +23,7 @@ def command(
     strength: common.Strength = None,
     positions: Annotated[str | None, typer.Option(help="source, prompt, generated or all.")] = None,
     max_new_tokens: Annotated[int, typer.Option(min=1)] = 64,
-    other_weights: Annotated[
-        bool, typer.Option(help="Allow a model of the same shape with other weights.")
-    ] = False,
+    other_weights: common.OtherWeights = False,
     dtype: common.Dtype = "auto",
     device: common.Device = None,
     device_map: common.DeviceMap = None,

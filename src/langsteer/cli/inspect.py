@@ -57,6 +57,8 @@ def print_vector(vector: SteeringVector, name: str) -> None:
     names = f"{language_name(vector.language)} ({vector.language})"
     table.add_row("language", f"{names} → {language_name(vector.pivot)} ({vector.pivot})")
     table.add_row("model", str(vector.model.get("name")))
+    if "carried_from" in vector.model:
+        table.add_row("carried from", str(vector.model["carried_from"].get("name")))
     table.add_row("layer", f"{vector.layer} of {vector.model.get('fingerprint', {}).get('layers')}")
     table.add_row("strength", f"{vector.strength:g} ({vector.relative_strength:.1%} of the states)")
     table.add_row("positions", vector.positions)

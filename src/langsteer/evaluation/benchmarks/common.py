@@ -1,8 +1,6 @@
 """What benchmarks share: their description, the hub, and the harness's own task files."""
 
-import contextlib
 import importlib
-import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +8,7 @@ from typing import Any, Literal
 
 from langsteer.errors import BenchmarkError, MissingExtraError
 from langsteer.languages import parse_tag
+from langsteer.progress import quiet
 
 Doc = dict[str, Any]
 """An item in the schema of its data set on the hub, plus `id`: the same in every language."""
@@ -163,20 +162,6 @@ def harness(module: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise MissingExtraError("benchmarks", "lm-eval", "eval") from error
-
-
-@contextlib.contextmanager
-def quiet(*loggers: str) -> Iterator[None]:
-    """Let only errors through these loggers."""
-    found = [logging.getLogger(name) for name in loggers]
-    levels = [logger.level for logger in found]
-    for logger in found:
-        logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for logger, level in zip(found, levels, strict=True):
-            logger.setLevel(level)
 
 
 def mean_metric(*names: str) -> list[dict[str, Any]]:

@@ -20,7 +20,6 @@ from typing import Any
 import torch
 
 from langsteer.errors import MethodError, MissingExtraError
-from langsteer.evaluation.benchmarks.common import quiet
 from langsteer.evaluation.methods.asking import Rendered, render
 from langsteer.evaluation.methods.common import (
     Method,
@@ -37,6 +36,7 @@ from langsteer.evaluation.methods.common import (
 )
 from langsteer.files import write_json
 from langsteer.models import Model, wrap_model
+from langsteer.progress import quiet
 
 IGNORED = -100
 NEAR = 8  # steps among which items of like length are sought
