@@ -70,6 +70,12 @@ def language_name(tag: str) -> str:
     return langcodes.Language.get(parse_tag(tag)).display_name()
 
 
+def own_name(tag: str) -> str:
+    """The name of a language in itself, without its script: `Kiswahili`, `Deutsch`, `中文`."""
+    name = langcodes.Language.make(langcodes.Language.get(parse_tag(tag)).language).autonym()
+    return name[:1].upper() + name[1:]
+
+
 def script_of(tag: str) -> str:
     """The ISO 15924 code of the script that a language is written in, e.g. `Latn`."""
     return langcodes.Language.get(parse_tag(tag)).maximize().script or "Zyyy"

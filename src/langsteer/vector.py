@@ -144,23 +144,25 @@ class SteeringVector:
         return vector
 
 
-def read_vectors(path: str | Path) -> dict[str, SteeringVector]:
-    """Vectors by language, from one vector file or all (`*.safetensors`) of a folder.
+def read_vectors(*paths: str | Path) -> dict[str, SteeringVector]:
+    """Vectors by language, from vector files and folders of them (`*.safetensors`).
 
-    Raises VectorError where there is none, one that is damaged, or two for a language.
+    Raises VectorError where a folder has none, one is damaged, or there are two for a language.
     """
-    path = Path(path)
-    files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
-    if not files:
-        raise VectorError(f"there is no vector file (*.safetensors) in {path}")
     found: dict[str, SteeringVector] = {}
-    for file in files:
-        vector = SteeringVector.load(file)
-        if vector.language in found:
-            raise VectorError(
-                f"{path} holds several vectors for {vector.language}: keep one a language"
-            )
-        found[vector.language] = vector
+    for path in map(Path, paths):
+        files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
+        if not files:
+            raise VectorError(f"there is no vector file (*.safetensors) in {path}")
+        for file in files:
+            vector = SteeringVector.load(file)
+            if vector.language in found:
+                raise VectorError(
+                    f"{path} holds several vectors for {vector.language}: keep one a language"
+                    if path.is_dir()
+                    else f"{path} is one of several vectors for {vector.language}: name one"
+                )
+            found[vector.language] = vector
     return found
 
 

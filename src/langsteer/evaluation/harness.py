@@ -24,7 +24,7 @@ from lm_eval.models.utils import (
     postprocess_generated_text,
 )
 
-from langsteer.errors import LanguageError, ModelError, VectorError
+from langsteer.errors import LanguageError, ModelError
 from langsteer.evaluation.scoring import Change, Question, Scores, score
 from langsteer.evaluation.spans import Span, source_spans, texts_of
 from langsteer.identify import CONFIDENT, identifiable, identify
@@ -33,7 +33,7 @@ from langsteer.languages import parse_tag
 from langsteer.models import DEFAULT_MODEL, Model, load_model
 from langsteer.progress import track
 from langsteer.tokens import TOKEN_BUDGET, Tokens, batches, pad_mask
-from langsteer.vector import SteeringVector
+from langsteer.vector import SteeringVector, read_vectors
 
 logger = logging.getLogger(__name__)
 
@@ -478,13 +478,4 @@ def read_changes(vectors: str | Path | Mapping[str, Change] | None) -> dict[str,
         return {}
     if isinstance(vectors, Mapping):
         return {parse_tag(tag): change for tag, change in vectors.items()}
-    path = Path(vectors)
-    files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
-    if not files:
-        raise VectorError(f"there is no vector file (*.safetensors) in {path}")
-    loaded = [SteeringVector.load(file) for file in files]
-    tags = [vector.language for vector in loaded]
-    for tag in tags:
-        if tags.count(tag) > 1:
-            raise VectorError(f"{path} holds several vectors for {tag}: keep one a language")
-    return dict(zip(tags, loaded, strict=True))
+    return dict(read_vectors(vectors))
