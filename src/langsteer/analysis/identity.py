@@ -1,4 +1,4 @@
-"""How far the language of a sentence can be told from its state, and where languages lie on a map."""
+"""How far the language of a sentence can be told from its state."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,18 +7,116 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from langsteer.analysis.results import Map, Places, Point
+from langsteer.analysis.results import Identity, Together
 from langsteer.errors import AnalysisError, MissingExtraError
 from langsteer.progress import track
 
 FOLDS = 5
 PENALTY = 0.1  # inverse L2 weight of the probe
-MAPS = ("pca", "umap")
 
 
-def mean_distance(here: Tensor, there: Tensor, scale: float) -> float:
-    """Distance between two mean states [hidden], over `scale`; NaN where that is 0."""
-    return float((here - there).norm()) / scale if scale > 0 else float("nan")
+def identities(
+    before: Mapping[str, Sequence[Tensor]],
+    after: Mapping[str, Sequence[Tensor]],
+    pivot: str,
+    *,
+    folds: int = FOLDS,
+    seed: int = 0,
+    progress: str | None = None,
+) -> "Identities":
+    """Tell languages apart at each layer, unsteered and steered.
+
+    `before[tag][layer]` is [lines, hidden], the same lines in all languages, the pivot among
+    them; `after` likewise for those that were steered. A tensor in `after` that is the very one in `before`
+    was not steered there.
+    """
+    layers = len(before[pivot])
+    found = [
+        _at_layer(
+            {tag: states[layer] for tag, states in before.items()},
+            {tag: states[layer] for tag, states in after.items()},
+            pivot,
+            folds,
+            seed,
+        )
+        for layer in track(range(layers), progress, layers)
+    ]
+    together = [
+        Together(*zip(*(one.together[steered] for one in found), strict=True))
+        for steered in (False, True)
+    ]
+    languages = [
+        {
+            tag: Identity(*zip(*(one.languages[steered][tag] for one in found), strict=True))
+            for tag in group
+            if tag != pivot
+        }
+        for steered, group in ((False, before), (True, after))
+    ]
+    return Identities(together[0], together[1] if after else None, languages[0], languages[1])
+
+
+@dataclass(frozen=True)
+class Identities:
+    """What `identities` found; `after` and `together_after` are of the steered languages."""
+
+    together_before: Together
+    together_after: Together | None
+    before: dict[str, Identity]
+    after: dict[str, Identity]
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """At one layer, unsteered [False] and steered [True]: the numbers of `Together`, and those of
+    `Identity` by language, in the order of their fields.
+    """
+
+    together: dict[bool, tuple[float, float]]
+    languages: dict[bool, dict[str, tuple[float, ...]]]
+
+
+def _at_layer(
+    before: Mapping[str, Tensor], after: Mapping[str, Tensor], pivot: str, folds: int, seed: int
+) -> _Layer:
+    tags, steered = list(before), {**before, **after}
+    home = tags.index(pivot)
+    shares, taken = probe_languages(
+        list(before.values()), list(steered.values()), folds=folds, seed=seed
+    )
+    again = shares
+    if any(after[tag] is not before[tag] for tag in after):
+        again, _ = probe_languages(list(steered.values()), folds=folds, seed=seed)
+    means = torch.stack([states.double().mean(0) for states in before.values()])
+
+    def numbers(tag: str, states: Tensor, known: Tensor, mistaken: Tensor) -> tuple[float, ...]:
+        place = tags.index(tag)
+        scale = float(means[[place, home]].norm(dim=1).mean())
+        plain = float((means[place] - means[home]).norm())
+        distance = float((states.double().mean(0) - means[home]).norm())
+        return (
+            _over(distance, scale),
+            _over(distance, plain),
+            nearest_share(states, means, home),
+            between_share([states, before[pivot]]),
+            float(known[place, place]),
+            float(mistaken[place, home]),
+        )
+
+    return _Layer(
+        {
+            False: (float(shares.diagonal().mean()), between_share(list(before.values()))),
+            True: (float(again.diagonal().mean()), between_share(list(steered.values()))),
+        },
+        {
+            False: {tag: numbers(tag, states, shares, shares) for tag, states in before.items()},
+            True: {tag: numbers(tag, states, again, taken) for tag, states in after.items()},
+        },
+    )
+
+
+def _over(distance: float, scale: float) -> float:
+    return distance / scale if scale > 0 else float("nan")
 
 
 def between_share(groups: Sequence[Tensor]) -> float:
@@ -46,22 +144,22 @@ _EXACT = "donot_use_mm_for_euclid_dist"
 
 def probe_languages(
     states: Sequence[Tensor],
-    also: Sequence[Tensor] | None = None,
+    also: Sequence[Tensor] = (),
     *,
     folds: int = FOLDS,
     seed: int = 0,
-) -> tuple[Tensor, Tensor | None]:
+) -> tuple[Tensor, Tensor]:
     """Which language a linear classifier takes each language's sentences for.
 
     `states[g]`, [lines, hidden], has the same lines in each language. A logistic regression on
     standardised states is fitted on some lines in all languages and asked about the others, so
     that no sentence is on one side and its translation on the other. Returns shares
     [languages, languages]: row g, column h is the share of g's sentences taken for h; their
-    diagonal's mean is the accuracy, and 1 / languages is chance. With `also`, other states of the
-    same lines, the shares that the same classifiers find there too.
+    diagonal's mean is the accuracy, and 1 / languages is chance. The second tensor has the
+    shares that the same classifiers find among `also`, other states of the same lines.
     """
     count, lines = len(states), len(states[0])
-    if any(len(group) != lines for group in (*states, *(also or ()))):
+    if any(len(group) != lines for group in (*states, *also)):
         raise AnalysisError("the language probe needs the same lines in each language")
     parts = _folds(lines, min(folds, lines), seed)
     found = torch.zeros(count, count, dtype=torch.float64)
@@ -74,9 +172,8 @@ def probe_languages(
         labels = torch.arange(count).repeat_interleave(int((~held_out).sum()))
         probe.fit(train.float().numpy(), labels.numpy())
         _count(probe, [group[held_out] for group in states], found)
-        if also is not None:
-            _count(probe, [group[held_out] for group in also], found_also)
-    return found / lines, found_also / lines if also is not None else None
+        _count(probe, [group[held_out] for group in also], found_also)
+    return found / lines, found_also / lines
 
 
 def _count(probe: Any, groups: Sequence[Tensor], into: Tensor) -> None:
@@ -100,116 +197,3 @@ def _probe() -> Any:
     except ImportError as error:
         raise MissingExtraError("the language probe", "scikit-learn", "analysis") from error
     return make_pipeline(StandardScaler(), LogisticRegression(C=PENALTY, max_iter=500))
-
-
-@dataclass
-class _Axes:
-    """Two axes of one layer: `project` gives coordinates that are centred, turned and scaled."""
-
-    reducer: Any
-    turn: Tensor
-    centre: Tensor
-    scale: float
-
-    def project(self, states: Tensor) -> Tensor:
-        plain = torch.from_numpy(self.reducer.transform(states.float().numpy())).double()
-        return (plain - self.centre) @ self.turn / self.scale
-
-
-def draw_map(
-    before: Mapping[str, Sequence[Tensor]],
-    after: Mapping[str, Sequence[Tensor]],
-    pivot: str,
-    *,
-    method: str = "pca",
-    shown: int = 100,
-    seed: int = 0,
-    progress: str | None = None,
-) -> Map:
-    """Places of languages and sentences in two dimensions, by layer; see `results.Map`.
-
-    `before[tag][layer]` is [lines, hidden], the same lines in all languages; `after` likewise for
-    those that were steered. Up to `shown` sentences, evenly spread, are kept of each language.
-    """
-    layers = len(before[pivot])
-    kept = spread(len(before[pivot][0]), shown)
-    found: dict[bool, dict[str, list[tuple[Point, tuple[Point, ...]]]]] = {
-        steered: {tag: [] for tag in group} for steered, group in ((False, before), (True, after))
-    }
-    explained, reach, previous = [], 0.0, None
-    for layer in track(range(layers), progress, layers):
-        whole = torch.cat([states[layer] for states in before.values()])
-        axes, previous = _fit_axes(whole, method, seed, previous, _rows_of(before, pivot))
-        ratio = getattr(axes.reducer, "explained_variance_ratio_", None)
-        explained.append(float("nan") if ratio is None else float(ratio.sum()))
-        for steered, group in ((False, before), (True, after)):
-            for tag, states in group.items():
-                places = axes.project(states[layer])
-                sentences = places[list(kept)]
-                reach = max(reach, float(sentences.abs().max()))
-                found[steered][tag].append((_point(places.mean(0)), tuple(map(_point, sentences))))
-    sides = [
-        {
-            tag: Places(tuple(mean for mean, _ in rows), tuple(points for _, points in rows))
-            for tag, rows in found[steered].items()
-        }
-        for steered in (False, True)
-    ]
-    return Map(method, kept, tuple(explained), 1.05 * reach, sides[0], sides[1])
-
-
-def spread(count: int, wanted: int) -> tuple[int, ...]:
-    """Up to `wanted` of the places 0 … count - 1, evenly spread."""
-    wanted = min(count, wanted)
-    return tuple(i * count // wanted for i in range(wanted))
-
-
-def _rows_of(groups: Mapping[str, Sequence[Tensor]], tag: str) -> slice:
-    lines = len(groups[tag][0])
-    start = list(groups).index(tag) * lines
-    return slice(start, start + lines)
-
-
-def _fit_axes(
-    states: Tensor, method: str, seed: int, previous: Tensor | None, pivot: slice
-) -> tuple[_Axes, Tensor]:
-    reducer = _reducer(method, seed)
-    plain = torch.from_numpy(reducer.fit_transform(states.float().numpy())).double()
-    centre = plain.mean(0)
-    plain = plain - centre
-    scale = float(plain.square().sum(1).mean().sqrt()) or 1.0
-    turn = _first_turn(plain[pivot]) if previous is None else _turn(plain, previous)
-    return _Axes(reducer, turn, centre, scale), plain @ turn / scale
-
-
-def _first_turn(pivot: Tensor) -> Tensor:
-    """Mirrors the axes so that the pivot's mean lies at the left and below."""
-    sides = torch.where(pivot.mean(0) > 0, -1.0, 1.0)
-    return torch.diag(sides).double()
-
-
-def _turn(places: Tensor, previous: Tensor) -> Tensor:
-    """The rotation or reflection that brings `places` nearest to `previous` (Procrustes)."""
-    from scipy.linalg import orthogonal_procrustes
-
-    return torch.from_numpy(orthogonal_procrustes(places.numpy(), previous.numpy())[0])
-
-
-def _reducer(method: str, seed: int) -> Any:
-    if method == "umap":
-        try:
-            from umap import UMAP
-        except ImportError as error:
-            raise MissingExtraError("the map by UMAP", "umap-learn", "umap") from error
-        return UMAP(n_components=2, random_state=seed)
-    if method != "pca":
-        raise AnalysisError(f"there is no map {method!r}: choose from {', '.join(MAPS)}")
-    try:
-        from sklearn.decomposition import PCA
-    except ImportError as error:
-        raise MissingExtraError("the map", "scikit-learn", "analysis") from error
-    return PCA(n_components=2, random_state=seed)
-
-
-def _point(place: Tensor) -> Point:
-    return round(float(place[0]), 4), round(float(place[1]), 4)

@@ -17,6 +17,7 @@ from torch import Tensor
 from langsteer.analysis.results import Latent
 from langsteer.errors import AnalysisError
 from langsteer.models import Model, frozen
+from langsteer.progress import track
 
 LOGIT, TUNED = "logit", "tuned"
 _KEY = re.compile(r"layers\.(\d+)\.(weight|bias)")
@@ -69,22 +70,32 @@ class TunedLens:
 
 def read_out(
     model: Model,
-    states: Sequence[Tensor],
+    before: Sequence[Tensor],
+    after: Sequence[Tensor] | None,
     pivot: Sequence[Tensor],
     language: Sequence[Tensor],
     lens: TunedLens | None = None,
-) -> Latent:
-    """How much probability goes to some tokens at each layer.
+    progress: str | None = None,
+) -> tuple[Latent, Latent | None]:
+    """How much probability goes to some tokens at each layer, unsteered and steered.
 
-    `states[l]` is [items, hidden] at layer l, before the final norm; `pivot[i]` and `language[i]`
-    are the ids of the tokens that count as either for item i.
+    `before[l]` and `after[l]` are states [items, hidden] at layer l, before the final norm; where
+    they are the very same tensor it is read once. `pivot[i]` and `language[i]` are the ids of the tokens
+    that count as either for item i.
     """
-    shares = []
+
+    def shares(layer: int, states: Tensor) -> Tensor:
+        moved = states if lens is None else lens.translate(layer, states)
+        return token_shares(model, moved, pivot, language)
+
+    plain, steered = [], []
     with torch.inference_mode(), frozen(model):
-        for layer, found in enumerate(states):
-            moved = found if lens is None else lens.translate(layer, found)
-            shares.append(token_shares(model, moved, pivot, language))
-    return _summary(torch.stack(shares))
+        for layer in track(range(len(before)), progress, len(before)):
+            plain.append(shares(layer, before[layer]))
+            if after is not None:
+                same = after[layer] is before[layer]
+                steered.append(plain[-1] if same else shares(layer, after[layer]))
+    return _summary(torch.stack(plain)), _summary(torch.stack(steered)) if steered else None
 
 
 def token_shares(

@@ -27,7 +27,8 @@ class Alignment:
     `pair_cosine` and `other_cosine`: mean cosine of translations, and of sentences that are not
     translations. `mexa` with position-weighted means of token states, `mexa_last` with those of
     the last token. `cka`: linear CKA. `to_pivot`: share of the language's sentences whose nearest
-    pivot sentence is their translation; `from_pivot`: the other way.
+    pivot sentence is their translation; `from_pivot`: the other way. `cka_chance`: linear CKA
+    with the pivot's sentences in another order, which is what `cka` is above for few lines.
     """
 
     pair_cosine: Curve
@@ -37,6 +38,7 @@ class Alignment:
     cka: Curve
     to_pivot: Curve
     from_pivot: Curve
+    cka_chance: Curve = ()
 
 
 @dataclass(frozen=True)
@@ -134,14 +136,16 @@ class TokenSets:
 
 @dataclass(frozen=True)
 class Steering:
-    """The vector that a language was steered with; `strength` is the one that was used."""
+    """The vector that a language was steered with; `strength` is the one that was used, and
+    `fitted_on` the name of the corpus it was learned from.
+    """
 
     layer: int
     strength: float
     relative_strength: float
     method: str
     positions: str
-    name: str
+    fitted_on: str
 
 
 @dataclass(frozen=True)
