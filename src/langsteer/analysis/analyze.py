@@ -35,7 +35,7 @@ from langsteer.files import check_writable
 from langsteer.languages import language_name, parse_tag
 from langsteer.models import Model
 from langsteer.tokens import Tokens, encode
-from langsteer.vector import SteeringVector
+from langsteer.vector import SteeringVector, read_vectors
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,21 @@ def check_languages(languages: Sequence[str], pivot: str) -> list[str]:
             "compared with: name others, or another pivot"
         )
     return tags
+
+
+def vectors_for(
+    languages: Sequence[str], files: Sequence[str | Path], folder: str | Path | None
+) -> dict[str, SteeringVector]:
+    """The vectors of `files`, and those of a folder that are for these languages (all for none).
+
+    Raises VectorError where one is damaged, or two are for one language.
+    """
+    named = read_vectors(*files)
+    if folder is None:
+        return named
+    tags = [parse_tag(tag) for tag in languages]
+    every = read_vectors(*files, folder)
+    return {tag: vector for tag, vector in every.items() if tag in named or tag in tags or not tags}
 
 
 def chosen_lines(corpus: ParallelCorpus, lines: int | None) -> ParallelCorpus:

@@ -8,7 +8,9 @@ from typing import Annotated, Any
 import transformers
 import typer
 
+from langsteer.corpus import ParallelCorpus
 from langsteer.errors import MissingExtraError
+from langsteer.identify import available
 from langsteer.models import DEFAULT_MODEL, Model, load_model
 
 ModelName = Annotated[
@@ -62,3 +64,16 @@ def open_model(name: str, dtype: str, device: str | None, device_map: str | None
 
 def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_checks(corpus: ParallelCorpus) -> None:
+    """Say on standard error which lines were left out, and what could not be checked."""
+    for reason, count in corpus.dropped.items():
+        typer.echo(f"{corpus.name}: left out {count} lines: {reason}", err=True)
+    if corpus.unidentified:
+        install = "" if available() else " (pip install 'langsteer[langid]')"
+        typer.echo(
+            f"{corpus.name}: lines in {', '.join(corpus.unidentified)} were checked for their "
+            f"script, not for their language{install}",
+            err=True,
+        )

@@ -10,11 +10,9 @@ from rich.table import Table
 
 from langsteer.cli import common
 from langsteer.cli.inspect import describe, print_vector
-from langsteer.corpus import ParallelCorpus
 from langsteer.errors import LanguageError
 from langsteer.fitting import DEFAULT_METHOD, METHODS, learn_all
 from langsteer.fitting.search import STRENGTHS
-from langsteer.identify import available
 from langsteer.languages import language_name, parse_tag
 from langsteer.readers import read_corpus
 from langsteer.vector import SteeringVector
@@ -76,7 +74,7 @@ def command(
     if not tags:
         raise LanguageError("name a language, such as --language sw")
     text = read_corpus(corpus, tags, pivot=pivot, pivot_file=pivot_file)
-    _print_checks(text)
+    common.print_checks(text)
     files = _files(text.languages, output)
     vectors = learn_all(
         common.open_model(model, dtype, device, device_map),
@@ -135,17 +133,5 @@ def _print_unhelpful(vectors: Mapping[str, SteeringVector]) -> None:
         typer.echo(
             f"Steering did not bring {', '.join(worse)} nearer to how the model reads English on "
             "the pairs held out: try more text, another layer or another method.",
-            err=True,
-        )
-
-
-def _print_checks(corpus: ParallelCorpus) -> None:
-    for reason, count in corpus.dropped.items():
-        typer.echo(f"{corpus.name}: left out {count} lines: {reason}", err=True)
-    if corpus.unidentified:
-        install = "" if available() else " (pip install 'langsteer[langid]')"
-        typer.echo(
-            f"{corpus.name}: lines in {', '.join(corpus.unidentified)} were checked for their "
-            f"script, not for their language{install}",
             err=True,
         )
