@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -10,9 +10,15 @@ from typing import Any
 from langsteer.errors import MissingExtraError
 
 INK = "#010203"  # becomes the page's own text colour
-COLOURS = ("#2f86d0", "#d9641f", "#12a07a", "#c766a5", "#a98300", "#7d6fe0", "#d04a50", "#3aa6b9")
+# Far apart for readers with any kind of colour vision, and visible on white and on black.
+COLOURS = ("#2d8ff5", "#d28200", "#3ca05a", "#d20078", "#782dff", "#c31e1e", "#c080c0", "#a52db4")
 MARKERS = "osD^vPX*"
 DPI = 200  # of PNG files, and of what is drawn in pixels inside an SVG
+
+_LABEL = 8.5  # points
+
+# Colour and marker of each name, as matplotlib's keywords.
+Looks = Mapping[str, Mapping[str, Any]]
 
 _STYLE: Any = {
     "svg.fonttype": "none",
@@ -101,6 +107,74 @@ def logarithmic(axes: Any, which: str = "x", subs: Sequence[float] = (1, 2, 3, 5
     axis.set_major_locator(LogLocator(subs=subs))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
+
+
+def panels(
+    pyplot: Any, count: int, columns: int, width: float = 8.4, height: float = 1.6, **shared: Any
+) -> tuple[Any, list[Any]]:
+    """A figure of `count` panels of the same axes, left to right and down, `height` inches each."""
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    figure, grid = pyplot.subplots(
+        rows,
+        columns,
+        figsize=(width, rows * height + 0.8),
+        squeeze=False,
+        **{"sharex": True, "sharey": True} | shared,
+    )
+    every = list(grid.flat)
+    for unused in every[count:]:
+        unused.remove()
+    for panel in every[max(0, count - columns) : count]:
+        panel.tick_params(labelbottom=True)
+    return figure, every[:count]
+
+
+def end_labels(axes: Any, ends: Mapping[str, tuple[float, float]], looks: Looks) -> None:
+    """Name each line beside its last point, with its marker; no two names overlap.
+
+    `ends` are in data coordinates. Call it when the limits of the axes are final.
+    """
+    from matplotlib.transforms import ScaledTranslation
+
+    figure = axes.figure
+    figure.set_layout_engine("constrained")
+    figure.draw_without_rendering()
+    place = [
+        axes.transAxes + ScaledTranslation(points / 72, 0, figure.dpi_scale_trans)
+        for points in (10, 15, 22)
+    ]
+    height = axes.get_window_extent().height / figure.dpi * 72
+    inverse = axes.transAxes.inverted()
+    wanted = [inverse.transform(axes.transData.transform(end))[1] for end in ends.values()]
+    levels = spread(wanted, _LABEL * 1.25 / height, 0.0, 1.0)
+    for (name, end), level in zip(ends.items(), levels, strict=True):
+        style = dict(looks[name]) | {"markersize": 5, "clip_on": False, "linestyle": ""}
+        axes.plot([1], [level], transform=place[1], **style)
+        axes.text(1, level, name, transform=place[2], fontsize=_LABEL, va="center")
+        arrow = {"arrowstyle": "-", "shrinkA": 0, "shrinkB": 0, "linewidth": 0.7, "linestyle": ":"}
+        arrow["color"] = looks[name]["color"]
+        axes.annotate(
+            "", end, (1, level), textcoords=place[0], annotation_clip=False, arrowprops=arrow
+        )
+
+
+def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Places at least `gap` apart, in the order of `wanted` and as near to it as can be.
+
+    Between `low` and `high` where there is room. Least squares: an isotonic regression of the
+    places less the room that those below need.
+    """
+    from scipy.optimize import isotonic_regression
+
+    order = sorted(range(len(wanted)), key=lambda i: wanted[i])
+    room = [gap * rank for rank in range(len(order))]
+    free = isotonic_regression([wanted[i] - r for i, r in zip(order, room, strict=True)]).x
+    top = max(low, high - room[-1])
+    found = [0.0] * len(wanted)
+    for i, level, r in zip(order, free, room, strict=True):
+        found[i] = float(min(max(level, low), top) + r)
+    return found
 
 
 def _inline(svg: str, name: str, caption: str) -> str:

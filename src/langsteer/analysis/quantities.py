@@ -1,0 +1,39 @@
+"""What is measured by layer and language, as its figures and tables name it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from langsteer.analysis.results import Curve, Measures
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """`share`: whether it lies between 0 and 1."""
+
+    name: str
+    title: str
+    curve: Callable[[Measures], Curve]
+    share: bool = True
+
+
+MEXA = Quantity("mexa", "MEXA, weighted mean of tokens", lambda m: m.alignment.mexa)
+MEXA_LAST = Quantity("mexa_last", "MEXA, last token", lambda m: m.alignment.mexa_last)
+TO_PIVOT = Quantity("to_pivot", "Found: language to {pivot}", lambda m: m.alignment.to_pivot)
+FROM_PIVOT = Quantity("from_pivot", "Found: {pivot} to language", lambda m: m.alignment.from_pivot)
+CKA = Quantity("cka", "Linear CKA", lambda m: m.alignment.cka)
+PAIRS = Quantity("pair_cosine", "Translations", lambda m: m.alignment.pair_cosine, share=False)
+OTHERS = Quantity(
+    "other_cosine", "Not translations", lambda m: m.alignment.other_cosine, share=False
+)
+DISTANCE = Quantity(
+    "distance", "Distance of means ÷ their length", lambda m: m.identity.distance, share=False
+)
+DISTANCE_SHARE = Quantity(
+    "distance_share", "Distance ÷ unsteered", lambda m: m.identity.distance_share, share=False
+)
+VARIANCE = Quantity("variance", "Variance between the two", lambda m: m.identity.variance)
+NEAREST = Quantity("nearest_pivot", "Nearest mean is {pivot}’s", lambda m: m.identity.nearest_pivot)
+RECOGNISED = Quantity("recognised", "Recognised by the probe", lambda m: m.identity.recognised)
+TAKEN = Quantity(
+    "taken_for_pivot", "Taken for {pivot} by the probe", lambda m: m.identity.taken_for_pivot
+)
