@@ -82,7 +82,7 @@ def test_the_loss_is_the_answers_own(architecture: str) -> None:
     assert [label for label in encoded[0]["labels"] if label != IGNORED] == encoded[0]["input_ids"][
         -4:
     ]
-    rows = lora._collate(model, encoded)
+    rows = lora.collate(model, encoded)
     with torch.no_grad():
         found = lora._answer_loss(model, dict(rows))
         total = 0.0
@@ -153,16 +153,3 @@ def test_bad_requests(model: Model, data: Path, monkeypatch: pytest.MonkeyPatch)
         MissingExtraError, match=r"LoRA needs trl: pip install 'langsteer\[train\]'"
     ):
         get_method("lora_sft").plan(setting(model, data))
-
-
-def test_the_order_of_learning() -> None:
-    rows = [{"input_ids": [0] * n, "labels": [n]} for n in range(1, 24)]
-    options = LoraOptions(batch=4, epochs=2)
-    order = lora.schedule(rows, options)
-    assert order == lora.schedule(rows, options)
-    assert len(order) == 12 * 4
-    seen = [row["labels"][0] for row in order]
-    assert len(set(seen[:20])) == 20
-    spread = [max(seen[i : i + 4]) - min(seen[i : i + 4]) for i in range(0, 40, 4)]
-    assert max(spread) < 8
-    assert len(lora.schedule(rows[:2], LoraOptions(batch=8, steps=3))) == 6

@@ -62,3 +62,7 @@ class MethodError(LangsteerError):
 
 class AnalysisError(LangsteerError):
     """An analysis that cannot be made, or its file, that is damaged."""
+
+
+class TuneError(LangsteerError):
+    """Records to tune on that cannot be used, or a fine-tuning that cannot be made."""

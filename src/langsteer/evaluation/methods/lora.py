@@ -6,11 +6,6 @@ the head is applied only there. The adapter is an ordinary PEFT folder.
 """
 
 import copy
-import gc
-import importlib
-import json
-import shutil
-import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,7 +14,7 @@ from typing import Any
 
 import torch
 
-from langsteer.errors import MethodError, MissingExtraError
+from langsteer.errors import MethodError
 from langsteer.evaluation.methods.asking import Rendered, render
 from langsteer.evaluation.methods.common import (
     Method,
@@ -34,15 +29,21 @@ from langsteer.evaluation.methods.common import (
     learning_docs,
     shuffled,
 )
-from langsteer.files import write_json
 from langsteer.models import Model, wrap_model
-from langsteer.progress import quiet
-
-IGNORED = -100
-NEAR = 8  # steps among which items of like length are sought
-
-Row = dict[str, list[int]]
-PROGRESS = "seconds.json"
+from langsteer.tuning.common import (
+    IGNORED,
+    Row,
+    adapted,
+    answer_logprobs,
+    collate,
+    libraries,
+    remove,
+    save_adapter,
+    schedule,
+    seeded,
+    start_afresh,
+    train,
+)
 
 
 @dataclass(frozen=True)
@@ -84,41 +85,33 @@ def tune(
     A run that was stopped goes on from its last checkpoint. Raises MissingExtraError without peft
     and trl, and MethodError where there is nothing to learn from.
     """
-    peft, trl = _libraries()
+    trl = libraries("LoRA")[1]
     encoded = [_encode(model, item) for item in items]
     if not encoded or options.batch < 1:
         raise MethodError("LoRA needs at least one training item, and one item a step")
-    network = copy.deepcopy(model.network)
-    if model.device.type == "cpu":  # where autocast is several times faster than bfloat16 weights
-        network = network.float()
-    adapter = peft.LoraConfig(
-        r=options.rank,
-        lora_alpha=options.rank * options.scale,
-        lora_dropout=options.dropout,
-        target_modules="all-linear",
-        task_type="CAUSAL_LM",
-    )
+    if hasattr(model.network, "peft_config"):
+        raise MethodError(f"{model.name} has an adapter already: merge it before another is made")
     checkpoints = folder / "checkpoints"
-    before = _seconds_before(checkpoints)
-    transformers = importlib.import_module("transformers")
-    with warnings.catch_warnings(), torch.random.fork_rng():
-        warnings.simplefilter("ignore", FutureWarning)
-        transformers.set_seed(options.seed)
-        trainer = _trainer(trl, model, network, encoded, adapter, checkpoints, options)
-        clock = _clock(checkpoints, before)
-        trainer.add_callback(clock)
-        with quiet("transformers.trainer_utils"):
-            trainer.train(resume_from_checkpoint=_last_checkpoint(checkpoints))
-    trainer.model.save_pretrained(str(folder))
-    _remove(checkpoints)
-    del trainer, network
-    gc.collect()  # a trainer is full of cycles, and holds a whole model
-    return float(clock.seconds())
+    with seeded(options.seed):
+        tuned = adapted(model, options)
+        seconds = train(
+            (trl.SFTTrainer, trl.SFTConfig),
+            tuned,
+            schedule([len(row["input_ids"]) for row in encoded], options),
+            lambda chosen: collate(tuned, [encoded[i] for i in chosen]),
+            lambda inputs: _answer_loss(tuned, inputs),
+            checkpoints,
+            options,
+            "Fine-tuning",
+        )
+    save_adapter(tuned, folder)
+    remove(checkpoints)
+    return seconds
 
 
 def open_tuned(model: Model, folder: Path, name: str) -> Model:
     """A copy of the model with an adapter on: merged in float32, else beside the weights."""
-    peft = _libraries()[0]
+    peft = libraries("LoRA")[0]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         network = peft.PeftModel.from_pretrained(copy.deepcopy(model.network), str(folder)).eval()
@@ -154,7 +147,7 @@ def _plan(setting: Setting, method: str, language: str, form: str, given: dict[s
         return path
 
     def make() -> Path:
-        _start_afresh(folder, about)
+        start_afresh(folder / "checkpoints", about)
         spent[0] = tune(setting.model, items, folder, options)
         return folder
 
@@ -176,27 +169,6 @@ def _plan(setting: Setting, method: str, language: str, form: str, given: dict[s
     )
 
 
-def schedule(encoded: Sequence[Row], options: LoraOptions) -> list[Row]:
-    """The items in the order in which they are learnt from, step by step, for all passes.
-
-    A step's items are of like length. What is left over at the end of a pass is left out of it.
-    """
-    size = min(options.batch, len(encoded))
-    a_pass = len(encoded) // size
-    steps = options.steps or max(1, round(options.epochs * len(encoded) / size))
-    random = torch.Generator().manual_seed(options.seed)
-    groups: list[list[int]] = []
-    while len(groups) < steps:
-        order = torch.randperm(len(encoded), generator=random).tolist()[: a_pass * size]
-        near = [
-            sorted(order[i : i + NEAR * size], key=lambda j: len(encoded[j]["input_ids"]))
-            for i in range(0, len(order), NEAR * size)
-        ]
-        alike = [part[i : i + size] for part in near for i in range(0, len(part), size)]
-        groups += [alike[i] for i in torch.randperm(len(alike), generator=random).tolist()]
-    return [encoded[i] for group in groups[:steps] for i in group]
-
-
 def _encode(model: Model, item: Rendered) -> Row:
     """Ids of prompt and answer, as the harness splits them, and what the loss is on."""
     prompt, answer = item.prompt, item.answers[item.target]
@@ -208,150 +180,9 @@ def _encode(model: Model, item: Rendered) -> Row:
     return {"input_ids": ids, "labels": [IGNORED] * len(start) + ids[len(start) :]}
 
 
-def _collate(model: Model, rows: Sequence[Row]) -> dict[str, torch.Tensor]:
-    inputs = model.batch([row["input_ids"] for row in rows])
-    width = inputs["input_ids"].shape[1]
-    labels = torch.full((len(rows), width), IGNORED)
-    for place, row in enumerate(rows):
-        labels[place, width - len(row["labels"]) :] = torch.tensor(row["labels"])
-    return {**inputs, "labels": labels}
-
-
 def _answer_loss(model: Model, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
     """Mean over items of the cross-entropy of their answers' tokens."""
-    labels = inputs.pop("labels")
-    rows, columns = (labels != IGNORED).nonzero(as_tuple=True)
-    states = model.run_decoder(inputs)
-    logits = model.logits_of(states[rows.to(states.device), columns.to(states.device) - 1]).float()
-    wanted = labels[rows, columns].to(logits.device)
-    return torch.nn.functional.cross_entropy(logits, wanted, reduction="sum") / len(labels)
-
-
-def _trainer(
-    trl: Any,
-    model: Model,
-    network: Any,
-    encoded: Sequence[Row],
-    adapter: Any,
-    folder: Path,
-    options: LoraOptions,
-) -> Any:
-    datasets = importlib.import_module("datasets")
-    tuned = wrap_model(network, model.tokenizer)
-    half = torch.autocast(model.device.type, torch.bfloat16, enabled=options.half)
-
-    class AnswerTrainer(trl.SFTTrainer):  # type: ignore[misc]
-        def compute_loss(
-            self,
-            model: Any,
-            inputs: dict[str, Any],
-            return_outputs: bool = False,
-            num_items_in_batch: Any = None,
-        ) -> Any:
-            with half:
-                loss = _answer_loss(tuned, dict(inputs))
-            return (loss, None) if return_outputs else loss
-
-        def _send_telemetry(self) -> None:
-            """trl would tell its makers of each run; nobody asked the user."""
-
-    on_cpu = model.device.type == "cpu"
-    args = trl.SFTConfig(
-        output_dir=str(folder),
-        num_train_epochs=1,
-        per_device_train_batch_size=options.batch,
-        learning_rate=options.rate,
-        lr_scheduler_type="linear",
-        warmup_steps=0.05,
-        weight_decay=0.0,
-        seed=options.seed,
-        bf16=False,
-        use_cpu=on_cpu,
-        gradient_checkpointing=False,
-        save_strategy="steps",
-        save_steps=0.2,
-        save_total_limit=1,
-        logging_strategy="no",
-        report_to=[],
-        disable_tqdm=True,
-        remove_unused_columns=False,
-        dataset_kwargs={"skip_prepare_dataset": True},
-        dataloader_pin_memory=False,
-        train_sampling_strategy="sequential",
-    )
-    trainer = AnswerTrainer(
-        model=network,
-        args=args,
-        train_dataset=datasets.Dataset.from_list(schedule(encoded, options)),
-        processing_class=model.tokenizer,
-        data_collator=lambda rows: _collate(model, rows),
-        peft_config=adapter,
-    )
-    trainer.remove_callback(importlib.import_module("transformers").PrinterCallback)
-    return trainer
-
-
-def _clock(folder: Path, before: float) -> Any:
-    """A callback that keeps the seconds trained so far beside each checkpoint."""
-    transformers = importlib.import_module("transformers")
-
-    class Clock(transformers.TrainerCallback):  # type: ignore[misc, name-defined]
-        def __init__(self) -> None:
-            self.start = time.perf_counter()
-
-        def seconds(self) -> float:
-            return before + time.perf_counter() - self.start
-
-        def on_save(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-            (folder / PROGRESS).write_text(json.dumps(self.seconds()), encoding="utf-8")
-
-    return Clock()
-
-
-def _libraries() -> tuple[Any, Any]:
-    found = []
-    for name in ("peft", "trl"):
-        try:
-            found.append(importlib.import_module(name))
-        except ImportError as error:
-            raise MissingExtraError("LoRA", name, "train") from error
-    return found[0], found[1]
-
-
-def _start_afresh(folder: Path, about: dict[str, Any]) -> None:
-    """Throw away checkpoints of a run with other items or options."""
-    mark = folder / "checkpoints" / "about.json"
-    try:
-        same = json.loads(mark.read_text(encoding="utf-8")) == about
-    except (OSError, ValueError):
-        same = False
-    if not same:
-        _remove(folder / "checkpoints")
-        write_json(mark, about)
-
-
-def _last_checkpoint(folder: Path) -> str | None:
-    """The latest checkpoint that was written to its end."""
-    found = [
-        path
-        for path in folder.glob("checkpoint-*")
-        if (path / "trainer_state.json").is_file() and (path / "adapter_config.json").is_file()
-    ]
-    found.sort(key=lambda path: int(path.name.rpartition("-")[2]))
-    return str(found[-1]) if found else None
-
-
-def _seconds_before(folder: Path) -> float:
-    if _last_checkpoint(folder) is None:
-        return 0.0
-    try:
-        return float(json.loads((folder / PROGRESS).read_text(encoding="utf-8")))
-    except (OSError, ValueError):
-        return 0.0
-
-
-def _remove(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+    return -answer_logprobs(model, inputs).sum() / len(inputs["labels"])
 
 
 LORA_SFT = Method("lora_sft", "LoRA fine-tuning (SFT)", lora_sft, kind="model")
