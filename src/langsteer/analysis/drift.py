@@ -41,6 +41,8 @@ from langsteer.tokens import Tokens, encode
 from langsteer.vector import SteeringVector
 
 T = TypeVar("T")
+Source = str | Path | Model
+"""Whatever `load_model` opens, or an open model"""
 
 DISPLACEMENTS = FileKind("langsteer displacements", 1, "displacements")
 
@@ -79,8 +81,8 @@ class Drifted:
 
 
 def drift(
-    base: str | Path | Model,
-    tuned: Sequence[str | Path | Model] | Mapping[str, str | Path | Model],
+    base: Source,
+    tuned: Sequence[Source | tuple[str, Source]],
     corpus: ParallelCorpus,
     *,
     vectors: Iterable[str | Path | SteeringVector] = (),
@@ -92,8 +94,8 @@ def drift(
 ) -> Drifted:
     """Read a base and its versions on the same text, and measure what moved.
 
-    `base` and `tuned` are whatever `load_model` opens, or open models; a mapping names the
-    versions. Tuned models are opened in the base's data type. `vectors` are files, folders of
+    `base` and `tuned` are whatever `load_model` opens, or open models; a version may come with
+    a name, (name, source). Tuned models are opened in the base's data type. `vectors` are files, folders of
     files or vectors of the base: displacements are held against them, and the base steered with
     them is a version more, one for each method. `gains` is a file or folder for `read_gains`.
     Raises ModelError for versions that cannot be compared with the base, and CorpusError where
@@ -136,22 +138,23 @@ def drift(
     return Drifted(results, {one.drift.name: one.displacements for one in versions})
 
 
-def named_versions(
-    tuned: Sequence[str | Path | Model] | Mapping[str, str | Path | Model],
-) -> dict[str, str | Path | Model]:
-    """Versions by short names: the last part of a path or hub id where that tells them apart."""
-    if isinstance(tuned, Mapping):
-        return dict(tuned)
-    whole = [source_name(source) for source in tuned]
+def named_versions(tuned: Sequence[Source | tuple[str, Source]]) -> dict[str, Source]:
+    """Versions by their names; else by the last part of a path or hub id, where that is enough."""
+    sources = [item[1] if isinstance(item, tuple) else item for item in tuned]
+    whole = [source_name(source) for source in sources]
     short = [Path(name).name or name for name in whole]
     names = [s if short.count(s) == 1 else w for s, w in zip(short, whole, strict=True)]
-    for name in names:
-        if names.count(name) > 1:
-            raise ModelError(f"the version {name} is named twice")
-    return dict(zip(names, tuned, strict=True))
+    given = [
+        item[0] if isinstance(item, tuple) else name
+        for item, name in zip(tuned, names, strict=True)
+    ]
+    for name in given:
+        if given.count(name) > 1:
+            raise ModelError(f"two versions are called {name}: give one another name, NAME=PATH")
+    return dict(zip(given, sources, strict=True))
 
 
-def source_name(source: str | Path | Model) -> str:
+def source_name(source: Source) -> str:
     return source.name if isinstance(source, Model) else str(source)
 
 
@@ -207,7 +210,7 @@ def _spaced(places: Sequence[int], count: int) -> list[int]:
     return [places[i * len(places) // count] for i in range(count)]
 
 
-def _with_model(source: str | Path | Model, use: Callable[[Model], T], **options: Any) -> T:
+def _with_model(source: Source, use: Callable[[Model], T], **options: Any) -> T:
     """What `use` makes of a model, which is closed afterwards where it was opened here."""
     if isinstance(source, Model):
         return use(source)
@@ -252,12 +255,13 @@ class _Base:
         tokens, to_fit = (
             {tag: encode(model, found) for tag, found in part.items()} for part in (texts, fit)
         )
+        layer = _layer(model, vectors, options)
         ground = Ground(
             pivot=corpus.pivot,
             fit=read_states(model, to_fit, options.pool, "states to fit on"),
             states=read_states(model, tokens, options.pool),
             vectors=vectors,
-            layer=_layer(model, vectors, options),
+            layer=layer,
             draws=options.draws,
             seed=options.seed,
         )

@@ -4,7 +4,18 @@ import sys
 
 import typer
 
-from langsteer.cli import analyze, compare, demo, evaluate, fit, generate, inspect, lm_eval, report
+from langsteer.cli import (
+    analyze,
+    compare,
+    demo,
+    drift,
+    evaluate,
+    fit,
+    generate,
+    inspect,
+    lm_eval,
+    report,
+)
 from langsteer.errors import LangsteerError
 
 INTERRUPTED = 130  # what typer makes of a KeyboardInterrupt
@@ -17,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for module in (fit, generate, inspect, demo, evaluate, compare, report, analyze):
+for module in (fit, generate, inspect, demo, evaluate, compare, report, analyze, drift):
     app.command(module.__name__.rpartition(".")[2])(module.command)
 app.command(
     "lm-eval",
