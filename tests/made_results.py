@@ -45,6 +45,7 @@ def make_results(
         alignment = Alignment(
             near(0.6 + 0.3 * hill), near(0.5 + 0.3 * hill), near(hill), near(hill * 0.8),
             (math.nan, *near(0.3 + 0.6 * hill)[1:]), near(hill + 0.05), near(hill + 0.02),
+            near(np.full(layers, 0.3), 0.01),
         )  # fmt: skip
         distance = 1.2 - hill - 4 * step
         identity = Identity(

@@ -4,7 +4,8 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,31 @@ def check_writable(path: str | Path) -> None:
     except SaveError as error:
         raise SaveError(str(error).replace(str(probe), str(path))) from error
     probe.unlink()
+
+
+def write_together(folder: str | Path, contents: Mapping[str, bytes | str]) -> list[Path]:
+    """Write files, by their path in `folder`, all or none; text as UTF-8.
+
+    They are all written beside their places before the first is moved there. Raises SaveError,
+    leaving whatever stood in the folder untouched.
+    """
+    folder = Path(folder)
+    with contextlib.ExitStack() as stack, save_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        waiting = stack.enter_context(
+            tempfile.TemporaryDirectory(dir=folder, prefix=".", suffix=".part")
+        )
+        moves = []
+        for name, content in contents.items():
+            part, place = Path(waiting) / name, folder / name
+            part.parent.mkdir(parents=True, exist_ok=True)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            data = content.encode() if isinstance(content, str) else content
+            write_whole(part, partial(Path.write_bytes, data=data))
+            moves.append((part, place))
+        for part, place in moves:
+            part.replace(place)
+    return [place for _, place in moves]
 
 
 def write_text(path: str | Path, text: str) -> Path:

@@ -13,7 +13,7 @@ INK = "#010203"  # becomes the page's own text colour
 # Far apart for readers with any kind of colour vision, and visible on white and on black.
 COLOURS = ("#2d8ff5", "#d28200", "#3ca05a", "#d20078", "#782dff", "#c31e1e", "#c080c0", "#a52db4")
 MARKERS = "osD^vPX*"
-DPI = 200  # of PNG files, and of what is drawn in pixels inside an SVG
+DPI = {"svg": 150, "png": 200, "pdf": 200}  # of an SVG or PDF: of what is in pixels inside
 
 _LABEL = 8.5  # points
 
@@ -90,7 +90,7 @@ def finished(pyplot: Any, figure: Any, name: str, caption: str) -> Figure:
         file = io.BytesIO()
         dates = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(form)
         face = "white" if form == "png" else "none"
-        figure.savefig(file, format=form, dpi=DPI, metadata=dates, facecolor=face)
+        figure.savefig(file, format=form, dpi=DPI[form], metadata=dates, facecolor=face)
         written[form] = file.getvalue()
     pyplot.close(figure)
     name = re.sub(r"[^\w.-]+", "-", name)
@@ -183,6 +183,8 @@ def _inline(svg: str, name: str, caption: str) -> str:
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'\bid="', f'id="{name}-', svg)
     svg = re.sub(r'(url\(|href=")#', rf"\1#{name}-", svg)
+    svg = re.sub(r"<!--.*?-->\n?", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\.\d\d)\d+", r"\1", tag.group()), svg)
     svg = svg.replace(INK, "currentColor")
     size = re.search(r'<svg[^>]*? width="([\d.]+)pt"', svg)
     width = f"{float(size.group(1)) * 4 / 3:.0f}" if size else "800"

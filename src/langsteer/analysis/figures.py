@@ -37,8 +37,9 @@ _BY_LANGUAGE: tuple[tuple[str, tuple[Quantity, ...], str], ...] = (
      "than to any other sentence (MEXA), unsteered"),
     ("retrieval", (q.TO_PIVOT, q.FROM_PIVOT), "Share of sentences whose nearest sentence in the "
      "other language, by cosine, is their translation, unsteered"),
-    ("cka", (q.CKA,), "Similarity of the geometry of the same sentences in each language and in "
-     "{pivot} (linear CKA), unsteered"),
+    ("cka", (q.CKA, q.CKA_CHANCE), "Similarity of the geometry of the same sentences in each "
+     "language and in {pivot} (linear CKA), and the same with {pivot}'s lines in another order, which "
+     "is chance, unsteered"),
     ("distance", (q.DISTANCE, q.VARIANCE), "Distance of each language's mean to {pivot}'s, over the "
      "mean length of the two means, and share of the variance of the two languages' sentences that "
      "lies between them, unsteered"),
@@ -113,13 +114,15 @@ def _lenses(results: Results, kind: str) -> list[str]:
 def _by_language(
     canvas: _Canvas, name: str, quantities: Sequence[Quantity], caption: str
 ) -> Figure:
-    figure, axes = _stack(canvas, len(quantities))
-    for panel, quantity in zip(axes, quantities, strict=True):
+    languages = canvas.results.languages.values()
+    every = [
+        (quantity, {found.name: quantity.curve(found.before) for found in languages})
+        for quantity in quantities
+    ]
+    known = [(quantity, curves) for quantity, curves in every if all(curves.values())]
+    figure, axes = _stack(canvas, len(known))
+    for panel, (quantity, curves) in zip(axes, known, strict=True):
         panel.set_ylabel(canvas.title(quantity.title))
-        curves = {
-            canvas.names[tag]: quantity.curve(found.before)
-            for tag, found in canvas.results.languages.items()
-        }
         _lines(canvas, panel, curves, quantity.share)
     return canvas.finished(figure, name, caption)
 

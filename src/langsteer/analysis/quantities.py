@@ -21,6 +21,9 @@ MEXA_LAST = Quantity("mexa_last", "MEXA, last token", lambda m: m.alignment.mexa
 TO_PIVOT = Quantity("to_pivot", "Found: language to {pivot}", lambda m: m.alignment.to_pivot)
 FROM_PIVOT = Quantity("from_pivot", "Found: {pivot} to language", lambda m: m.alignment.from_pivot)
 CKA = Quantity("cka", "Linear CKA", lambda m: m.alignment.cka)
+CKA_CHANCE = Quantity(
+    "cka_chance", "Linear CKA, lines in another order", lambda m: m.alignment.cka_chance
+)
 PAIRS = Quantity("pair_cosine", "Translations", lambda m: m.alignment.pair_cosine, share=False)
 OTHERS = Quantity(
     "other_cosine", "Not translations", lambda m: m.alignment.other_cosine, share=False
