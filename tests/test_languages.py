@@ -1,9 +1,19 @@
+import importlib.resources
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from langsteer.errors import LanguageError
-from langsteer.languages import language_name, parse_tag, script_of, script_share
+from langsteer.evaluation.benchmarks.flores_codes import FLORES
+from langsteer.languages import (
+    Family,
+    family_of,
+    language_name,
+    parse_tag,
+    script_of,
+    script_share,
+)
 
 
 @pytest.mark.parametrize(
@@ -26,6 +36,22 @@ def test_names_and_scripts() -> None:
     assert script_share("ラーメンと我々", "ja") == 1.0
     assert script_share("Привет", "el") == 0.0
     assert script_share("123 …", "el") == 1.0
+
+
+def test_families() -> None:
+    assert family_of("por_Latn") == Family("Indo-European", "Romance")
+    assert family_of("zh-Hant") == family_of("yue")
+    assert family_of("et") == family_of("fi") != family_of("hu")
+    assert family_of("tlh") is None
+
+
+def test_the_table_of_families_has_canonical_tags_once_each() -> None:
+    table = importlib.resources.files("langsteer") / "data" / "families.tsv"
+    rows = [line.split("\t") for line in table.read_text("utf-8").splitlines()]
+    tags = [tag for row in rows for tag in row[2].split()]
+    assert len(tags) == len(set(tags)) >= 200
+    assert [tag for tag in tags if parse_tag(tag).partition("-")[0] != tag] == []
+    assert [tag for tag in FLORES if family_of(tag) is None] == []
 
 
 @pytest.mark.parametrize("code", ["xx", "klingon", "", "   ", "12", "en_Latn_Latn_x"])

@@ -5,6 +5,8 @@
 """
 
 import functools
+import importlib.resources
+from dataclasses import dataclass
 
 import langcodes
 import langcodes.tag_parser
@@ -76,6 +78,23 @@ def own_name(tag: str) -> str:
     return name[:1].upper() + name[1:]
 
 
+@dataclass(frozen=True)
+class Family:
+    """A language family and the branch of it, such as Indo-European and Romance."""
+
+    name: str
+    branch: str
+
+
+def family_of(tag: str) -> Family | None:
+    """The family of a language; None where langsteer does not know it.
+
+    Creoles stand with the language that gave them their words. Groups whose unity is disputed
+    (Niger-Congo without Mande, Nilotic and Saharan apart) stand as the table of families has them.
+    """
+    return _families().get(parse_tag(tag).partition("-")[0])
+
+
 def script_of(tag: str) -> str:
     """The ISO 15924 code of the script that a language is written in, e.g. `Latn`."""
     return langcodes.Language.get(parse_tag(tag)).maximize().script or "Zyyy"
@@ -92,6 +111,13 @@ def script_share(text: str, tag: str) -> float:
 def share_script(first: str, second: str) -> bool:
     """Whether two languages are written in a script that they have in common."""
     return not _unicode_scripts(script_of(first)).isdisjoint(_unicode_scripts(script_of(second)))
+
+
+@functools.cache
+def _families() -> dict[str, Family]:
+    table = importlib.resources.files("langsteer") / "data" / "families.tsv"
+    rows = [line.split("\t") for line in table.read_text("utf-8").splitlines()]
+    return {tag: Family(name, branch) for name, branch, tags in rows for tag in tags.split()}
 
 
 def _unicode_scripts(script: str) -> frozenset[str]:
