@@ -96,24 +96,28 @@ def text_items(
 def first_tokens(
     model: Model, tokens: Sequence[Tokens], starts: Sequence[Sequence[bool]]
 ) -> set[int]:
-    """Ids of the tokens that words of the texts start with, the unknown token left aside."""
+    """Ids of the tokens that words of the texts start with.
+
+    Neither the unknown token nor parts of a character, which say nothing of the language.
+    """
     found = {
         id
         for text, flags in zip(tokens, starts, strict=True)
         for id, start in zip(text.ids, flags, strict=True)
         if start
     }
-    return found - {getattr(model.tokenizer, "unk_token_id", None)}
+    found.discard(getattr(model.tokenizer, "unk_token_id", None))
+    return {id for id in found if "\ufffd" not in model.tokenizer.decode([id])}
 
 
 def word_starts(
     model: Model, texts: Sequence[str], tokens: Sequence[Tokens], language: str
 ) -> list[list[bool]]:
-    """Which tokens of each text are the first of a word.
+    """Which tokens of each text are the first of a word, and hold two of its characters or more.
 
-    A word starts at a letter that follows neither letter, mark nor digit; in scripts without
-    spaces at any token that begins with a letter. With a tokeniser that does not tell where its
-    tokens lie, every token of the text counts.
+    A word starts at a letter that follows neither letter, mark nor digit. In scripts without
+    spaces, any token that begins with a letter counts, also a single one. With a tokeniser that does
+    not tell where its tokens lie, every token of the text counts.
     """
     if not model.tokenizer.is_fast:
         return [list(text.source) for text in tokens]
@@ -133,7 +137,7 @@ def word_starts(
 def _starts_word(text: str, start: int, end: int, spaced: bool) -> bool:
     while start < end and text[start].isspace():
         start += 1
-    if start >= end or not _in_word(text[start]) or text[start].isdigit():
+    if end - start < (2 if spaced else 1) or not text[start].isalpha():
         return False
     return not spaced or start == 0 or not _in_word(text[start - 1])
 

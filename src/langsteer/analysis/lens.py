@@ -89,7 +89,7 @@ def read_out(
         return token_shares(model, moved, pivot, language)
 
     plain, steered = [], []
-    with torch.inference_mode(), frozen(model):
+    with frozen(model):
         for layer in track(range(len(before)), progress, len(before)):
             plain.append(shares(layer, before[layer]))
             if after is not None:
@@ -98,6 +98,7 @@ def read_out(
     return _summary(torch.stack(plain)), _summary(torch.stack(steered)) if steered else None
 
 
+@torch.inference_mode()
 def token_shares(
     model: Model, states: Tensor, pivot: Sequence[Tensor], language: Sequence[Tensor]
 ) -> Tensor:

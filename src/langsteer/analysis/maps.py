@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -81,7 +82,8 @@ def _fit_axes(
     states: Tensor, method: str, seed: int, previous: Tensor | None, pivot: slice
 ) -> tuple[_Axes, Tensor]:
     reducer = _reducer(method, seed)
-    plain = torch.from_numpy(reducer.fit_transform(states.float().numpy())).double()
+    with np.errstate(invalid="ignore"):  # states that are all the same have no variance to share
+        plain = torch.from_numpy(reducer.fit_transform(states.float().numpy())).double()
     centre = plain.mean(0)
     plain = plain - centre
     scale = float(plain.square().sum(1).mean().sqrt()) or 1.0

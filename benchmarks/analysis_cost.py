@@ -1,0 +1,76 @@
+"""What reading for an analysis costs: all layers of parallel text, against plain passes over the same batches.
+
+    python -m benchmarks.analysis_cost
+    python -m benchmarks.analysis_cost --lines 60 --languages 3 --rounds 5
+
+The built-in corpus, its lines repeated where more are asked for. The reading pools each text's states in three ways, keeps
+those of 64 tokens a language, and sums up norms, at every layer; the plain pass runs the backbone alone. What else an
+analysis does is timed once and given beside, in seconds: read-out with the head, and the measures.
+"""
+
+import argparse
+from dataclasses import replace
+
+import torch
+
+import langsteer
+from benchmarks.common import paired, report
+from langsteer.analysis.analyze import AnalysisOptions, analyze
+from langsteer.analysis.reading import Pick, read_texts, spread
+from langsteer.corpus import ParallelCorpus
+from langsteer.progress import show_progress
+from langsteer.tokens import Tokens, batches, encode
+
+LANGUAGES = ("sw", "et", "tr", "hi", "el", "de", "ar", "zh-Hans", "fr", "ja", "ru", "vi")
+PICKS = 64
+
+
+def corpus(languages: int, lines: int) -> ParallelCorpus:
+    found = langsteer.builtin(*LANGUAGES[:languages])
+    places = spread(len(found), lines) if lines <= len(found) else range(lines)
+    text = found.lines(i % len(found) for i in places)
+    return replace(text, parts=(), topics=())
+
+
+def plain_passes(model: langsteer.Model, texts: list[list[Tokens]]) -> None:
+    """The backbone alone, over the batches that the reading makes."""
+    for tokens in texts:
+        for index in batches(tokens):
+            with torch.inference_mode():
+                model.run_decoder(model.batch([tokens[i].ids for i in index]))
+
+
+def read(model: langsteer.Model, texts: list[list[Tokens]]) -> None:
+    for tokens in texts:
+        picks: list[Pick] = [(i, len(tokens[i]) - 2) for i in spread(len(tokens), PICKS)]
+        read_texts(model, tokens, picks=picks)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--lines", type=int, default=500)
+    parser.add_argument("--languages", type=int, default=len(LANGUAGES))
+    parser.add_argument("--rounds", type=int, default=3)
+    chosen = parser.parse_args()
+    show_progress(False)
+    model, text = langsteer.load_model(), corpus(chosen.languages, chosen.lines)
+    texts = [encode(model, text.texts[tag]) for tag in text.languages]
+    ratio = paired(
+        lambda: read(model, texts), lambda: plain_passes(model, texts), chosen.rounds, warm=0
+    )
+    seconds = analyze(model, text, options=AnalysisOptions(items=PICKS)).seconds
+    report(
+        "analysis_cost",
+        {
+            "languages": list(text.languages),
+            "lines": chosen.lines,
+            "tokens": sum(len(one) for tokens in texts for one in tokens),
+            "layers": model.layers,
+            "ratio": ratio,
+            "seconds_of_one_analysis": seconds,
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
