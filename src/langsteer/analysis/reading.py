@@ -165,14 +165,14 @@ def _batches(
             index,
             model.batch([tokens[i].ids for i in index]),
             source,
-            _weights(source),
+            pooling_weights(source),
             rows,
             columns,
             into,
         )
 
 
-def _weights(source: Tensor) -> Tensor:
+def pooling_weights(source: Tensor) -> Tensor:
     """[rows, 3, tokens]: of the mean, of the position-weighted mean, and of the last token."""
     rising = source.cumsum(1) * source
     weighted = rising / rising.sum(1, keepdim=True).clamp(min=1)
