@@ -98,7 +98,14 @@ def command(
         console.print(_steered(results))
     for note in results.notes:
         console.print(note, markup=False)
-    console.print(f"Written: {', '.join(map(str, written))}", markup=False)
+    console.print(f"Written: {', '.join(_places(output, written))}", markup=False)
+
+
+def _places(folder: Path, written: Sequence[Path]) -> list[str]:
+    """The files, and in place of those in a folder of the folder its name and how many they are."""
+    deep = [path.parent for path in written if path.parent != folder]
+    folders = [f"{parent} ({deep.count(parent)} files)" for parent in dict.fromkeys(deep)]
+    return [*(str(path) for path in written if path.parent == folder), *folders]
 
 
 def _languages(results: Results) -> Table:
