@@ -21,6 +21,7 @@ from langsteer.errors import MissingExtraError
 ROUNDING = 1e-5  # a mean below this share of the states' length is rounding, not movement
 CLEAR = 3.0  # squared length over the noise's, from which a mean has a direction
 FEWEST_TO_MATCH = 4  # languages: of three, no order is rarer than 1 in 6
+EQUAL = 1e-6  # cosines that differ by less are the same: states are float32
 _EXACT = 7  # languages up to which all orders are tried
 _ORDERS = 10_000
 _HELD = 20_000_000  # numbers of random spans held at a time
@@ -163,7 +164,7 @@ class Null:
 
 def drawn_null(value: float, reached: Tensor) -> Null:
     """Of what random ones reached [draws]: p = (1 + as great) / (1 + draws)."""
-    great = int((reached >= value - 1e-9).sum())
+    great = int((reached >= value - EQUAL).sum())
     high = float(np.percentile(reached.double().numpy(), 95))
     return Null(float(reached.double().mean()), high, (1 + great) / (1 + len(reached)))
 
@@ -235,7 +236,7 @@ def matching(cosines: Tensor, seed: int = 0) -> Match:
         return Match(same / size, others, math.nan)
     orders, drawn = _orders(size, seed)
     totals = known[np.arange(size), orders].sum(1)
-    great = int((totals >= same - 1e-9).sum())
+    great = int((totals >= same - EQUAL).sum())
     p = (1 + great) / (1 + len(orders)) if drawn else great / len(orders)
     return Match(same / size, others, p)
 

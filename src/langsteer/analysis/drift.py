@@ -36,8 +36,9 @@ from langsteer.errors import AnalysisError, CorpusError, ModelError, VectorError
 from langsteer.fitting.common import Options, chosen_layer
 from langsteer.languages import language_name
 from langsteer.models import Model, load_model
+from langsteer.progress import track
 from langsteer.tensor_file import FileKind, write_tensors
-from langsteer.tokens import Tokens, encode
+from langsteer.tokens import Tokens, batches, count_batches, encode, pad_mask
 from langsteer.vector import SteeringVector
 
 T = TypeVar("T")
@@ -108,6 +109,8 @@ def drift(
         raise AnalysisError("name a tuned version of the base, or vectors to steer it with")
     if gains is not None:
         read_gains(gains)  # a mistake in it shows before the models are read
+    for source in sources.values():
+        _check_there(source)
     lines = split_lines(corpus, options.lines)
     opening: dict[str, Any] = {"device": device, "device_map": device_map}
 
@@ -156,6 +159,14 @@ def named_versions(tuned: Sequence[Source | tuple[str, Source]]) -> dict[str, So
 
 def source_name(source: Source) -> str:
     return source.name if isinstance(source, Model) else str(source)
+
+
+def _check_there(source: Source) -> None:
+    """Refuse a path with nothing at it before the base is read; the hub is asked only then."""
+    path = Path(source_name(source)).expanduser()
+    local = path.is_absolute() or len(path.parts) > 2 or source_name(source).startswith(".")
+    if not isinstance(source, Model) and local and not path.exists():
+        raise ModelError(f"there is no model {source_name(source)}: no such file or folder")
 
 
 def read_vectors(vectors: Iterable[str | Path | SteeringVector]) -> list[SteeringVector]:
@@ -356,11 +367,23 @@ def _steered(
     """The base with each language steered by its vector, and the pivot as it is."""
     states = {base.ground.pivot: base.ground.states[base.ground.pivot]}
     for tag, vector in vectors.items():
-        with vector.applied(model):
-            states |= read_states(model, {tag: base.tokens[tag]}, base.pool, f"states, {kind}")
+        label = f"{model.name}: {tag} states, {kind}"
+        states[tag] = _steered_states(model, base.tokens[tag], vector, base.pool, label)
     found = measure(base.ground, states, f"steered: {kind}")
     about: dict[str, Any] = {"source": kind, "steered": True, "fingerprint": base.fingerprint}
     return replace(found, drift=replace(found.drift, **about))
+
+
+def _steered_states(
+    model: Model, tokens: Sequence[Tokens], vector: SteeringVector, pool: Pool, label: str
+) -> Tensor:
+    """Pooled states [lines, layers, hidden], steered at the very tokens that count as source."""
+    found = torch.empty(len(tokens), model.layers, model.hidden_size)
+    for index in track(batches(tokens), label, count_batches(tokens)):
+        rows = [tokens[i] for i in index]
+        with vector.applied(model, mask=pad_mask([row.source for row in rows])):
+            found[index] = sentence_states(model, rows, range(model.layers), pool=pool)
+    return found
 
 
 def check_comparable(model: Model, base: str, fingerprint: Mapping[str, str | int]) -> None:

@@ -671,6 +671,4 @@ def _with_grey(name: str) -> Any:
     """A colour map that shows what has no number in grey."""
     from matplotlib import colormaps
 
-    found = colormaps[name].copy()
-    found.set_bad(_GREY, 0.35)
-    return found
+    return colormaps[name].with_extremes(bad=(_GREY, 0.35))

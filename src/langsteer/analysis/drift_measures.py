@@ -10,6 +10,7 @@ from torch import Tensor
 
 from langsteer.analysis.alignment import linear_cka, mexa, pair_cosines
 from langsteer.analysis.directions import (
+    EQUAL,
     UNKNOWN,
     Direction,
     Null,
@@ -304,7 +305,7 @@ class _Place:
         # What random vectors reach is shown on the scale of the cosine without noise.
         scale = estimate.value / plain if abs(plain) > TINY else 1.0
         every = [plain_cosine(moved.mean, d.mean) for d in directions.values()]
-        rank = sum(one >= plain - TINY for one in every)
+        rank = sum(one >= plain - EQUAL for one in every)
         return {
             "value": estimate.value,
             "low": estimate.low,
