@@ -283,7 +283,7 @@ def test_steered_sentences_lie_in_the_same_axes() -> None:
 
 def test_umap(monkeypatch: pytest.MonkeyPatch) -> None:
     class Halves:
-        def __init__(self, n_components: int, random_state: int) -> None:
+        def __init__(self, n_components: int, random_state: int, n_jobs: int) -> None:
             assert n_components == 2
 
         def fit_transform(self, states: Any) -> Any:
@@ -301,6 +301,17 @@ def test_umap(monkeypatch: pytest.MonkeyPatch) -> None:
     assert math.isnan(found.explained[0])
     with pytest.raises(AnalysisError, match="no map 'tsne'"):
         draw_map(planted(1, 0), {}, "en", method="tsne")
+
+
+def test_the_real_umap() -> None:
+    pytest.importorskip("umap")
+    before = planted(1, 0)
+    found = draw_map(before, {"sw": before["en"]}, "en", method="umap")
+    assert found.after["sw"] == found.before["en"]
+    apart = np.subtract(found.before["sw"].mean[0], found.before["en"].mean[0])
+    assert np.linalg.norm(apart) > 0.5
+    again = draw_map(before, {"sw": before["en"]}, "en", method="umap")
+    assert found.before == again.before
 
 
 # Norms

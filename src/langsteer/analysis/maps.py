@@ -110,7 +110,7 @@ def _reducer(method: str, seed: int) -> Any:
             from umap import UMAP
         except ImportError as error:
             raise MissingExtraError("the map by UMAP", "umap-learn", "umap") from error
-        return UMAP(n_components=2, random_state=seed)
+        return UMAP(n_components=2, random_state=seed, n_jobs=1)
     if method != "pca":
         raise AnalysisError(f"there is no map {method!r}: choose from {', '.join(MAPS)}")
     try:
