@@ -49,10 +49,12 @@ def draw(drift: Drift) -> dict[str, Figure]:
             partial(job, canvas)
             for job in (
                 *(_alignment, _alignment_languages, _movement, _movement_languages),
-                *(_direction, _direction_languages, _crossed, _cosines, _matrix, _span),
+                *(_direction, _direction_languages, _crossed, _cosines, _span),
                 *(_similarity, _similarity_languages),
             )
         ]
+        if len(drift.languages) > 1:
+            jobs.append(partial(_matrix, canvas))
         if drift.pairs:
             jobs.append(partial(_pairs, canvas))
         sources = dict.fromkeys(fit.source for fit in drift.gains)
@@ -71,12 +73,10 @@ class _Canvas:
         shared = [tag for tag in drift.languages if all(tag in v.languages for v in drift.versions)]
         self.shared = shared or list(drift.languages)
 
-    def panels(
-        self, height: float, share_y: bool = True, columns: int = 3
-    ) -> tuple[Any, list[Any]]:
+    def panels(self, height: float, share_y: bool = True) -> tuple[Any, list[Any]]:
         """A panel for each version, named."""
         figure, axes = plotting.panels(
-            self.pyplot, len(self.drift.versions), columns, _WIDTH, height, sharey=share_y
+            self.pyplot, len(self.drift.versions), 3, _WIDTH, height, sharey=share_y
         )
         for panel, version in zip(axes, self.drift.versions, strict=True):
             panel.set_title(_wrapped(version.name), fontsize=10, pad=5)
@@ -212,7 +212,7 @@ def _movement(canvas: _Canvas) -> Figure:
     for panel, version, top in zip(axes, canvas.drift.versions, tops, strict=True):
         _movement_panel(canvas, panel, version, pivot)
         panel.set_ylim(0, 1.05 * (max(tops) if alike else top) or 1)
-    axes[0].set_ylabel("Displacement ÷ length of states (%)")
+    figure.supylabel("Displacement ÷ length of states (%)", fontsize=10)
     figure.supxlabel(LAYER, fontsize=10)
     _legend(figure, axes[0])
     caption = (
@@ -281,7 +281,7 @@ def _direction(canvas: _Canvas) -> Figure:
         _language_lines(canvas, panel, _array(one.value for one in cosines))
         panel.axhline(0, color=INK, linewidth=0.8, alpha=0.5)
         panel.set_ylim(-1.04, 1.04)
-    axes[0].set_ylabel("Cosine with the mean difference")
+    figure.supylabel("Cosine with the mean difference", fontsize=10)
     figure.supxlabel(LAYER, fontsize=10)
     _legend(figure, axes[0], 2)
     caption = (
@@ -332,7 +332,7 @@ def _crossed(canvas: _Canvas) -> Figure:
     known = np.concatenate([values[~np.isnan(values)] for values in every])
     if len(known) and float(np.abs(known).max()) < 1:
         axes[0].set_ylim(-1, 1)
-    axes[0].set_ylabel("Share of the gap crossed (%)")
+    figure.supylabel("Share of the gap crossed (%)", fontsize=10)
     figure.supxlabel(LAYER, fontsize=10)
     _legend(figure, axes[0], 2)
     caption = (
@@ -355,6 +355,7 @@ def _cosines(canvas: _Canvas) -> Figure:
         title = {"own": f"Own (without {drift.pivot_name}'s)", "raw": "All of the displacement"}
         panel.set_title(title[which], fontsize=10, pad=5)
         panel.set_xlabel("Cosine with the steering vector")
+        panel.set_xticks([-1, -0.5, 0, 0.5, 1])
         panel.grid(axis="x", color=INK, alpha=0.12)
     axes[0].set_yticks(range(len(names)), [drift.languages[tag] for tag in names])
     axes[0].set_ylim(len(names) - 0.4, -0.6)
@@ -461,7 +462,7 @@ def _span(canvas: _Canvas) -> Figure:
         canvas.layer_axis(panel)
         canvas.mark_layer(panel)
         panel.set_ylim(-0.03, 1.03)
-    axes[0].set_ylabel("Share of squared length")
+    figure.supylabel("Share of squared length", fontsize=10)
     figure.supxlabel(LAYER, fontsize=10)
     _legend(figure, axes[0], 2)
     caption = (
@@ -610,7 +611,7 @@ def _map(
 ) -> Figure:
     """Languages by layers, a panel for each version; coloured from −limit to limit, or from 0 up."""
     drift = canvas.drift
-    figure, axes = canvas.panels(0.2 * len(drift.languages) + 0.55, columns=3)
+    figure, axes = canvas.panels(max(1.3, 0.2 * len(drift.languages) + 0.55))
     every = []
     for version in drift.versions:
         rows = np.full((len(drift.languages), drift.layers), np.nan)

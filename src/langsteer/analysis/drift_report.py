@@ -107,7 +107,7 @@ def sections(results: Drift, figures: Mapping[str, Figure]) -> list[Section]:
     found = [
         Section(
             "In short",
-            [sentence for version in results.versions for sentence in summary(results, version)]
+            [" ".join(summary(results, version)) for version in results.versions]
             + list(results.notes),
             tables=[
                 PageTable(f"{version.name}: layer {layer}", version_grid(results, version), False)
