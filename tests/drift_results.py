@@ -24,7 +24,10 @@ def synthetic_drift(
     meaning = torch.randn(2, lines, 1, HIDDEN)
     shift = {tag: 0.9 * torch.randn(layers, HIDDEN) for tag in tags} | {"en": torch.zeros(1)}
     fit, states = (
-        {t: (meaning[i] + shift[t] + 0.6 * torch.randn(lines, layers, HIDDEN)) * scale for t in shift}
+        {
+            t: (meaning[i] + shift[t] + 0.6 * torch.randn(lines, layers, HIDDEN)) * scale
+            for t in shift
+        }
         for i in range(2)
     )
     layer = layers // 2

@@ -19,10 +19,10 @@ from langsteer.analysis import drift as module
 from langsteer.analysis.drift import Drifted, DriftOptions, drift, named_versions, split_lines
 from langsteer.analysis.drift_gains import gain_fits, read_gains, spearman
 from langsteer.analysis.drift_measures import Ground, Measured, States, measure, version_pairs
-from langsteer.analysis.drift_report import page_of, summary, version_grid, write_drift
+from langsteer.analysis.drift_report import drift_into, page_of, summary, version_grid, write_drift
 from langsteer.analysis.drift_results import GAP, Drift
 from langsteer.corpus import ParallelCorpus, builtin
-from langsteer.errors import AnalysisError, CorpusError, ModelError, VectorError
+from langsteer.errors import AnalysisError, CorpusError, MissingExtraError, ModelError, VectorError
 from langsteer.fitting import fit
 from langsteer.models import Model, load_model, wrap_model
 from langsteer.vector import SteeringVector
@@ -471,6 +471,13 @@ def test_nothing_to_compare(base: Model) -> None:
     assert list(named_versions(["a/sft", "b/sft", "c/dpo"])) == ["a/sft", "b/sft", "dpo"]
     with pytest.raises(ModelError, match="has no layer 7"):
         drift(base, [("x", base)], corpus_of("sw"), options=replace(QUICK, layer=7))
+
+
+def test_without_the_extra(base: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'langsteer\[analysis\]'"):
+        drift_into(tmp_path, base, [("x", base)], corpus_of("sw"))
+    assert not list(tmp_path.iterdir())
 
 
 # Lines

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from langsteer.analysis.drift import Drifted, drift
+from langsteer.analysis.drift import Drifted, Source, drift
 from langsteer.analysis.drift_figures import SIGNIFICANT, at_layer, draw, shown_kind
 from langsteer.analysis.drift_results import (
     FILE_NAME,
@@ -20,6 +20,7 @@ from langsteer.analysis.drift_results import (
     LanguageDrift,
     VersionDrift,
 )
+from langsteer.corpus import ParallelCorpus
 from langsteer.errors import MissingExtraError
 from langsteer.files import check_writable, write_together
 from langsteer.grid import NONE, Column, Grid, Line, Value, number
@@ -30,16 +31,22 @@ MOVED, MEXA = "Moved", "MEXA"
 DISPLACEMENTS_FILE = "displacements.safetensors"
 
 
-def drift_into(folder: str | Path, *arguments: Any, **options: Any) -> tuple[Drift, list[Path]]:
+def drift_into(
+    folder: str | Path,
+    base: Source,
+    tuned: Sequence[Source | tuple[str, Source]],
+    corpus: ParallelCorpus,
+    **options: Any,
+) -> tuple[Drift, list[Path]]:
     """`drift`, and write the numbers, the displacements, the figures and the page into a folder.
 
-    Raises MissingExtraError without matplotlib or scipy, and SaveError.
+    `options` are those of `drift`. Raises MissingExtraError without matplotlib or scipy, and SaveError.
     """
     for package, feature in (("matplotlib", "the figures"), ("scipy", "comparing with chance")):
         if importlib.util.find_spec(package) is None:
             raise MissingExtraError(feature, package, "analysis")
     check_writable(Path(folder) / FILE_NAME)
-    found = drift(*arguments, **options)
+    found = drift(base, tuned, corpus, **options)
     return found.results, write_drift(found, folder)
 
 
