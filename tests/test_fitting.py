@@ -3,7 +3,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ from langsteer.capture import sentence_states
 from langsteer.corpus import ParallelCorpus, builtin
 from langsteer.errors import CorpusError, FitError, ModelError, SaveError
 from langsteer.fitting import METHODS, fit, learn, learn_all, learned
-from langsteer.fitting.learned import LearnedOptions
+from langsteer.fitting.learned import LearnedOptions, Objective
 from langsteer.fitting.learned import fit as fit_learned
 from langsteer.fitting.mean_difference import fit_layers
 from langsteer.fitting.pivot import Pivot
@@ -72,7 +72,7 @@ def test_a_planted_shift_is_found(name: str) -> None:
         assert float(vector.values.norm()) == pytest.approx(3.0, rel=0.05)
 
 
-@pytest.mark.parametrize("objective", ["hidden", "output"])
+@pytest.mark.parametrize("objective", get_args(Objective))
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_learning_lowers_its_loss(architecture: str, objective: str) -> None:
     model = tiny(architecture)
@@ -181,7 +181,8 @@ def test_all_languages_at_once_equal_one_by_one(
     together = learn_all(llama, text, method, **grid)
     assert list(together) == ["sw", "et", "tr"]
     assert all(same(together[tag], alone[tag]) for tag in alone)
-    assert sum(label.startswith("en ") for label in labels) == 1
+    english = [label for label in labels if label.startswith("en ")]
+    assert english == (["en targets", "en states"] if method == "learned" else ["en states"])
     layers_read_apart = 2 if method == "learned" else 1
     assert labels.count("et states") == layers_read_apart
 
@@ -297,6 +298,10 @@ def test_bad_requests(llama: Model) -> None:
         fit(llama, pairs(), layer=40)
     with pytest.raises(FitError, match="is the last"):
         fit(llama, pairs(), method="learned", layer=3)
+    with pytest.raises(FitError, match="no objective 'likeness'; there are centred, fisher"):
+        fit(llama, pairs(), method="learned", layer=1, objective="likeness")
+    with pytest.raises(FitError, match="needs two pairs a step"):
+        fit(llama, pairs(), method="learned", layer=1, batch=1)
     with pytest.raises(FitError, match="too small to fit"):
         fit(llama, pairs(3))
     with pytest.raises(CorpusError, match="too small to split"):

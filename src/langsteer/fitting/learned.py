@@ -3,8 +3,14 @@
 The same English words w are put after a sentence s in the language and after its translation e. With
 v added at the tokens of s, at the output of layer l, the vector minimises over pairs
 
-    hidden:  ‖f(s + v, w) − f(e, w)‖² ÷ ‖f(e, w)‖²      f: final-norm hidden states at the words w
+    fisher:  ‖(f(s + v, w) − f(e, w)) R‖²               f: final-norm hidden states at the words w
+    centred: the same, each difference less the mean    R: the metric of the output, see `metric`
+             over a batch of pairs with the same w
+    hidden:  ‖f(s + v, w) − f(e, w)‖² ÷ ‖f(e, w)‖²
     output:  KL( p(· | e, w) ‖ p(· | s + v, w) )        p: next-token distributions at the words w
+
+Centred, the vector is to bring over what a sentence says, and gains nothing by moving what the model says
+after any sentence.
 
 Below layer l nothing depends on v, so those states are computed once and kept on disk, and each step
 runs only the layers above. After the setting of Mahmoud et al. (arXiv 2505.12584).
@@ -16,7 +22,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -28,6 +34,7 @@ from langsteer.corpus import ParallelCorpus
 from langsteer.errors import FitError, StateError
 from langsteer.files import save_errors, write_whole
 from langsteer.fitting.common import Options, check_corpus, chosen_layer, make_vector
+from langsteer.fitting.metric import output_root
 from langsteer.fitting.pivot import Pivot
 from langsteer.intervention import resumed
 from langsteer.models import Model, frozen
@@ -36,6 +43,10 @@ from langsteer.tokens import batches, encode, encode_suffix, pad_mask
 from langsteer.vector import SteeringVector
 
 NAME = "learned"
+
+Objective = Literal["centred", "fisher", "hidden", "output"]
+LAST_RATE = 0.05  # of the first
+METRIC_STATES = 512  # about as many states are enough to know the metric by
 
 SUFFIXES = (
     "\nIn other words,",
@@ -49,15 +60,17 @@ SUFFIXES = (
 class LearnedOptions(Options):
     """Options of the gradient fit.
 
-    `objective`: `hidden` or `output`. `passes`: most passes over the corpus. `rate`: Adam's step,
-    relative to the mean length of the states at the layer. `batch`: pairs a step. `patience`: stop
-    after so many passes without a lower loss. `suffixes`: the English words appended, one each
-    pair and pass in turn. `top`: tokens of the English distribution that `output` keeps apart.
+    `objective`: as above. `start`: the share of the mean difference to start from. `passes`: most passes over the corpus. `rate`: Adam's
+    step, relative to the mean length of the states at the layer; it falls to a twentieth over the
+    passes. `batch`: pairs a step, all with the same words. `patience`: stop after so many passes
+    without a lower loss. `suffixes`: the English words appended, one a pair in turn. `top`: tokens
+    of the English distribution that `output` keeps apart.
     """
 
-    objective: Literal["hidden", "output"] = "hidden"
-    passes: int = 4
-    rate: float = 0.003
+    objective: Objective = "centred"
+    start: float = 0.5
+    passes: int = 2
+    rate: float = 0.01
     batch: int = 8
     patience: int = 2
     suffixes: tuple[str, ...] = SUFFIXES
@@ -77,20 +90,58 @@ def fit(
     same model, corpus and options goes on from it. Raises FitError where the layer has none above
     it, and StateError where states or the loss are not finite.
     """
-    check_corpus(corpus)
     layer = chosen_layer(model, options)
-    if layer >= model.layers - 1:
-        raise FitError(
-            f"layer {layer} is the last of {model.name}: learning looks at the layers above, "
-            f"so choose one from 0 to {model.layers - 2}"
-        )
-    if not options.suffixes or options.passes < 1 or options.batch < 1:
-        raise FitError("learning needs at least one suffix, one pass and one pair a step")
+    return _fit(model, corpus, [layer], options, [checkpoint], Pivot.of(model, corpus, pivot))[0]
+
+
+def fit_layers(
+    model: Model,
+    corpus: ParallelCorpus,
+    layers: Sequence[int],
+    options: LearnedOptions = LearnedOptions(),
+    pivot: Pivot | None = None,
+    checkpoint: str | Path | None = None,
+) -> list[SteeringVector]:
+    """Fit at several layers, with the same targets; `checkpoint` is the stem of a file a layer."""
+    files = checkpoint_files(checkpoint, layers)
+    return _fit(model, corpus, layers, options, files, Pivot.of(model, corpus, pivot))
+
+
+def _fit(
+    model: Model,
+    corpus: ParallelCorpus,
+    layers: Sequence[int],
+    options: LearnedOptions,
+    checkpoints: Sequence[str | Path | None],
+    pivot: Pivot,
+) -> list[SteeringVector]:
+    check_corpus(corpus)
+    _check_options(model, layers, options)
     _check_gradients(model)
-    targets = _targets(model, options, Pivot.of(model, corpus, pivot))
+    targets = _targets(model, options, pivot)
+    there = pivot.mean_states(tuple(layers), "mean").mean if options.start else {}
+    return [
+        _fit_one(model, corpus, replace(options, layer=layer), file, targets, there.get(layer))
+        for layer, file in zip(layers, checkpoints, strict=True)
+    ]
+
+
+def _fit_one(
+    model: Model,
+    corpus: ParallelCorpus,
+    options: LearnedOptions,
+    checkpoint: str | Path | None,
+    targets: "_Targets",
+    there: Tensor | None,
+) -> SteeringVector:
+    """`there`: the pivot's mean state at the layer, where the start depends on it."""
+    layer = chosen_layer(model, options)
     with frozen(model), tempfile.TemporaryDirectory(prefix="langsteer-") as folder:
         pairs = _Pairs(model, corpus, targets, layer, options, Path(folder))
-        run = _Run(model, pairs, options, checkpoint, _key(model, corpus, options, layer))
+        start = torch.zeros(model.hidden_size)
+        if there is not None:
+            start = options.start * (there - pairs.mean).float()
+        run = _Run(model, pairs, options, start, checkpoint, _key(model, corpus, options, layer))
         run.descend()
     return make_vector(
         model,
@@ -104,21 +155,20 @@ def fit(
     )
 
 
-def fit_layers(
-    model: Model,
-    corpus: ParallelCorpus,
-    layers: Sequence[int],
-    options: LearnedOptions = LearnedOptions(),
-    pivot: Pivot | None = None,
-    checkpoint: str | Path | None = None,
-) -> list[SteeringVector]:
-    """Fit at several layers, with the same targets; `checkpoint` is the stem of a file a layer."""
-    shared = Pivot.of(model, corpus, pivot)
-    files = checkpoint_files(checkpoint, layers)
-    return [
-        fit(model, corpus, replace(options, layer=layer), file, shared)
-        for layer, file in zip(layers, files, strict=True)
-    ]
+def _check_options(model: Model, layers: Sequence[int], options: LearnedOptions) -> None:
+    for layer in layers:
+        if layer >= model.layers - 1:
+            raise FitError(
+                f"layer {layer} is the last of {model.name}: learning looks at the layers above, "
+                f"so choose one from 0 to {model.layers - 2}"
+            )
+    if not options.suffixes or options.passes < 1 or options.batch < 1:
+        raise FitError("learning needs at least one suffix, one pass and one pair a step")
+    if options.objective not in get_args(Objective):
+        known = ", ".join(get_args(Objective))
+        raise FitError(f"there is no objective {options.objective!r}; there are {known}")
+    if options.objective == "centred" and options.batch < 2:
+        raise FitError("the objective centred needs two pairs a step or more")
 
 
 def checkpoint_files(stem: str | Path | None, layers: Sequence[int]) -> list[Path | None]:
@@ -144,12 +194,29 @@ def _suffix_turns(model: Model, options: LearnedOptions, lines: int) -> list[lis
     return [suffixes[i % len(suffixes)] for i in range(lines)]
 
 
-def _targets(model: Model, options: LearnedOptions, pivot: Pivot) -> dict[int, tuple[Tensor, ...]]:
-    """What the steered model should give at each pair's suffix words."""
+@dataclass(frozen=True)
+class _Targets:
+    """What the steered model should give at each pair's suffix words.
 
-    def read() -> dict[int, tuple[Tensor, ...]]:
+    `words[i]` is what the objective compares with: states [words, hidden], or log-probabilities and
+    ids of tokens, each [words, top]. `root` is the metric of the output, where it is asked for.
+    """
+
+    words: dict[int, tuple[Tensor, ...]]
+    root: Tensor | None = None
+
+
+def _targets(model: Model, options: LearnedOptions, pivot: Pivot) -> _Targets:
+    """What the steered model should give, read once for all languages and layers."""
+
+    def read() -> _Targets:
         with frozen(model), torch.no_grad():
-            return _read_targets(model, options, pivot)
+            words = _read_targets(model, options, pivot)
+        if options.objective not in ("centred", "fisher"):
+            return _Targets(words)
+        states = torch.cat([words[i][0] for i in range(len(words))])
+        sample = states[:: max(1, len(states) // METRIC_STATES)]
+        return _Targets(words, output_root(model, sample))
 
     return pivot.once((NAME, options.objective, options.suffixes, options.top), read)
 
@@ -164,7 +231,7 @@ def _read_targets(
     for index in track(groups, f"{pivot.tag} targets", len(groups)):
         inputs = model.batch([texts[i].ids for i in index])
         keep = max(len(turns[i]) for i in index)
-        if options.objective == "hidden":
+        if options.objective != "output":
             states = model.run_decoder(inputs)[:, -keep:].float().cpu()
             check_finite(states.flatten(1), model.layers - 1, index)
             found: tuple[Tensor, ...] = (states,)
@@ -184,17 +251,29 @@ class _Pairs:
         self,
         model: Model,
         corpus: ParallelCorpus,
-        targets: dict[int, tuple[Tensor, ...]],
+        targets: _Targets,
         layer: int,
         options: LearnedOptions,
         folder: Path,
     ) -> None:
-        self.model, self.layer, self.folder, self.targets = model, layer, folder, targets
+        self.model, self.layer, self.folder = model, layer, folder
+        self.targets = targets
         texts = encode(model, corpus.texts[corpus.language])
         turns = _suffix_turns(model, options, len(texts))
-        self.words = [len(suffix) for suffix in turns]
+        self.turns = turns
         self.texts = [t.followed_by(s) for t, s in zip(texts, turns, strict=True)]
-        self.norm = self._keep_states(f"{corpus.language} states")
+        self.mean = torch.zeros(model.hidden_size, dtype=torch.float64)
+        self.norm = 0.0
+        self._keep_states(f"{corpus.language} states")
+
+    def batches(self, size: int) -> list[list[int]]:
+        """Pairs of like length with the same words after them."""
+        found: list[list[int]] = []
+        for words in sorted(set(map(tuple, self.turns))):
+            own = [i for i, turn in enumerate(self.turns) if tuple(turn) == words]
+            texts = [self.texts[i] for i in own]
+            found += [[own[i] for i in part] for part in batches(texts, budget=2**30, most=size)]
+        return found
 
     def states(self, index: Sequence[int]) -> Tensor:
         """States at the layer [rows, longest, hidden], left-padded with zeros."""
@@ -205,9 +284,9 @@ class _Pairs:
             padded[i, longest - len(row) :] = row
         return padded
 
-    def _keep_states(self, label: str) -> float:
+    def _keep_states(self, label: str) -> None:
+        """Write the states of each text; note the mean of their means, and these ones' length."""
         groups = list(batches(self.texts))
-        norms = 0.0
         for index in track(groups, label, len(groups)):
             inputs = self.model.batch([self.texts[i].ids for i in index])
             source = pad_mask([self.texts[i].source for i in index]).to(self.model.device)
@@ -217,13 +296,13 @@ class _Pairs:
             weights = (source / source.sum(1, keepdim=True)).to(states)
             pooled = torch.einsum("bth,bt->bh", states, weights).float()
             check_finite(pooled, self.layer, index)
-            norms += float(pooled.norm(dim=1).sum())
+            self.mean += pooled.double().sum(0).cpu() / len(self.texts)
+            self.norm += float(pooled.norm(dim=1).sum()) / len(self.texts)
             for row, i in enumerate(index):
                 length = len(self.texts[i])
                 kept = {"states": states[row, -length:].cpu().contiguous()}
                 with save_errors(self.folder, "set TMPDIR to a folder with more of it"):
                     save_file(kept, self.folder / f"{i}.safetensors")
-        return norms / len(self.texts)
 
 
 class _Run:
@@ -234,38 +313,44 @@ class _Run:
         model: Model,
         pairs: _Pairs,
         options: LearnedOptions,
+        start: Tensor,
         checkpoint: str | Path | None,
         key: str,
     ) -> None:
         self.model, self.pairs, self.options, self.key = model, pairs, options, key
         self.checkpoint = Path(checkpoint) if checkpoint is not None else None
-        self.vector = torch.zeros(model.hidden_size, requires_grad=True)
+        self.vector = start.clone().requires_grad_(True)
         # A step of Adam moves each of the vector's numbers by about the rate.
-        rate = options.rate * pairs.norm / model.hidden_size**0.5
-        self.adam = torch.optim.Adam([self.vector], lr=rate, betas=(0.9, 0.99))
+        self.rate = options.rate * pairs.norm / model.hidden_size**0.5
+        self.adam = torch.optim.Adam([self.vector], lr=self.rate, betas=(0.9, 0.99))
         self.losses: list[float] = []
-        self.best = torch.zeros(model.hidden_size)
+        self.best = start.clone()
         self._resume()
 
     def descend(self) -> None:
-        size = self.options.batch
-        # The mean of the weights over a pass is steadier than the last of them.
+        groups = self.pairs.batches(self.options.batch)
+        if self.options.objective == "centred":
+            groups = [group for group in groups if len(group) > 1]
         for done in range(len(self.losses), self.options.passes):
             if self._stalled():
                 break
             order = torch.Generator().manual_seed(self.options.seed * 10007 + done)
-            groups = list(batches(self.pairs.texts, budget=2**30, most=size))
             shuffled = [groups[i] for i in torch.randperm(len(groups), generator=order).tolist()]
-            total, mean = 0.0, torch.zeros_like(self.best)
+            total, count = 0.0, 0
             label = f"Learning, pass {done + 1} of {self.options.passes}"
-            for index in track(shuffled, label, len(shuffled)):
+            for step, index in enumerate(track(shuffled, label, len(shuffled))):
+                self._fall((done + step / len(shuffled)) / self.options.passes)
                 total += self._step(index) * len(index)
-                mean += self.vector.detach() / len(shuffled)
-            loss = total / len(self.pairs.texts)
+                count += len(index)
+            loss = total / count
             if not self.losses or loss < min(self.losses):
-                self.best = mean
+                self.best = self.vector.detach().clone()
             self.losses.append(loss)
             self._save()
+
+    def _fall(self, share: float) -> None:
+        """Set the rate for this share of the way."""
+        self.adam.param_groups[0]["lr"] = self.rate * (1 - share * (1 - LAST_RATE))
 
     def _step(self, index: list[int]) -> float:
         self.adam.zero_grad()
@@ -280,32 +365,35 @@ class _Run:
         return float(loss.detach())
 
     def _loss(self, index: list[int]) -> Tensor:
+        """Mean over the pairs of a batch, and over the words after them."""
         pairs, model = self.pairs, self.model
         inputs = model.batch([pairs.texts[i].ids for i in index])
         device = next(model.blocks[pairs.layer].parameters()).device
         source = pad_mask([pairs.texts[i].source for i in index]).to(device)
         states = pairs.states(index).to(device)
         steered = states + source[..., None] * self.vector.to(states)
-        keep = max(pairs.words[i] for i in index)
-        with resumed(model, pairs.layer, steered):
-            if self.options.objective == "hidden":
-                found = model.run_decoder(inputs)[:, -keep:].float()
-            else:
-                found = torch.log_softmax(model.last_logits(inputs, keep).float(), -1)
-        losses = [
-            self._pair_loss(found[row, keep - pairs.words[i] :], pairs.targets[i])
-            for row, i in enumerate(index)
+        keep = len(pairs.turns[index[0]])
+        wanted = [
+            torch.stack(part) for part in zip(*(pairs.targets.words[i] for i in index), strict=True)
         ]
-        return torch.stack(losses).mean()
+        with resumed(model, pairs.layer, steered):
+            if self.options.objective == "output":
+                found = torch.log_softmax(model.last_logits(inputs, keep).float(), -1)
+                log_p, ids = (part.to(found.device) for part in wanted)
+                return _divergence(log_p, found.gather(-1, ids))
+            found = model.run_decoder(inputs)[:, -keep:].float()
+        return self._distance(found, wanted[0].to(found.device))
 
-    def _pair_loss(self, found: Tensor, target: tuple[Tensor, ...]) -> Tensor:
-        if self.options.objective == "hidden":
-            wanted = target[0].to(found.device)
-            return ((found - wanted).pow(2).sum(-1) / wanted.pow(2).sum(-1)).mean()
-        log_p, index = (part.to(found.device) for part in target)
-        log_q = found.gather(-1, index)
-        rest_p, rest_q = _rest(log_p), _rest(log_q)
-        return ((log_p.exp() * (log_p - log_q)).sum(-1) + rest_p * (rest_p / rest_q).log()).mean()
+    def _distance(self, found: Tensor, wanted: Tensor) -> Tensor:
+        """Mean squared distance of states [rows, words, hidden] in the objective's metric."""
+        apart = found - wanted
+        if self.options.objective == "centred":
+            rows = len(apart)
+            apart = (apart - apart.mean(0)) * (rows / (rows - 1)) ** 0.5
+        root = self.pairs.targets.root
+        if root is not None:
+            return (apart @ root.to(apart.device)).pow(2).sum(-1).mean()
+        return (apart.pow(2).sum(-1) / wanted.pow(2).sum(-1)).mean()
 
     def _stalled(self) -> bool:
         if not self.losses:
@@ -349,6 +437,12 @@ class _Run:
         }
 
 
+def _divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """Mean KL in nats over the tokens given [..., tokens], the others together as one more."""
+    rest_p, rest_q = _rest(log_p), _rest(log_q)
+    return ((log_p.exp() * (log_p - log_q)).sum(-1) + rest_p * (rest_p / rest_q).log()).mean()
+
+
 def _rest(log_p: Tensor) -> Tensor:
     return (1 - log_p.exp().sum(-1)).clamp(min=1e-6)
 
@@ -359,5 +453,5 @@ def _read(path: Path) -> Tensor:
 
 
 def _key(model: Model, corpus: ParallelCorpus, options: LearnedOptions, layer: int) -> str:
-    about = [model.fingerprint, corpus.fingerprint, asdict(options) | {"passes": 0}, layer]
+    about = [model.fingerprint, corpus.fingerprint, asdict(options), layer]
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
