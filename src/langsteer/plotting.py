@@ -167,6 +167,8 @@ def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list
     """
     from scipy.optimize import isotonic_regression
 
+    if not wanted:
+        return []
     order = sorted(range(len(wanted)), key=lambda i: wanted[i])
     room = [gap * rank for rank in range(len(order))]
     free = isotonic_regression([wanted[i] - r for i, r in zip(order, room, strict=True)]).x

@@ -38,8 +38,7 @@ _BY_LANGUAGE: tuple[tuple[str, tuple[Quantity, ...], str], ...] = (
     ("retrieval", (q.TO_PIVOT, q.FROM_PIVOT), "Share of sentences whose nearest sentence in the "
      "other language, by cosine, is their translation, unsteered"),
     ("cka", (q.CKA, q.CKA_CHANCE), "Similarity of the geometry of the same sentences in each "
-     "language and in {pivot} (linear CKA), and the same with {pivot}'s lines in another order, which "
-     "is chance, unsteered"),
+     "language and in {pivot} (linear CKA), unsteered"),
     ("distance", (q.DISTANCE, q.VARIANCE), "Distance of each language's mean to {pivot}'s, over the "
      "mean length of the two means, and share of the variance of the two languages' sentences that "
      "lies between them, unsteered"),
@@ -120,6 +119,8 @@ def _by_language(
         for quantity in quantities
     ]
     known = [(quantity, curves) for quantity, curves in every if all(curves.values())]
+    if any(quantity is q.CKA_CHANCE for quantity, _ in known):
+        caption += ", and the same with {pivot}'s lines in another order, which is chance"
     figure, axes = _stack(canvas, len(known))
     for panel, (quantity, curves) in zip(axes, known, strict=True):
         panel.set_ylabel(canvas.title(quantity.title))

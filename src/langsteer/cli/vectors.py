@@ -1,0 +1,141 @@
+"""langsteer vectors"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from langsteer.analysis.transfer import STRENGTH
+from langsteer.analysis.vector_report import (
+    group_text,
+    readout_text,
+    similarity_text,
+    transfer_text,
+)
+from langsteer.analysis.vectors import (
+    VectorResults,
+    check_comparable,
+    examine,
+    examine_into,
+    texts_for,
+)
+from langsteer.cli import common
+from langsteer.vector import read_vectors
+
+LINES = 60
+_TOKENS = 6  # of a vector, on the screen
+
+
+def command(
+    files: Annotated[list[Path], typer.Argument(help="Vector files, or folders of them.")],
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="Also read the vectors out, and carry each over."),
+    ] = None,
+    corpus: Annotated[
+        str,
+        typer.Option(
+            "--corpus",
+            "-c",
+            help="Texts to carry vectors over to: builtin; a text, .tsv, .jsonl or .tmx file; a "
+            "FLORES or NTREX folder; hf:ID.",
+        ),
+    ] = "builtin",
+    pivot_file: Annotated[
+        Path | None, typer.Option(help="The translations of a text file, line by line.")
+    ] = None,
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", min=2, help="Read so many lines, evenly spread.")
+    ] = LINES,
+    strength: Annotated[
+        float, typer.Option(help="Strength of all vectors when they are carried over.")
+    ] = STRENGTH,
+    transfer: Annotated[
+        bool, typer.Option(help="Whether vectors are carried over to other languages.")
+    ] = True,
+    seed: int = 0,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="<folder>", help="Folder for numbers, figures and page."
+        ),
+    ] = None,
+    other_weights: common.OtherWeights = False,
+    dtype: common.Dtype = "auto",
+    device: common.Device = None,
+    device_map: common.DeviceMap = None,
+    as_json: common.Json = False,
+) -> None:
+    """Compare the vectors of several languages, and see what each says and does.
+
+    How alike they are, and whether language families show. With a model, also which tokens each
+    speaks for, and what the vector of one language does for the texts of another. With --out,
+    writes vectors.json, figures and one page, index.html, that needs nothing else.
+
+    Example: `langsteer vectors vectors/`
+
+    With a model: `langsteer vectors vectors/ -m gemma-3-270m -o vectors-page/`
+    """
+    found = check_comparable(read_vectors(*files).values())
+    text = texts_for(found, corpus, pivot_file) if model is not None and transfer else None
+    if text is not None:
+        common.print_checks(text)
+    opened = None if model is None else common.open_model(model, dtype, device, device_map)
+    options: dict[str, Any] = {
+        "lines": lines,
+        "strength": strength,
+        "other_weights": other_weights,
+        "seed": seed,
+    }
+    written: list[Path] = []
+    if output is None:
+        results = examine(found, opened, text, **options)
+    else:
+        results, written = examine_into(output, found, opened, text, **options)
+    if as_json:
+        common.print_json(results.as_json())
+        return
+    console = Console(highlight=False)
+    console.print(_table(results))
+    for sentence in (
+        *similarity_text(results),
+        *group_text(results),
+        *readout_text(results),
+        *transfer_text(results),
+        *results.notes,
+    ):
+        console.print(sentence, markup=False)
+    if written:
+        console.print(f"Written: {', '.join(map(str, written))}", markup=False, soft_wrap=True)
+
+
+def _table(results: VectorResults) -> Table:
+    title = f"{results.model.get('name')}, layer {results.layer}, towards {results.pivot_name}"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE)
+    for name in ("language", "family"):
+        table.add_column(name)
+    for name in ("length", "relative", "most alike"):
+        table.add_column(name, justify="right")
+    if results.readouts:
+        table.add_column("speaks for")
+    for place, record in enumerate(results.vectors):
+        relative = "–" if record.relative != record.relative else f"{record.relative:.1%}"
+        row = [f"{record.name} ({record.language})", record.branch or "–", f"{record.length:.4g}"]
+        row += [relative, _most_alike(results, place)]
+        if results.readouts:
+            tokens = results.readouts[record.language].up[:_TOKENS]
+            row.append(" ".join(repr(token.text or token.id) for token in tokens))
+        table.add_row(*row)
+    return table
+
+
+def _most_alike(results: VectorResults, place: int) -> str:
+    others = [i for i in range(len(results.vectors)) if i != place]
+    if not others:
+        return "–"
+    cosine = results.similarity.cosine[place]
+    best = max(others, key=cosine.__getitem__)
+    return f"{results.vectors[best].language} {cosine[best]:.2f}"
