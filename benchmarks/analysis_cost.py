@@ -4,11 +4,15 @@
     python -m benchmarks.analysis_cost --lines 60 --languages 3 --rounds 5
 
 The built-in corpus, its lines repeated where more are asked for. The reading pools each text's states in three ways, keeps
-those of 64 tokens a language, and sums up norms, at every layer; the plain pass runs the backbone alone. What else an
-analysis does is timed once and given beside, in seconds: read-out with the head, and the measures.
+those of some tokens, and sums up norms, at every layer; the plain pass runs the backbone alone. `processor_ratio` is of
+processor time in the same rounds, which other programs on the machine disturb less. What else an analysis does is timed
+once and given beside, in seconds: read-out with the head, and the measures.
 """
 
 import argparse
+import statistics
+import time
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -22,7 +26,6 @@ from langsteer.progress import show_progress
 from langsteer.tokens import Tokens, batches, encode
 
 LANGUAGES = ("sw", "et", "tr", "hi", "el", "de", "ar", "zh-Hans", "fr", "ja", "ru", "vi")
-PICKS = 64
 
 
 def corpus(languages: int, lines: int) -> ParallelCorpus:
@@ -42,7 +45,9 @@ def plain_passes(model: langsteer.Model, texts: list[list[Tokens]]) -> None:
 
 def read(model: langsteer.Model, texts: list[list[Tokens]]) -> None:
     for tokens in texts:
-        picks: list[Pick] = [(i, len(tokens[i]) - 2) for i in spread(len(tokens), PICKS)]
+        picks: list[Pick] = [
+            (i, len(tokens[i]) - 2) for i in spread(len(tokens), AnalysisOptions.items)
+        ]
         read_texts(model, tokens, picks=picks)
 
 
@@ -55,10 +60,18 @@ def main() -> None:
     show_progress(False)
     model, text = langsteer.load_model(), corpus(chosen.languages, chosen.lines)
     texts = [encode(model, text.texts[tag]) for tag in text.languages]
+    spent: dict[str, list[float]] = {"reading": [], "plain": []}
+
+    def run(name: str, work: Callable[[langsteer.Model, list[list[Tokens]]], None]) -> None:
+        start = time.process_time()
+        work(model, texts)
+        spent[name].append(time.process_time() - start)
+
     ratio = paired(
-        lambda: read(model, texts), lambda: plain_passes(model, texts), chosen.rounds, warm=0
+        lambda: run("reading", read), lambda: run("plain", plain_passes), chosen.rounds, warm=0
     )
-    seconds = analyze(model, text, options=AnalysisOptions(items=PICKS)).seconds
+    processor = [a / b for a, b in zip(spent["reading"], spent["plain"], strict=True)]
+    seconds = analyze(model, text).seconds
     report(
         "analysis_cost",
         {
@@ -67,6 +80,7 @@ def main() -> None:
             "tokens": sum(len(one) for tokens in texts for one in tokens),
             "layers": model.layers,
             "ratio": ratio,
+            "processor_ratio": statistics.median(processor),
             "seconds_of_one_analysis": seconds,
         },
     )

@@ -50,7 +50,7 @@ class AnalysisOptions:
 
     strength: float | None = None
     other_weights: bool = False
-    items: int = 64
+    items: int = 32
     map: str = "pca"
     shown: int = 100
     folds: int = FOLDS

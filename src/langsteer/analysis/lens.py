@@ -21,7 +21,7 @@ from langsteer.progress import track
 
 LOGIT, TUNED = "logit", "tuned"
 _KEY = re.compile(r"layers\.(\d+)\.(weight|bias)")
-_LOGITS_HELD = 1 << 22  # logits in memory at a time
+_LOGITS_HELD = 1 << 23  # logits in memory at a time: 32 MB
 
 
 @dataclass(frozen=True, eq=False)
