@@ -16,17 +16,15 @@ import torch
 from torch import Tensor
 
 from langsteer.capture import capture, sentence_states
-from langsteer.corpus import ParallelCorpus
 from langsteer.errors import FitError, MissingExtraError, VectorError
 from langsteer.identify import Identified
 from langsteer.models import Model
 from langsteer.tensor_file import FileKind, read_tensors, write_tensors
 from langsteer.tokens import Prompt
-from langsteer.vector import SteeringVector, check_model
+from langsteer.vector import ROUTER_NAME, SteeringVector, check_model
 from langsteer.version import __version__
 
 FILE = FileKind("langsteer router", 1, "router")
-FILE_NAME = "router.safetensors"
 
 DEPTH = 0.2
 BEGINNINGS = (2, 4, 8, 16)  # tokens
@@ -122,42 +120,55 @@ class Router:
             raise VectorError(f"{path} is damaged: {error}") from error
 
 
-def fit_router(model: Model, corpus: ParallelCorpus, layer: int | None = None) -> Router:
-    """Learn to tell the corpus's languages, the pivot among them, apart.
+def fit_router(
+    model: Model, texts: Mapping[str, Sequence[str]], pivot: str = "en", layer: int | None = None
+) -> Router:
+    """Learn to tell languages apart; `texts` holds lines of each, and of the pivot.
 
-    `layer` None means the one at a fifth of the depth. Raises FitError where there are too few
-    lines, and MissingExtraError without scikit-learn.
+    The lines need not be translations of each other. `layer` None means the one at a fifth of the
+    depth. Raises FitError where there are too few languages or lines, and MissingExtraError
+    without scikit-learn.
     """
-    if len(corpus) < FEWEST_LINES:
-        raise FitError(
-            f"{corpus.name} is too small to tell languages apart by: {len(corpus)} lines, and "
-            f"{FEWEST_LINES} are the least"
-        )
+    _check_texts(texts, pivot)
     where = model.check_layer(layer if layer is not None else round(DEPTH * model.layers))
-    tags = tuple(corpus.texts)
     states, labels = [], []
-    for place, tag in enumerate(tags):
-        found = _beginnings(model, corpus.texts[tag], where, f"{tag} states")
+    for place, (tag, lines) in enumerate(texts.items()):
+        found = _beginnings(model, lines, where, f"{tag} states")
         states.append(found)
         labels += [place] * len(found)
     classifier = _discriminant()
     classifier.fit(torch.cat(states).numpy(), np.array(labels))
-    weight, bias = _per_language(classifier, len(tags))
+    weight, bias = _per_language(classifier, len(texts))
     return Router(
         weight=weight,
         bias=bias,
-        languages=tags,
-        pivot=corpus.pivot,
+        languages=tuple(texts),
+        pivot=pivot,
         layer=where,
         model={"name": model.name, "fingerprint": model.fingerprint},
-        corpus=dict(corpus.describe()),
+        corpus={"lines": {tag: len(lines) for tag, lines in texts.items()}},
     )
 
 
-def read_router(folder: str | Path) -> Router | None:
-    """The router that lies in a folder of vectors; None where there is none."""
-    file = Path(folder) / FILE_NAME
-    return Router.load(file) if file.is_file() else None
+def _check_texts(texts: Mapping[str, Sequence[str]], pivot: str) -> None:
+    if len(texts) < 2 or pivot not in texts:
+        raise FitError(f"a router tells languages from {pivot}: give lines of it, and of others")
+    for tag, lines in texts.items():
+        if len(lines) < FEWEST_LINES:
+            raise FitError(
+                f"{tag} has {len(lines)} lines to tell it by, and {FEWEST_LINES} are the least"
+            )
+
+
+def read_router(folder: str | Path) -> Router:
+    """The router that lies in a folder of vectors. Raises VectorError where there is none."""
+    file = Path(folder) / ROUTER_NAME
+    if not file.is_file():
+        raise VectorError(
+            f"there is no {ROUTER_NAME} in {folder}, which tells languages apart: make one "
+            "(fit --router), or name the vector of one language"
+        )
+    return Router.load(file)
 
 
 def _per_language(classifier: Any, count: int) -> tuple[Tensor, Tensor]:

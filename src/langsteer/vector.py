@@ -18,6 +18,7 @@ from langsteer.tensor_file import FileKind, read_tensors, write_tensors
 from langsteer.version import __version__
 
 FILE = FileKind("langsteer steering vector", 1, "vector")
+ROUTER_NAME = "router.safetensors"  # what may lie in a folder of vectors and is none
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,13 +146,15 @@ class SteeringVector:
 
 
 def read_vectors(*paths: str | Path) -> dict[str, SteeringVector]:
-    """Vectors by language, from vector files and folders of them (`*.safetensors`).
+    """Vectors by language, from vector files and folders of them (`*.safetensors`, no router).
 
     Raises VectorError where a folder has none, one is damaged, or there are two for a language.
     """
     found: dict[str, SteeringVector] = {}
     for path in map(Path, paths):
-        files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
+        files = [path]
+        if path.is_dir():
+            files = sorted(f for f in path.glob("*.safetensors") if f.name != ROUTER_NAME)
         if not files:
             raise VectorError(f"there is no vector file (*.safetensors) in {path}")
         for file in files:

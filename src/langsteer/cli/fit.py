@@ -10,12 +10,14 @@ from rich.table import Table
 
 from langsteer.cli import common
 from langsteer.cli.inspect import describe, print_vector
-from langsteer.errors import LanguageError
+from langsteer.corpus import ParallelCorpus, builtin
+from langsteer.errors import LanguageError, SaveError
 from langsteer.fitting import DEFAULT_METHOD, METHODS, learn_all
 from langsteer.fitting.search import STRENGTHS
 from langsteer.languages import language_name, parse_tag
 from langsteer.readers import read_corpus
-from langsteer.vector import SteeringVector
+from langsteer.routing import fit_router
+from langsteer.vector import ROUTER_NAME, SteeringVector
 
 
 def command(
@@ -51,6 +53,13 @@ def command(
     strength: Annotated[
         list[float] | None, typer.Option(help="Strength; several times to choose among several.")
     ] = None,
+    router: Annotated[
+        bool,
+        typer.Option(
+            "--router",
+            help="Also make the folder's router.safetensors, which tells its languages apart.",
+        ),
+    ] = False,
     seed: int = 0,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Fit again what the output already holds.")
@@ -66,6 +75,8 @@ def command(
 
     Several languages, reading the English once: `langsteer fit -l sw,hi,el -o vectors/`
 
+    And what tells them apart, so that each text gets the vector of its language: `langsteer fit -l sw,hi,el -o vectors/ --router`
+
     Your own text: `langsteer fit -l sw -c my.sw --pivot-file my.en -m google/gemma-3-1b-pt -o sw.safetensors`
 
     An interrupted fit goes on where it stopped when the same command is run again.
@@ -76,8 +87,11 @@ def command(
     text = read_corpus(corpus, tags, pivot=pivot, pivot_file=pivot_file)
     common.print_checks(text)
     files = _files(text.languages, output)
+    if router and not Path(output).is_dir() and not output.endswith("/"):
+        raise SaveError(f"a router lies in a folder of vectors: write --output {output}/")
+    opened = common.open_model(model, dtype, device, device_map)
     vectors = learn_all(
-        common.open_model(model, dtype, device, device_map),
+        opened,
         text,
         method,
         layers=layer or (),
@@ -86,6 +100,8 @@ def command(
         overwrite=overwrite,
         seed=seed,
     )
+    if router:
+        fit_router(opened, _texts(text), text.pivot).save(Path(output) / ROUTER_NAME)
     if as_json:
         found = [{"file": str(files[tag]), **describe(vectors[tag])} for tag in vectors]
         common.print_json(found if len(found) > 1 else found[0])
@@ -96,6 +112,13 @@ def command(
     else:
         Console().print(_table(vectors, output))
     _print_unhelpful(vectors)
+
+
+def _texts(text: ParallelCorpus) -> dict[str, Sequence[str]]:
+    """Lines to tell languages apart by: with those of the built-in corpus, so that no other
+    language is taken for one that is steered.
+    """
+    return {**builtin().texts, **text.texts}
 
 
 def _files(tags: Sequence[str], output: str) -> dict[str, Path]:

@@ -8,14 +8,24 @@ from rich.console import Console
 
 from langsteer.cli import common
 from langsteer.generation import chat_prompt, generate
+from langsteer.identify import Identified
 from langsteer.intervention import PositionKind
+from langsteer.languages import language_name
+from langsteer.routing import read_router
 from langsteer.tokens import Prompt
-from langsteer.vector import SteeringVector
+from langsteer.vector import SteeringVector, read_vectors
 
 
 def command(
     prompt: Annotated[str, typer.Argument(help="The text in the language.")],
-    vector: Annotated[Path, typer.Option("--vector", "-v", help="A vector file.")],
+    vector: Annotated[
+        Path,
+        typer.Option(
+            "--vector",
+            "-v",
+            help="A vector file, or a folder of them with a router (fit --router).",
+        ),
+    ],
     model: common.ModelName = common.DEFAULT,
     before: Annotated[str, typer.Option(help="Template before the text; not steered.")] = "",
     after: Annotated[str, typer.Option(help="Template after the text; not steered.")] = "",
@@ -34,11 +44,23 @@ def command(
     Example: `langsteer generate "Mji mkuu wa Kenya ni" -v sw.safetensors`
 
     The text between a template: `langsteer generate "Habari za asubuhi" --after $'\\nEnglish:' -v sw.safetensors`
+
+    Whichever vector is of the prompt's language, and none for English: `langsteer generate "Habari za asubuhi" -v vectors/`
     """
-    steering = SteeringVector.load(vector)
+    router = read_router(vector) if vector.is_dir() else None
+    vectors = read_vectors(vector)
     opened = common.open_model(model, dtype, device, device_map)
     text = chat_prompt(opened, prompt) if chat else Prompt(prompt, before, after)
     console = Console(highlight=False, markup=False)
+    found: Identified | None = None
+    steering: SteeringVector | None = next(iter(vectors.values()))
+    if router is not None:
+        found, steering = (
+            router.identify(opened, [text])[0],
+            router.route(opened, [text], vectors)[0],
+        )
+        if not as_json:
+            console.print(_told(found, steering), style="dim")
     answers: dict[str, str] = {}
     for name, used in (("unsteered", None), ("steered", steering)):
         if not as_json:
@@ -57,7 +79,13 @@ def command(
         if not as_json:
             console.print("\n")
     if as_json:
-        common.print_json({"prompt": str(text), **answers})
+        language = {"language": vars(found)} if found is not None else {}
+        common.print_json({"prompt": str(text), **language, **answers})
+
+
+def _told(found: Identified, steering: SteeringVector | None) -> str:
+    sure = f"{language_name(found.language)} ({found.confidence:.0%} sure)"
+    return sure if steering is not None else f"{sure}: not steered"
 
 
 def _position(name: str | None) -> PositionKind | None:
