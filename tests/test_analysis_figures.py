@@ -69,6 +69,12 @@ class Loaded(HTMLParser):
             assert self.open.pop() == tag
 
 
+def edge(png: bytes) -> Any:
+    """The outermost pixels of a picture, 0 black to 255 white."""
+    pixels = np.asarray(Image.open(io.BytesIO(png)).convert("L"))
+    return np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+
+
 @pytest.fixture(scope="module")
 def results() -> Results:
     return make_results()
@@ -114,9 +120,7 @@ def test_files_are_what_they_should_be(figures: dict[str, Figure]) -> None:
 def test_nothing_is_cut_off(figures: dict[str, Figure]) -> None:
     """The outermost pixels of every picture are white."""
     for name, figure in figures.items():
-        pixels = np.asarray(Image.open(io.BytesIO(figure.png)).convert("L"))
-        edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-        assert edge.min() > 250, name
+        assert edge(figure.png).min() > 250, name
 
 
 def test_every_language_is_named_in_every_figure_of_languages(

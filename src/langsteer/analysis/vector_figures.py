@@ -158,21 +158,22 @@ def _transfers(pyplot: Any, results: VectorResults, found: Transfer) -> list[Cal
     strength = "its own strength" if found.strength is None else f"strength {found.strength:g}"
     pivot = results.pivot_name
     at = f"vector of the row added to texts of the column, at {strength}"
-    gone = f"Share of the distance to {pivot}’s mean that is gone"
+    gone = "Share of the distance gone"
     jobs: list[Callable[[], Figure]] = [
         partial(_map, pyplot, results, found, "transfer-layer", np.array(found.at_layer), gone, 1.0,
-                f"At the vectors' own layer ({results.layer}): {at}"),
+                f"Share of the distance to {pivot}'s mean that is gone at the vectors' own layer "
+                f"({results.layer}): {at}; framed: a language's own vector"),
         partial(_map, pyplot, results, found, "transfer-last", np.array(found.at_last), gone, 1.0,
-                f"At the last layer: {at}"),
+                f"Share of the distance to {pivot}'s mean that is gone at the last layer: {at}"),
         partial(_map, pyplot, results, found, "transfer-mexa",
                 100 * (np.array(found.mexa) - np.array(found.mexa_unsteered)),
-                "Change of MEXA (points)", None, f"MEXA with {pivot} at the last layer: {at}"),
+                "Change of MEXA (points)", None, f"Change of MEXA with {pivot} at the last layer: {at}"),
     ]  # fmt: skip
     if found.task:
         change = np.array(found.task) - np.array(found.task_unsteered)
         jobs.append(
             partial(_map, pyplot, results, found, "transfer-task", change, "Change (points)", None,
-                    f"The task: {at}")
+                    f"Change of the score on the task: {at}")
         )  # fmt: skip
     return jobs
 
@@ -256,8 +257,8 @@ def _numbers(axes: Any, values: NDArray[np.float64], form: str) -> None:
     image = axes.images[0]
     for (row, column), value in np.ndenumerate(values):
         if math.isfinite(value):
-            red, green, blue, _ = image.cmap(image.norm(value))
-            dark = 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.5
+            colour = np.array(image.cmap(image.norm(value))[:3]) ** 2.2
+            dark = float(colour @ (0.2126, 0.7152, 0.0722)) < 0.18
             axes.text(column, row, _short(value, form), ha="center", va="center", fontsize=6.8,
                       color="#ffffff" if dark else "#000000")  # fmt: skip
 

@@ -168,12 +168,14 @@ def transfer_text(results: VectorResults) -> list[str]:
     if found is None:
         return []
     sentences = []
-    for values, where in ((found.at_layer, "own layer"), (found.at_last, "last layer")):
+    for values, where in ((found.at_layer, "vectors' layer"), (found.at_last, "last layer")):
         means = [
             f"{_percent(mean)} of the distance by {whose}"
             for whose, mean in _by_relation(results, found, values)
         ]
-        sentences.append(f"At the {where} there is gone, on average, {'; '.join(means)}.")
+        sentences.append(
+            f"At the {where} there is gone (minus: grown), on average, {'; '.join(means)}."
+        )
     change = [
         [steered - plain for steered, plain in zip(row, found.mexa_unsteered, strict=True)]
         for row in found.mexa

@@ -7,6 +7,7 @@ import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from langsteer.analysis.transfer import STRENGTH
 from langsteer.analysis.vector_report import (
@@ -23,6 +24,7 @@ from langsteer.analysis.vectors import (
     texts_for,
 )
 from langsteer.cli import common
+from langsteer.languages import language_name
 from langsteer.vector import read_vectors
 
 LINES = 60
@@ -100,6 +102,8 @@ def command(
         return
     console = Console(highlight=False)
     console.print(_table(results))
+    if results.readouts:
+        console.print(_tokens(results))
     for sentence in (
         *similarity_text(results),
         *group_text(results),
@@ -108,8 +112,9 @@ def command(
         *results.notes,
     ):
         console.print(sentence, markup=False)
-    if written:
-        console.print(f"Written: {', '.join(map(str, written))}", markup=False, soft_wrap=True)
+    if output is not None:
+        main = [str(path) for path in written if path.parent == output]
+        console.print(f"Written: {', '.join(main)}, {output / 'figures'}/", markup=False)
 
 
 def _table(results: VectorResults) -> Table:
@@ -119,16 +124,22 @@ def _table(results: VectorResults) -> Table:
         table.add_column(name)
     for name in ("length", "relative", "most alike"):
         table.add_column(name, justify="right")
-    if results.readouts:
-        table.add_column("speaks for")
     for place, record in enumerate(results.vectors):
         relative = "–" if record.relative != record.relative else f"{record.relative:.1%}"
         row = [f"{record.name} ({record.language})", record.branch or "–", f"{record.length:.4g}"]
         row += [relative, _most_alike(results, place)]
-        if results.readouts:
-            tokens = results.readouts[record.language].up[:_TOKENS]
-            row.append(" ".join(repr(token.text or token.id) for token in tokens))
         table.add_row(*row)
+    return table
+
+
+def _tokens(results: VectorResults) -> Table:
+    table = Table(title="The tokens that each speaks", title_justify="left", box=box.SIMPLE)
+    for name in ("language", "for", "against"):
+        table.add_column(name)
+    for tag, readout in results.readouts.items():
+        ways = (" ".join(repr(token.text or token.id) for token in way[:_TOKENS])
+                for way in (readout.up, readout.down))  # fmt: skip
+        table.add_row(language_name(tag), *map(Text, ways))
     return table
 
 
