@@ -42,6 +42,17 @@ def corpus(name: str, language: str, lines: int | None) -> ParallelCorpus:
 
 
 def fitted(model: langsteer.Model, text: ParallelCorpus, fit: str) -> SteeringVector:
+    """The vector of a fit; from its file, where it has been made before."""
+    name = f"{text.language}-{text.fingerprint[:12]}-{model.dtype}-{fit.replace(':', '-')}"
+    file = RESULTS / "work" / "vectors" / f"{name}.safetensors"
+    if file.exists():
+        return SteeringVector.load(file, model)
+    vector = _fit(model, text, fit)
+    vector.save(file)
+    return vector
+
+
+def _fit(model: langsteer.Model, text: ParallelCorpus, fit: str) -> SteeringVector:
     method, layer, *rest = fit.split(":")
     options = dict(part.split("=", 1) for part in rest)
     values = {key: _value(value) for key, value in options.items()}

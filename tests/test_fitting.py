@@ -78,7 +78,7 @@ def test_learning_lowers_its_loss(architecture: str, objective: str) -> None:
     model = tiny(architecture)
     before = {k: v.clone() for k, v in model.network.state_dict().items()}
     vector = fit(
-        model, pairs(12), method="learned", objective=objective, passes=3, rate=0.03, layer=1
+        model, pairs(12), method="learned", objective=objective, steps=50, rate=0.03, layer=1
     )
     assert vector.loss[-1] < vector.loss[0]
     assert all(torch.equal(v, before[k]) for k, v in model.network.state_dict().items())
@@ -103,7 +103,7 @@ def test_resuming_at_a_layer_equals_the_whole_pass(architecture: str) -> None:
 
 def test_the_same_seed_gives_the_same_vector(llama: Model) -> None:
     first, second = (
-        fit(llama, pairs(12), method="learned", passes=2, layer=1, seed=4) for _ in range(2)
+        fit(llama, pairs(12), method="learned", steps=5, layer=1, seed=4) for _ in range(2)
     )
     assert torch.equal(first.values, second.values)
 
@@ -111,7 +111,7 @@ def test_the_same_seed_gives_the_same_vector(llama: Model) -> None:
 def test_an_interrupted_fit_goes_on(
     llama: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = LearnedOptions(layer=1, passes=4, rate=0.01, patience=9)
+    options = LearnedOptions(layer=1, steps=60, rate=0.01)
     whole = fit_learned(llama, pairs(12), options)
     steps = 0
     step = learned._Run._step
@@ -119,7 +119,7 @@ def test_an_interrupted_fit_goes_on(
     def interrupted(self: learned._Run, index: list[int]) -> float:
         nonlocal steps
         steps += 1
-        if steps == 6:
+        if steps == 40:
             raise KeyboardInterrupt
         return step(self, index)
 
@@ -128,7 +128,7 @@ def test_an_interrupted_fit_goes_on(
         fit_learned(llama, pairs(12), options, checkpoint=tmp_path / "fit")
     monkeypatch.setattr(learned._Run, "_step", step)
     resumed_fit = fit_learned(llama, pairs(12), options, checkpoint=tmp_path / "fit")
-    assert len(resumed_fit.loss) == 4
+    assert len(resumed_fit.loss) == 3
     assert torch.equal(resumed_fit.values, whole.values)
 
 
@@ -167,8 +167,8 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         ("mean_difference", {"pool": "last"}),
         ("principal_component", {}),
         ("probe", {"penalty": 0.5}),
-        ("learned", {"passes": 2}),
-        ("learned", {"passes": 2, "objective": "output"}),
+        ("learned", {"steps": 4}),
+        ("learned", {"steps": 4, "objective": "output"}),
     ],
 )
 def test_all_languages_at_once_equal_one_by_one(
@@ -250,7 +250,7 @@ def test_an_interrupted_run_goes_on(
 ) -> None:
     text = short(builtin("sw", "et").lines(range(0, 420, 5)))
     files = {tag: tmp_path / f"{tag}.safetensors" for tag in text.languages}
-    grid: dict[str, Any] = {"method": "learned", "passes": 3, "layers": [1], "strengths": [1.0]}
+    grid: dict[str, Any] = {"method": "learned", "steps": 60, "layers": [1], "strengths": [1.0]}
     whole = learn_all(llama, text, **grid)
     save = learned._Run._save
 
@@ -266,21 +266,35 @@ def test_an_interrupted_run_goes_on(
         "et.safetensors.layer1.fit", "sw.safetensors",
     ]  # fmt: skip
     monkeypatch.setattr(learned._Run, "_save", save)
-    labels = reads(monkeypatch)
+    steps: list[int] = []
+    step = learned._Run._step
+
+    def noted(self: learned._Run, index: list[int]) -> float:
+        steps.append(self.done)
+        return step(self, index)
+
+    monkeypatch.setattr(learned._Run, "_step", noted)
     found = learn_all(llama, text, files=files, **grid)
     assert all(same(found[tag], whole[tag]) for tag in whole)
-    assert [label for label in labels if "pass" in label] == ["Learning, pass 3 of 3"]
+    assert steps == list(range(50, 60))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["et.safetensors", "sw.safetensors"]
 
 
-def test_a_fit_that_had_stopped_early_is_not_learned_further(
-    llama: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_only_lines_that_are_learned_from_are_read(
+    llama: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = LearnedOptions(layer=1, passes=40, rate=9.0, patience=1)
-    first = fit_learned(llama, pairs(12), options, checkpoint=tmp_path / "fit")
-    assert len(first.loss) < 40
-    monkeypatch.setattr(learned._Run, "_step", None)  # a further step would raise
-    assert same(fit_learned(llama, pairs(12), options, checkpoint=tmp_path / "fit"), first)
+    text = pairs(40)
+    read: list[int] = []
+    states = learned._Pairs._keep_states
+
+    def noted(self: learned._Pairs, label: str) -> None:
+        read.append(len(self.texts))
+        states(self, label)
+
+    monkeypatch.setattr(learned._Pairs, "_keep_states", noted)
+    vector = fit(llama, text, method="learned", layer=1, steps=2, batch=8)
+    assert read == [16]
+    assert vector.corpus == text.describe()
 
 
 def test_another_pivot_is_refused(llama: Model) -> None:

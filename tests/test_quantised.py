@@ -78,7 +78,7 @@ def test_vectors_are_fitted(quantised: Model) -> None:
 
 def test_learning_lowers_its_loss_or_is_refused(quantised: Model) -> None:
     try:
-        vector = fit(quantised, pairs(12), method="learned", layer=1, passes=3, rate=0.03)
+        vector = fit(quantised, pairs(12), method="learned", layer=1, steps=50, rate=0.03)
     except FitError as error:
         packed = "4-bit weights" in str(error)
         assert packed

@@ -46,6 +46,7 @@ NAME = "learned"
 
 Objective = Literal["centred", "fisher", "hidden", "output"]
 LAST_RATE = 0.05  # of the first
+SAVE_STEPS = 25
 METRIC_STATES = 512  # about as many states are enough to know the metric by
 
 SUFFIXES = (
@@ -60,19 +61,18 @@ SUFFIXES = (
 class LearnedOptions(Options):
     """Options of the gradient fit.
 
-    `objective`: as above. `start`: the share of the mean difference to start from. `passes`: most passes over the corpus. `rate`: Adam's
-    step, relative to the mean length of the states at the layer; it falls to a twentieth over the
-    passes. `batch`: pairs a step, all with the same words. `patience`: stop after so many passes
-    without a lower loss. `suffixes`: the English words appended, one a pair in turn. `top`: tokens
+    `objective`: as above. `start`: the share of the mean difference to start from. `steps`: of
+    Adam, each on `batch` pairs with the same words; pairs that the steps do not come to are not
+    read. `rate`: how far a step goes, relative to the mean length of the states at the layer; it
+    falls to a twentieth. `suffixes`: the English words appended, one a pair in turn. `top`: tokens
     of the English distribution that `output` keeps apart.
     """
 
     objective: Objective = "centred"
     start: float = 0.5
-    passes: int = 2
+    steps: int = 100
     rate: float = 0.01
     batch: int = 8
-    patience: int = 2
     suffixes: tuple[str, ...] = SUFFIXES
     top: int = 256
 
@@ -84,9 +84,9 @@ def fit(
     checkpoint: str | Path | None = None,
     pivot: Pivot | None = None,
 ) -> SteeringVector:
-    """Fit a vector; `loss` of the result is the mean loss of each pass.
+    """Fit a vector; `loss` of the result is the mean loss of every 25 steps.
 
-    With `checkpoint`, progress is saved there after every pass and an interrupted fit with the
+    With `checkpoint`, progress is saved there as often, and an interrupted fit with the
     same model, corpus and options goes on from it. Raises FitError where the layer has none above
     it, and StateError where states or the loss are not finite.
     """
@@ -118,12 +118,26 @@ def _fit(
     check_corpus(corpus)
     _check_options(model, layers, options)
     _check_gradients(model)
-    targets = _targets(model, options, pivot)
-    there = pivot.mean_states(tuple(layers), "mean").mean if options.start else {}
-    return [
-        _fit_one(model, corpus, replace(options, layer=layer), file, targets, there.get(layer))
-        for layer, file in zip(layers, checkpoints, strict=True)
-    ]
+    read, shared = _as_many_as_learned_from(model, corpus, pivot, options)
+    targets = _targets(model, options, shared)
+    there = shared.mean_states(tuple(layers), "mean").mean if options.start else {}
+    vectors = []
+    for layer, file in zip(layers, checkpoints, strict=True):
+        one = replace(options, layer=layer)
+        vector = _fit_one(model, read, one, file, targets, there.get(layer))
+        vectors.append(replace(vector, corpus=dict(corpus.describe())))
+    return vectors
+
+
+def _as_many_as_learned_from(
+    model: Model, corpus: ParallelCorpus, pivot: Pivot, options: LearnedOptions
+) -> tuple[ParallelCorpus, Pivot]:
+    """The corpus and its pivot, cut to lines spread evenly where the steps do not come to all."""
+    most = options.steps * options.batch
+    if len(corpus) <= most:
+        return corpus, pivot
+    part = corpus.lines(i * len(corpus) // most for i in range(most))
+    return part, pivot.once((NAME, "lines", most), lambda: Pivot(model, part))
 
 
 def _fit_one(
@@ -147,7 +161,7 @@ def _fit_one(
         model,
         corpus,
         options,
-        values=run.best,
+        values=run.vector.detach(),
         layer=layer,
         method=NAME,
         state_norm=pairs.norm,
@@ -162,8 +176,8 @@ def _check_options(model: Model, layers: Sequence[int], options: LearnedOptions)
                 f"layer {layer} is the last of {model.name}: learning looks at the layers above, "
                 f"so choose one from 0 to {model.layers - 2}"
             )
-    if not options.suffixes or options.passes < 1 or options.batch < 1:
-        raise FitError("learning needs at least one suffix, one pass and one pair a step")
+    if not options.suffixes or options.steps < 1 or options.batch < 1:
+        raise FitError("learning needs at least one suffix, one step and one pair a step")
     if options.objective not in get_args(Objective):
         known = ", ".join(get_args(Objective))
         raise FitError(f"there is no objective {options.objective!r}; there are {known}")
@@ -306,7 +320,7 @@ class _Pairs:
 
 
 class _Run:
-    """Adam on one vector, with what is needed to stop early and to resume."""
+    """Adam on one vector, with what is needed to go on after an interruption."""
 
     def __init__(
         self,
@@ -323,34 +337,36 @@ class _Run:
         # A step of Adam moves each of the vector's numbers by about the rate.
         self.rate = options.rate * pairs.norm / model.hidden_size**0.5
         self.adam = torch.optim.Adam([self.vector], lr=self.rate, betas=(0.9, 0.99))
+        self.done = 0
         self.losses: list[float] = []
-        self.best = start.clone()
         self._resume()
 
     def descend(self) -> None:
+        schedule = self._schedule()
+        recent: list[float] = []
+        label = f"Learning, {self.options.steps} steps"
+        for index in track(schedule[self.done :], label, len(schedule) - self.done):
+            share = self.done / self.options.steps
+            self.adam.param_groups[0]["lr"] = self.rate * (1 - share * (1 - LAST_RATE))
+            recent.append(self._step(index))
+            self.done += 1
+            if self.done % SAVE_STEPS == 0 or self.done == self.options.steps:
+                self.losses.append(sum(recent) / len(recent))
+                recent = []
+                self._save()
+
+    def _schedule(self) -> list[list[int]]:
+        """The pairs of each step: all of them, in another order each time round."""
         groups = self.pairs.batches(self.options.batch)
         if self.options.objective == "centred":
             groups = [group for group in groups if len(group) > 1]
-        for done in range(len(self.losses), self.options.passes):
-            if self._stalled():
-                break
-            order = torch.Generator().manual_seed(self.options.seed * 10007 + done)
-            shuffled = [groups[i] for i in torch.randperm(len(groups), generator=order).tolist()]
-            total, count = 0.0, 0
-            label = f"Learning, pass {done + 1} of {self.options.passes}"
-            for step, index in enumerate(track(shuffled, label, len(shuffled))):
-                self._fall((done + step / len(shuffled)) / self.options.passes)
-                total += self._step(index) * len(index)
-                count += len(index)
-            loss = total / count
-            if not self.losses or loss < min(self.losses):
-                self.best = self.vector.detach().clone()
-            self.losses.append(loss)
-            self._save()
-
-    def _fall(self, share: float) -> None:
-        """Set the rate for this share of the way."""
-        self.adam.param_groups[0]["lr"] = self.rate * (1 - share * (1 - LAST_RATE))
+        if not groups:
+            raise FitError("learning needs two pairs with the same words after them, or more")
+        order = torch.Generator().manual_seed(self.options.seed)
+        found: list[list[int]] = []
+        while len(found) < self.options.steps:
+            found += [groups[i] for i in torch.randperm(len(groups), generator=order).tolist()]
+        return found[: self.options.steps]
 
     def _step(self, index: list[int]) -> float:
         self.adam.zero_grad()
@@ -395,19 +411,12 @@ class _Run:
             return (apart @ root.to(apart.device)).pow(2).sum(-1).mean()
         return (apart.pow(2).sum(-1) / wanted.pow(2).sum(-1)).mean()
 
-    def _stalled(self) -> bool:
-        if not self.losses:
-            return False
-        best = self.losses.index(min(self.losses))
-        return len(self.losses) - 1 - best >= self.options.patience
-
     def _save(self) -> None:
         if self.checkpoint is None:
             return
         state = self.adam.state[self.vector]
         tensors = {
             "vector": self.vector.detach().clone(),
-            "best": self.best.clone(),
             "first": state["exp_avg"].clone(),
             "second": state["exp_avg_sq"].clone(),
             "step": state["step"].clone(),
@@ -427,7 +436,7 @@ class _Run:
         except SafetensorError:
             return
         self.losses = json.loads(metadata["losses"])
-        self.best = tensors["best"]
+        self.done = int(tensors["step"])
         with torch.no_grad():
             self.vector.copy_(tensors["vector"])
         self.adam.state[self.vector] = {

@@ -1,8 +1,10 @@
-"""Which layer and which strength: those at which the model reads the language most as it reads English.
+"""Which layer and which strength: those at which a text says to the model what its translation says.
 
-On pairs that were not fitted on, and without task labels: the mean over pairs of
-KL( p(· | e, w) ‖ p(· | s + v, w) ), the next-token distributions after the same English words w, which are
-other words than the ones `learned` fits with.
+On pairs that were not fitted on, and without task labels: half the mean over pairs of ‖(f(s + v, w) − f(e, w)) R‖²,
+each difference less the mean over the pairs with the same English words w, where f are the final-norm states at
+the last of those words, which are other words than the ones `learned` fits with, and R is the metric of the output
+(see `metric`). To second order it is the divergence, in nats, of next-token distributions, less what is the
+same after every text: moving the model's answers whatever it reads is no gain.
 """
 
 import math
@@ -15,6 +17,7 @@ from torch import Tensor
 from langsteer.corpus import ParallelCorpus
 from langsteer.errors import FitError, StateError
 from langsteer.fitting.common import check_corpus
+from langsteer.fitting.metric import output_root
 from langsteer.fitting.pivot import Pivot
 from langsteer.intervention import Change
 from langsteer.models import Model, frozen
@@ -73,6 +76,14 @@ def search(
     return replace(vector, strength=strength, scores=scores)
 
 
+@dataclass(frozen=True)
+class _English:
+    """Final-norm states after the pivot's lines, float32 [lines, hidden], and the metric there."""
+
+    states: Tensor
+    root: Tensor
+
+
 class Measure:
     """Mean divergence (nats) of the model reading the language from the model reading English."""
 
@@ -80,7 +91,7 @@ class Measure:
         self.model = model
         self.texts = self._with_suffixes(corpus.texts[check_corpus(corpus)])
         shared = Pivot.of(model, corpus, pivot)
-        self.english = shared.once("next tokens", lambda: self._read(shared.lines))
+        self.english = shared.once("after suffixes", lambda: self._read(shared.lines))
 
     def __call__(self, change: Change | None, strength: float) -> float:
         return self.several([(change, strength)])[0]
@@ -89,28 +100,41 @@ class Measure:
         self, trials: Sequence[tuple[Change | None, float]], progress: str | None = None
     ) -> list[float]:
         """The divergence under each change and strength; layers below the changes are run once."""
-        groups = list(batches(self.texts))
-        totals = [0.0] * len(trials)
-        for index in track(groups, progress, len(groups)):
-            wanted = self.english[index]
-            for place, found in enumerate(self._last(self.texts, index, trials)):
-                _check_finite(found, index)
-                totals[place] += float((wanted.exp() * (wanted - found)).sum())
-        return [total / len(self.texts) for total in totals]
+        found = self._states(self.texts, trials, progress)
+        return [self._divergence(states) for states in found]
 
-    def _read(self, lines: Sequence[str]) -> Tensor:
-        """Log-probabilities after each line, in the order of the lines."""
-        texts = self._with_suffixes(lines)
-        groups = list(batches(texts))
-        found = torch.cat([next(self._last(texts, index, [(None, 0.0)])) for index in groups])
-        _check_finite(found, [i for index in groups for i in index])
-        order = torch.tensor([i for index in groups for i in index])
-        return found[order.argsort()]
+    def _divergence(self, states: Tensor) -> float:
+        total = 0.0
+        for turn in range(len(SUFFIXES)):
+            apart = (states - self.english.states)[turn :: len(SUFFIXES)]
+            count = len(apart)
+            own = (apart - apart.mean(0)) @ self.english.root
+            total += float(own.pow(2).sum()) * count / (count - 1)
+        return total / len(states) / 2
+
+    def _read(self, lines: Sequence[str]) -> _English:
+        states = self._states(self._with_suffixes(lines), [(None, 0.0)])[0]
+        return _English(states, output_root(self.model, states))
 
     def _with_suffixes(self, texts: Sequence[str]) -> list[Tokens]:
         suffixes = [encode_suffix(self.model, text) for text in SUFFIXES]
         encoded = encode(self.model, texts)
         return [t.followed_by(suffixes[i % len(suffixes)]) for i, t in enumerate(encoded)]
+
+    def _states(
+        self,
+        tokens: Sequence[Tokens],
+        trials: Sequence[tuple[Change | None, float]],
+        progress: str | None = None,
+    ) -> Tensor:
+        """Final-norm states at the last token under each trial, float32 [trials, texts, hidden]."""
+        found = torch.empty(len(trials), len(tokens), self.model.hidden_size)
+        groups = list(batches(tokens))
+        for index in track(groups, progress, len(groups)):
+            for place, states in enumerate(self._last(tokens, index, trials)):
+                _check_finite(states, index)
+                found[place, index] = states
+        return found
 
     def _last(
         self,
@@ -118,7 +142,7 @@ class Measure:
         index: Sequence[int],
         trials: Sequence[tuple[Change | None, float]],
     ) -> Iterator[Tensor]:
-        """Log-probabilities of the next token [rows, vocabulary], under each trial in turn."""
+        """The states of a batch [rows, hidden], under each trial in turn."""
         inputs = self.model.batch([tokens[i].ids for i in index])
         source = pad_mask([tokens[i].source for i in index])
         items = [list(change.interventions(s)) if change else [] for change, s in trials]
@@ -130,13 +154,11 @@ class Measure:
                     run = trunk
                 else:
                     run = decode(self.model, inputs, item, "source", source, trunk=trunk)
-                logits = self.model.logits_of(run.hidden[:, -1])
-                yield torch.log_softmax(logits.float(), -1).cpu()
+                yield run.hidden[:, -1].float().cpu()
 
 
-def _check_finite(log_p: Tensor, index: Sequence[int]) -> None:
-    """-inf is the probability 0; NaN is none."""
-    bad = log_p.isnan().any(dim=1)
+def _check_finite(states: Tensor, index: Sequence[int]) -> None:
+    bad = (~torch.isfinite(states)).any(dim=1)
     if bool(bad.any()):
         raise StateError(
             f"the model's output is not a number for text {index[int(bad.int().argmax())] + 1}: "
