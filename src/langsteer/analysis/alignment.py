@@ -1,7 +1,8 @@
 """How near sentences lie to their translations.
 
-`here` and `there` are states [lines, hidden]: line i of one is the translation of line i of the other.
-Each measure raises AnalysisError where there are fewer than two lines or their numbers differ.
+`here` and `there` are states [lines, hidden]: line i of one is the translation of line i of the
+other. Each measure raises AnalysisError where there are fewer than two lines or their numbers
+differ.
 """
 
 from dataclasses import dataclass
@@ -41,7 +42,8 @@ def pair_cosines(here: Tensor, there: Tensor) -> PairCosines:
 def mexa(here: Tensor, there: Tensor) -> float:
     """MEXA (Kargaran et al., arXiv 2410.05873, section 3): share of lines i with
 
-    c(i, i) > c(i, j) and c(i, i) > c(j, i) for all j ≠ i, where c(i, j) is the cosine of line i here and line j there.
+    c(i, i) > c(i, j) and c(i, i) > c(j, i) for all j ≠ i, where c(i, j) is the cosine of line i
+    here and line j there.
     """
     nearest = _nearest(cosine_matrix(here, there))
     return float((nearest[0] & nearest[1]).double().mean())

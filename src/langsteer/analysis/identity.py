@@ -27,8 +27,8 @@ def identities(
     """Tell languages apart at each layer, unsteered and steered.
 
     `before[tag][layer]` is [lines, hidden], the same lines in all languages, the pivot among
-    them; `after` likewise for those that were steered. A tensor in `after` that is the very one in `before`
-    was not steered there.
+    them; `after` likewise for those that were steered. A tensor in `after` that is the very one in
+    `before` was not steered there.
     """
     layers = len(before[pivot])
     found = [

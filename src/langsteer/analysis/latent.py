@@ -1,7 +1,8 @@
 """Which language a model has in mind: what to read out, and which tokens count as which language's.
 
-After Wendler et al., *Do Llamas Work in English?* (arXiv 2402.10588). Two kinds of prompts: parallel text, read at the
-tokens before words that only the language has, and word translations as in the paper.
+After Wendler et al., *Do Llamas Work in English?* (arXiv 2402.10588). Two kinds of prompts:
+parallel text, read at the tokens before words that only the language has, and word translations
+as in the paper.
 """
 
 import functools
@@ -35,8 +36,8 @@ SOURCES = (
 class TextItems:
     """Tokens of a language's texts to read out, and the ids that count.
 
-    At each pick, a word that the pivot's texts do not have comes next. `pivot`, `language`: ids of the first tokens
-    of words that only the pivot's, only the language's texts have.
+    At each pick, a word that the pivot's texts do not have comes next. `pivot`, `language`: ids of
+    the first tokens of words that only the pivot's, only the language's texts have.
     """
 
     picks: list[Pick]
@@ -49,7 +50,8 @@ class WordItems:
     """Word-translation prompts, whose source tokens are the words in the language.
 
     Each is read out at its last token; `pivot[i]` and `language[i]` are the first tokens of the
-    two words, with and without a space before. `left_out` counts the words that cannot be told apart by these.
+    two words, with and without a space before. `left_out` counts the words that cannot be told
+    apart by these.
     """
 
     prompts: list[Tokens]
@@ -116,8 +118,8 @@ def word_starts(
     """Which tokens of each text are the first of a word, and hold two of its characters or more.
 
     A word starts at a letter that follows neither letter, mark nor digit. In scripts without
-    spaces, any token that begins with a letter counts, also a single one. With a tokeniser that does
-    not tell where its tokens lie, every token of the text counts.
+    spaces, any token that begins with a letter counts, also a single one. With a tokeniser that
+    does not tell where its tokens lie, every token of the text counts.
     """
     if not model.tokenizer.is_fast:
         return [list(text.source) for text in tokens]

@@ -1,7 +1,8 @@
 """Read a layer's states out as next-token probabilities: the logit lens and the tuned lens.
 
-The logit lens puts a layer's states through the model's own final norm and head. The tuned lens (Belrose et al.,
-arXiv 2303.08112) first moves them by an affine translator that was trained for the layer.
+The logit lens puts a layer's states through the model's own final norm and head. The tuned lens
+(Belrose et al., arXiv 2303.08112) first moves them by an affine translator that was trained for
+the layer.
 """
 
 import math
@@ -80,8 +81,8 @@ def read_out(
     """How much probability goes to some tokens at each layer, unsteered and steered.
 
     `before[l]` and `after[l]` are states [items, hidden] at layer l, before the final norm; where
-    they are the very same tensor it is read once. `pivot[i]` and `language[i]` are the ids of the tokens
-    that count as either for item i.
+    they are the very same tensor it is read once. `pivot[i]` and `language[i]` are the ids of the
+    tokens that count as either for item i.
     """
 
     def shares(layer: int, states: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """How long token states are, and which dimensions carry them, summed up while text is read.
 
-A few dimensions of a few tokens may hold most of the length (massive activations, Sun et al., arXiv 2402.17762).
+A few dimensions of a few tokens may hold most of the length (massive activations, Sun et al.,
+arXiv 2402.17762).
 """
 
 import math

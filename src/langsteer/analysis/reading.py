@@ -1,7 +1,7 @@
 """Read parallel text once and keep what all measures need, before and after steering.
 
-Memory holds one pooled state a sentence, a layer and a pooling, the states at the token positions that were
-picked, and sums: it does not grow with the tokens of a text.
+Memory holds one pooled state a sentence, a layer and a pooling, the states at the token positions
+that were picked, and sums: it does not grow with the tokens of a text.
 """
 
 from collections.abc import Iterator, Sequence
@@ -77,8 +77,8 @@ def read_texts(
 
     The vector acts at its own positions, where the source tokens are the texts'. A steered
     pass goes on from the unsteered states at the vector's layer, so the layers below are run
-    once; the states at that layer are those after the addition. Raises StateError for states that are not
-    finite, VectorError for a vector that does not fit.
+    once; the states at that layer are those after the addition. Raises StateError for states that
+    are not finite, VectorError for a vector that does not fit.
     """
     before = Reading.empty(model, len(tokens), len(picks), model.layers)
     lowest = model.layers if vector is None else vector.layer

@@ -1,7 +1,7 @@
 """What an analysis found, as plain numbers: all that its figures and its page show, and its file.
 
-A `Curve` has one number for each layer, from layer 0 to the last. A number that does not exist, such as the CKA of
-states that are all the same, is NaN here and null in the file.
+A `Curve` has one number for each layer, from layer 0 to the last. A number that does not exist,
+such as the CKA of states that are all the same, is NaN here and null in the file.
 """
 
 import json
