@@ -178,6 +178,8 @@ def hub_rows(name: str, split: str = "train") -> Iterable[dict[str, Any]]:
         import datasets
     except ImportError as error:
         raise MissingExtraError("reading a Hugging Face data set", "datasets", "hub") from error
+    if name.startswith(("/", ".", "~")) and not Path(name).exists():
+        raise CorpusError(f"cannot read the data set {name} ({split}): there is no such folder")
     owner, _, rest = name.partition("/")
     repository, _, configuration = rest.partition("/")
     path = name if Path(name).exists() else f"{owner}/{repository}"

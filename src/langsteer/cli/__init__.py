@@ -15,6 +15,8 @@ from langsteer.cli import (
     inspect,
     lm_eval,
     report,
+    tune,
+    vectors,
 )
 from langsteer.errors import LangsteerError
 
@@ -28,13 +30,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for module in (fit, generate, inspect, demo, evaluate, compare, report, analyze, drift):
+for module in (fit, generate, inspect, demo, evaluate, compare, report, analyze, drift, vectors):
     app.command(module.__name__.rpartition(".")[2])(module.command)
 app.command(
     "lm-eval",
     add_help_option=False,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )(lm_eval.command)
+app.add_typer(tune.app, name="tune")
 
 
 def main() -> None:

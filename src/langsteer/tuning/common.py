@@ -382,7 +382,7 @@ def _clock(folder: Path, label: str | None) -> Any:
 def start_afresh(folder: Path, about: Mapping[str, Any]) -> bool:
     """Throw away checkpoints of a run with other items or options; whether there were any."""
     mark = folder / "about.json"
-    there = folder.exists()
+    there = mark.exists()
     try:
         same = json.loads(mark.read_text(encoding="utf-8")) == about
     except (OSError, ValueError):
