@@ -91,6 +91,37 @@ def test_several_languages_are_fitted_into_a_folder(
     assert SteeringVector.load(into / "tr.safetensors").language == "tr"
 
 
+def test_a_folder_with_a_router_serves_several_languages(
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    into, model = tmp_path / "vectors", ["-m", str(folder)]
+    asked = ["fit", "-l", "sw,el", "-o", str(into), *model, "--layer", "1"]
+    assert run(capsys, *asked)[0] == 0
+    code, _, err = run(capsys, "generate", "Habari", "-v", str(into), *model)
+    assert code == 1
+    assert "there is no router.safetensors in" in err
+    code, _, err = run(capsys, *asked[:-4], *model, "--layer", "1", "--router")
+    assert code == 0, err
+    assert sorted(p.name for p in into.iterdir()) == [
+        "el.safetensors", "router.safetensors", "sw.safetensors",
+    ]  # fmt: skip
+    asked = ["generate", "Habari", "-v", str(into), *model, "--max-new-tokens", "4"]
+    code, out, err = run(capsys, *asked)
+    assert code == 0, err
+    assert "% sure): not steered" in out  # so small a model cannot tell
+    found = json.loads(run(capsys, *asked, "--json")[1])
+    assert found["language"]["confidence"] < 0.9
+    assert found["steered"] == found["unsteered"]
+    alone = run(
+        capsys, "fit", "-l", "sw", "-o", str(tmp_path / "x.safetensors"), *model, "--router"
+    )
+    assert alone[0] == 1
+    assert "a router lies in a folder" in alone[2]
+
+
 def test_languages_that_were_not_checked_are_said(
     folder: Path,
     tmp_path: Path,

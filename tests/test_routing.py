@@ -91,3 +91,11 @@ def test_bad_requests(llama: Model) -> None:
         fit_router(llama, texts()).identify(other, ["abc"])
     with pytest.raises(VectorError, match="do not agree"):
         Router(torch.zeros(2, 4), torch.zeros(3), ("sw", "en"), "en", 0, {})
+
+
+def test_the_real_model_tells_languages_apart(gemma: Model) -> None:
+    corpus = builtin("sw", "de")
+    router = fit_router(gemma, corpus.texts, most=30)
+    asked = ["Jua linatua nyuma ya milima.", "Die Sonne geht unter.", "The sun sets.", "Habari"]
+    found = router.identify(gemma, asked)
+    assert [f.language for f in found] == ["sw", "de", "en", "sw"]

@@ -30,6 +30,7 @@ DEPTH = 0.2
 BEGINNINGS = (2, 4, 8, 16)  # tokens
 CONFIDENT = 0.9
 FEWEST_LINES = 20
+MOST_LINES = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,11 +122,17 @@ class Router:
 
 
 def fit_router(
-    model: Model, texts: Mapping[str, Sequence[str]], pivot: str = "en", layer: int | None = None
+    model: Model,
+    texts: Mapping[str, Sequence[str]],
+    pivot: str = "en",
+    *,
+    layer: int | None = None,
+    most: int = MOST_LINES,
 ) -> Router:
     """Learn to tell languages apart; `texts` holds lines of each, and of the pivot.
 
-    The lines need not be translations of each other. `layer` None means the one at a fifth of the
+    The lines need not be translations of each other; of more than `most`, so many are read, spread
+    evenly. `layer` None means the one at a fifth of the
     depth. Raises FitError where there are too few languages or lines, and MissingExtraError
     without scikit-learn.
     """
@@ -133,7 +140,9 @@ def fit_router(
     where = model.check_layer(layer if layer is not None else round(DEPTH * model.layers))
     states, labels = [], []
     for place, (tag, lines) in enumerate(texts.items()):
-        found = _beginnings(model, lines, where, f"{tag} states")
+        count = min(most, len(lines))
+        read = [lines[i * len(lines) // count] for i in range(count)]
+        found = _beginnings(model, read, where, f"{tag} states")
         states.append(found)
         labels += [place] * len(found)
     classifier = _discriminant()
@@ -146,7 +155,7 @@ def fit_router(
         pivot=pivot,
         layer=where,
         model={"name": model.name, "fingerprint": model.fingerprint},
-        corpus={"lines": {tag: len(lines) for tag, lines in texts.items()}},
+        corpus={"lines": {tag: min(most, len(lines)) for tag, lines in texts.items()}},
     )
 
 
