@@ -53,3 +53,15 @@ def number(value: float, form: str = ".3f") -> Value:
         return Value(NONE)
     text = f"{value:{form}}".replace("-", "−")
     return Value(text, value)
+
+
+def size_form(*values: float) -> str:
+    """How sizes are written that may be of any order: whole numbers where they are large."""
+    known = [abs(value) for value in values if value == value]
+    return (
+        ",.0f"
+        if known and min(known) >= 100
+        else ",.3g"
+        if max(known, default=0) < 1000
+        else ",.1f"
+    )

@@ -133,7 +133,8 @@ def panels(
 def end_labels(axes: Any, ends: Mapping[str, tuple[float, float]], looks: Looks) -> None:
     """Name each line beside its last point, with its marker; no two names overlap.
 
-    `ends` are in data coordinates. Call it when the limits of the axes are final.
+    `ends` are in data coordinates. A line that ends before the others is not joined to its name.
+    Call it when the limits of the axes are final.
     """
     from matplotlib.transforms import ScaledTranslation
 
@@ -147,11 +148,14 @@ def end_labels(axes: Any, ends: Mapping[str, tuple[float, float]], looks: Looks)
     height = axes.get_window_extent().height / figure.dpi * 72
     inverse = axes.transAxes.inverted()
     wanted = [inverse.transform(axes.transData.transform(end))[1] for end in ends.values()]
+    last = max((x for x, _ in ends.values()), default=0.0)
     levels = spread(wanted, _LABEL * 1.25 / height, 0.0, 1.0)
     for (name, end), level in zip(ends.items(), levels, strict=True):
         style = dict(looks[name]) | {"markersize": 5, "clip_on": False, "linestyle": ""}
         axes.plot([1], [level], transform=place[1], **style)
         axes.text(1, level, name, transform=place[2], fontsize=_LABEL, va="center")
+        if end[0] < last:
+            continue
         arrow = {"arrowstyle": "-", "shrinkA": 0, "shrinkB": 0, "linewidth": 0.7, "linestyle": ":"}
         arrow["color"] = looks[name]["color"]
         axes.annotate(

@@ -5,6 +5,7 @@ A language has one colour and marker in all of them. Unsteered is solid, steered
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -216,12 +217,23 @@ def _layer_axis(panel: Any, layers: int, most: int = 9) -> None:
 
 
 def _cosines(canvas: _Canvas) -> Figure:
+    """1 − cosine on a logarithmic axis: where few dimensions carry the length, all are near 1."""
     caption = (
-        "Mean cosine of the states of translations, and of sentences that are not translations, "
-        f"by layer{_dashes(canvas)}"
+        "1 − mean cosine of the states of translations, and of sentences that are not translations, by "
+        f"layer, on a logarithmic scale{_dashes(canvas)}"
     )
-    pair = (q.PAIRS, q.OTHERS)
-    return _multiples(canvas, "cosine", pair, "Mean cosine", caption, canvas.results.languages)
+    named = ((q.PAIRS, "Translations"), (q.OTHERS, "Not translations"))
+    away = [replace(one, title=title, curve=_away(one)) for one, title in named]
+    label = "1 − mean cosine (lower: nearer)"
+    languages = canvas.results.languages
+    return _multiples(canvas, "cosine", away, label, caption, languages, logarithmic=True)
+
+
+def _away(quantity: Quantity) -> Callable[[Measures], Curve]:
+    def curve(measures: Measures) -> Curve:
+        return tuple(1 - x if x < 1 else math.nan for x in quantity.curve(measures))
+
+    return curve
 
 
 def _before_after(
@@ -239,8 +251,11 @@ def _multiples(
     label: str,
     caption: str,
     languages: Mapping[str, LanguageResults],
+    logarithmic: bool = False,
 ) -> Figure:
     figure, axes = plotting.panels(canvas.pyplot, len(languages), 4)
+    if logarithmic:
+        plotting.logarithmic(axes[0], "y", subs=(1,))
     for panel, found in zip(axes, languages.values(), strict=True):
         for colour, quantity in zip(COLOURS, quantities, strict=False):
             _pair(panel, quantity.curve, found, colour, canvas.title(quantity.title))

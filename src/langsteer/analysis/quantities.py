@@ -8,12 +8,13 @@ from langsteer.analysis.results import Curve, Measures
 
 @dataclass(frozen=True)
 class Quantity:
-    """`share`: whether it lies between 0 and 1."""
+    """`share`: whether it lies between 0 and 1. `form`: how its numbers are written."""
 
     name: str
     title: str
     curve: Callable[[Measures], Curve]
     share: bool = True
+    form: str = ".3f"
 
 
 MEXA = Quantity("mexa", "MEXA, weighted mean of tokens", lambda m: m.alignment.mexa)
@@ -24,9 +25,11 @@ CKA = Quantity("cka", "Linear CKA", lambda m: m.alignment.cka)
 CKA_CHANCE = Quantity(
     "cka_chance", "Linear CKA, lines in another order", lambda m: m.alignment.cka_chance
 )
-PAIRS = Quantity("pair_cosine", "Translations", lambda m: m.alignment.pair_cosine, share=False)
+PAIRS = Quantity(
+    "pair_cosine", "Cosine of translations", lambda m: m.alignment.pair_cosine, False, ".4f"
+)
 OTHERS = Quantity(
-    "other_cosine", "Not translations", lambda m: m.alignment.other_cosine, share=False
+    "other_cosine", "Cosine of other pairs", lambda m: m.alignment.other_cosine, False, ".4f"
 )
 DISTANCE = Quantity(
     "distance", "Distance of means ÷ their length", lambda m: m.identity.distance, share=False

@@ -23,7 +23,7 @@ from langsteer.analysis.results import (
     Results,
 )
 from langsteer.files import write_together
-from langsteer.grid import NONE, Column, Grid, Line, Value, number
+from langsteer.grid import NONE, Column, Grid, Line, Value, number, size_form
 from langsteer.languages import script_of
 from langsteer.page import PageTable, Section, render_page
 from langsteer.plotting import Figure
@@ -114,8 +114,9 @@ _READING: dict[str, tuple[str, ...]] = {
         "sentence of either language. It falls as lines are added, since each has more rivals: compare "
         "runs with the same lines only. A high value shows that like meanings lie close, not that the "
         "model uses it.",
-        "Cosines of translations mean something beside those of sentences that are not: where a few "
-        "dimensions carry most of the length, both are near 1.",
+        "Cosines are drawn as 1 − cosine, on a logarithmic scale: where a few dimensions carry most of the "
+        "length, all cosines are near 1. Those of translations mean something beside those of sentences "
+        "that are not.",
         "CKA compares the geometry of two sets of states up to rotation, shift and scale. For fewer lines "
         "than dimensions it is well above 0 for unrelated states too: the lower picture, with the pivot's "
         "lines in another order, is what chance gives.",
@@ -264,6 +265,7 @@ def _steering_text(results: Results) -> list[str]:
 
 def _norms_text(results: Results) -> list[str]:
     norms = results.pivot_norms
+    form = size_form(norms.mean[0], norms.mean[-1])
     where = [
         (item.share, layer, item.index)
         for layer, found in enumerate(norms.largest)
@@ -271,8 +273,8 @@ def _norms_text(results: Results) -> list[str]:
         if math.isfinite(item.share)
     ]
     sentences = [
-        f"The mean length of {results.pivot_name} token states goes from {norms.mean[0]:,.4g} at layer 0 "
-        f"to {norms.mean[-1]:,.4g} at layer {results.layers - 1}."
+        f"The mean length of {results.pivot_name} token states goes from {norms.mean[0]:{form}} at layer 0 "
+        f"to {norms.mean[-1]:{form}} at layer {results.layers - 1}."
     ]
     if where:
         share, layer, index = max(where)
@@ -331,7 +333,8 @@ def _tables(
         for curves, state in ((before if unsteered else {}, "unsteered"), (after, "steered")):
             if any(curves.values()):
                 caption = f"{title}, {state}, by layer"
-                tables.append(PageTable(caption, curve_grid(curves, "Language", results.layers)))
+                grid = curve_grid(curves, "Language", results.layers, quantity.form)
+                tables.append(PageTable(caption, grid))
     return tables
 
 
@@ -382,8 +385,9 @@ def _latents(results: Results) -> list[PageTable]:
 def _lengths(results: Results) -> PageTable:
     rows = {results.pivot_name: results.pivot_norms.mean}
     rows |= {found.name: found.before.norms.mean for found in results.languages.values()}
+    form = size_form(*(value for curve in rows.values() for value in curve))
     caption = "Mean length of token states, unsteered, by layer"
-    return PageTable(caption, curve_grid(rows, "Language", results.layers, ".4g"))
+    return PageTable(caption, curve_grid(rows, "Language", results.layers, form))
 
 
 def _dimensions(results: Results) -> PageTable:

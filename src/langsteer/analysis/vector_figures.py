@@ -16,10 +16,10 @@ from langsteer.plotting import COLOURS, INK, Figure
 from langsteer.progress import track
 
 MOST_NUMBERS = 20  # rows up to which the numbers stand in a heat map
+MOST_DOTS = 300  # that are drawn one by one, and not in pixels
 
 _LEVELS = "cividis"
 _SIGNED = "PuOr"
-_ROW = 0.3  # inches of a heat map's row
 _GREY = "#80868f"
 
 
@@ -52,7 +52,7 @@ def label_of(tag: str) -> str:
 def _similarity(pyplot: Any, results: VectorResults) -> Figure:
     """The dendrogram beside the cosines, row by row."""
     order = list(results.similarity.order)
-    size = _ROW * len(order)
+    size = _row(len(order)) * len(order)
     figure, (tree, axes) = pyplot.subplots(
         1, 2, figsize=(5.9 + size, size + 1.3), width_ratios=[1.6, max(size, 1.5)]
     )
@@ -71,7 +71,7 @@ def _similarity(pyplot: Any, results: VectorResults) -> Figure:
 
 def _centred(pyplot: Any, results: VectorResults) -> Figure:
     order = list(results.similarity.order)
-    size = _ROW * len(order)
+    size = _row(len(order)) * len(order)
     figure, axes = pyplot.subplots(figsize=(4.6 + size, size + 1.3))
     cosine = np.array(results.similarity.centred)[np.ix_(order, order)]
     names = [_with_family(results.vectors[i]) for i in order]
@@ -137,7 +137,8 @@ def _groups(pyplot: Any, results: VectorResults) -> Figure:
 def _strip(panel: Any, level: int, values: Sequence[float], colour: str) -> None:
     """Points on one level, moved a little up and down so that they can be told apart."""
     moved = level + np.random.default_rng(level).uniform(-0.22, 0.22, len(values))
-    panel.plot(values, moved, "o", color=colour, markersize=3.5, alpha=0.6, markeredgewidth=0)
+    look = {"color": colour, "markersize": 3.5, "alpha": 0.6, "markeredgewidth": 0}
+    panel.plot(values, moved, "o", rasterized=len(values) > MOST_DOTS, **look)
     mean = float(np.mean(values))
     panel.plot([mean, mean], [level - 0.38, level + 0.38], color=INK, linewidth=2)
 
@@ -190,7 +191,8 @@ def _map(
 ) -> Figure:
     rows, columns = row_order(results, found.vectors), row_order(results, found.texts)
     shown = values[np.ix_(rows, columns)]
-    height, width = _ROW * len(rows), _cell(limit) * len(columns)
+    height = _row(len(rows)) * len(rows)
+    width = 1.3 * _row(len(columns)) * len(columns)
     figure, axes = pyplot.subplots(figsize=(3.0 + width, height + 1.5))
     if limit is None:
         known = np.abs(shown[np.isfinite(shown)])
@@ -213,8 +215,9 @@ def _map(
     return plotting.finished(pyplot, figure, name, caption)
 
 
-def _cell(limit: float | None) -> float:
-    return 0.42 if limit == 1.0 else 0.36
+def _row(rows: int) -> float:
+    """Inches of a heat map's row, with room for numbers where they are shown."""
+    return 0.3 if rows <= MOST_NUMBERS else 0.18
 
 
 def _own(axes: Any, rows: Sequence[str], columns: Sequence[str]) -> None:

@@ -11,7 +11,7 @@ from langsteer.analysis.transfer import RANDOM, Matrix, Transfer
 from langsteer.analysis.vector_figures import draw, label_of, row_order
 from langsteer.analysis.vectors import GroupTest, Readout, TokenScore, VectorResults
 from langsteer.files import write_together
-from langsteer.grid import NONE, Column, Grid, Line, Value, number
+from langsteer.grid import NONE, Column, Grid, Line, Value, number, size_form
 from langsteer.languages import language_name
 from langsteer.page import PageTable, Section, render_page
 from langsteer.plotting import Figure
@@ -235,7 +235,7 @@ def vector_grid(results: VectorResults) -> Grid:
                 Value(record.script),
                 Value(record.method),
                 Value(record.corpus or NONE),
-                number(record.length, ".4g"),
+                number(record.length, size_form(record.length)),
                 number(record.relative, ".1%"),
                 number(record.strength, "g"),
             )

@@ -24,6 +24,7 @@ from langsteer.analysis.vectors import (
     texts_for,
 )
 from langsteer.cli import common
+from langsteer.grid import size_form
 from langsteer.languages import language_name
 from langsteer.vector import read_vectors
 
@@ -126,7 +127,11 @@ def _table(results: VectorResults) -> Table:
         table.add_column(name, justify="right")
     for place, record in enumerate(results.vectors):
         relative = "–" if record.relative != record.relative else f"{record.relative:.1%}"
-        row = [f"{record.name} ({record.language})", record.branch or "–", f"{record.length:.4g}"]
+        row = [
+            f"{record.name} ({record.language})",
+            record.branch or "–",
+            f"{record.length:{size_form(record.length)}}",
+        ]
         row += [relative, _most_alike(results, place)]
         table.add_row(*row)
     return table
