@@ -81,6 +81,29 @@ def test_a_router_is_kept_whole(llama: Model, tmp_path: Path) -> None:
         read_router(tmp_path)
 
 
+def test_it_is_only_as_sure_as_it_is_right(llama: Model) -> None:
+    """Lines of two languages that share half of their letters, told by few tokens."""
+    draw = torch.Generator().manual_seed(0)
+
+    def lines(letters: str) -> list[str]:
+        return [
+            "".join(letters[i] for i in torch.randint(len(letters), (20,), generator=draw))
+            for _ in range(100)
+        ]
+
+    router = fit_router(llama, {"sw": lines("abcdefgh"), "en": lines("efghijkl")})
+    for words in (1, 3, 20):
+        asked = [
+            (line[:words], tag)
+            for tag in ("sw", "en")
+            for line in lines("abcdefgh" if tag == "sw" else "efghijkl")
+        ]
+        found = router.identify(llama, [text for text, _ in asked])
+        right = sum(f.language == tag for f, (_, tag) in zip(found, asked, strict=True)) / 200
+        sure = sum(f.confidence for f in found) / 200
+        assert abs(right - sure) < 0.15
+
+
 def test_bad_requests(llama: Model) -> None:
     with pytest.raises(FitError, match="sw has 5 lines"):
         fit_router(llama, texts(5))
@@ -90,7 +113,7 @@ def test_bad_requests(llama: Model) -> None:
     with pytest.raises(VectorError, match="this router was fitted on"):
         fit_router(llama, texts()).identify(other, ["abc"])
     with pytest.raises(VectorError, match="do not agree"):
-        Router(torch.zeros(2, 4), torch.zeros(3), ("sw", "en"), "en", 0, {})
+        Router(torch.zeros(2, 4), torch.zeros(3), torch.ones(4), ("sw", "en"), "en", 0, {})
 
 
 def test_the_real_model_tells_languages_apart(gemma: Model) -> None:

@@ -2,7 +2,8 @@
 
 Linear discriminant analysis with shrinkage: the language whose mean is nearest, in the metric of the scatter
 within languages, which all share. The states are averaged over a text's tokens. It is fitted on beginnings of
-lines as well as on whole ones, so that short texts are told apart too.
+lines as well as on whole ones, so that short texts are told apart too. How sure it may be is learned for each
+length on lines held out (temperature scaling; Guo et al., arXiv 1706.04599).
 """
 
 import importlib
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from langsteer.capture import capture, sentence_states
+from langsteer.capture import capture
 from langsteer.errors import FitError, MissingExtraError, VectorError
 from langsteer.identify import Identified
 from langsteer.models import Model
@@ -28,6 +29,8 @@ FILE = FileKind("langsteer router", 1, "router")
 
 DEPTH = 0.2
 BEGINNINGS = (2, 4, 8, 16)  # tokens
+HELD_OUT = 5  # every fifth line
+TEMPERATURES = torch.logspace(-1, 2, 61, dtype=torch.float64)
 CONFIDENT = 0.9
 FEWEST_LINES = 20
 MOST_LINES = 100
@@ -35,14 +38,17 @@ MOST_LINES = 100
 
 @dataclass(frozen=True, eq=False)
 class Router:
-    """Tells a text's language from its mean hidden state x at a layer: softmax(x · weightᵀ + bias).
+    """Tells a text's language from its mean hidden state x at a layer.
 
-    `weight` is [languages, hidden] and `bias` [languages]. `model` holds the name and fingerprint
+    The chances are softmax((x · weightᵀ + bias) ÷ t): `weight` is [languages, hidden], `bias`
+    [languages], and `temperatures` holds the t of texts of up to 3, 7 and 15 tokens, and of more.
+    `model` holds the name and fingerprint
     of the model whose states they read, `corpus` what text they were fitted on.
     """
 
     weight: Tensor
     bias: Tensor
+    temperatures: Tensor
     languages: tuple[str, ...]
     pivot: str
     layer: int
@@ -54,15 +60,18 @@ class Router:
         count = len(self.languages)
         if self.weight.dim() != 2 or self.weight.shape[0] != count or self.bias.shape != (count,):
             raise VectorError("the router's numbers and its languages do not agree")
-        if not bool(torch.isfinite(self.weight).all() and torch.isfinite(self.bias).all()):
-            raise VectorError("the router holds NaN or infinity")
+        if self.temperatures.shape != (len(BEGINNINGS),):
+            raise VectorError(f"the router has not {len(BEGINNINGS)} temperatures")
+        for numbers in (self.weight, self.bias, self.temperatures):
+            if not bool(torch.isfinite(numbers).all()):
+                raise VectorError("the router holds NaN or infinity")
 
     def identify(self, model: Model, texts: Sequence[str | Prompt]) -> list[Identified]:
         """The likeliest language of each text's source, among those that were fitted."""
         self.check_fits(model)
-        states = sentence_states(model, texts, [self.layer])[:, 0].double()
-        chances = torch.softmax(states @ self.weight.double().T + self.bias.double(), -1)
-        best = chances.max(-1)
+        states, tokens = _means(model, texts, self.layer)
+        scores = states @ self.weight.double().T + self.bias.double()
+        best = torch.softmax(scores / self.temperatures[_length(tokens), None], -1).max(-1)
         return [
             Identified(self.languages[int(place)], float(chance))
             for place, chance in zip(best.indices, best.values, strict=True)
@@ -100,7 +109,8 @@ class Router:
             "corpus": self.corpus,
             "version": self.version,
         }
-        return write_tensors(path, FILE, {"weight": self.weight, "bias": self.bias}, record)
+        names = ("weight", "bias", "temperatures")
+        return write_tensors(path, FILE, {name: getattr(self, name) for name in names}, record)
 
     @classmethod
     def load(cls, path: str | Path) -> "Router":
@@ -110,6 +120,7 @@ class Router:
             return cls(
                 weight=tensors["weight"],
                 bias=tensors["bias"],
+                temperatures=tensors["temperatures"],
                 languages=tuple(record["languages"]),
                 pivot=str(record["pivot"]),
                 layer=int(record["layer"]),
@@ -138,25 +149,42 @@ def fit_router(
     """
     _check_texts(texts, pivot)
     where = model.check_layer(layer if layer is not None else round(DEPTH * model.layers))
-    states, labels = [], []
+    fitted: list[tuple[int, Tensor]] = []
+    held_out: list[tuple[int, Tensor]] = []
     for place, (tag, lines) in enumerate(texts.items()):
         count = min(most, len(lines))
         read = [lines[i * len(lines) // count] for i in range(count)]
         found = _beginnings(model, read, where, f"{tag} states")
-        states.append(found)
-        labels += [place] * len(found)
-    classifier = _discriminant()
-    classifier.fit(torch.cat(states).numpy(), np.array(labels))
-    weight, bias = _per_language(classifier, len(texts))
+        for line, states in enumerate(found):
+            (fitted if line % HELD_OUT else held_out).append((place, states))
+    temperatures = _temperatures(*_discriminant(fitted, len(texts)), held_out)
+    weight, bias = _discriminant(fitted + held_out, len(texts))
     return Router(
         weight=weight,
         bias=bias,
+        temperatures=temperatures,
         languages=tuple(texts),
         pivot=pivot,
         layer=where,
         model={"name": model.name, "fingerprint": model.fingerprint},
         corpus={"lines": {tag: min(most, len(lines)) for tag, lines in texts.items()}},
     )
+
+
+def _temperatures(weight: Tensor, bias: Tensor, lines: Sequence[tuple[int, Tensor]]) -> Tensor:
+    """For each length of beginning, the temperature at which the right languages are likeliest."""
+    found = torch.ones(len(BEGINNINGS))
+    for length in range(len(BEGINNINGS)):
+        long_enough = [(place, states[length]) for place, states in lines if len(states) > length]
+        if not long_enough:
+            found[length] = found[length - 1] if length else 1.0
+            continue
+        right = torch.tensor([place for place, _ in long_enough])
+        states = torch.stack([states for _, states in long_enough])
+        scores = states @ weight.double().T + bias.double()
+        losses = [torch.nn.functional.cross_entropy(scores / t, right).item() for t in TEMPERATURES]
+        found[length] = TEMPERATURES[int(np.argmin(losses))]
+    return found
 
 
 def _check_texts(texts: Mapping[str, Sequence[str]], pivot: str) -> None:
@@ -180,32 +208,50 @@ def read_router(folder: str | Path) -> Router:
     return Router.load(file)
 
 
-def _per_language(classifier: Any, count: int) -> tuple[Tensor, Tensor]:
-    """Weight [languages, hidden] and bias [languages]; of two, the first's are zero."""
+def _discriminant(lines: Sequence[tuple[int, Tensor]], count: int) -> tuple[Tensor, Tensor]:
+    """Weight [languages, hidden] and bias [languages] from lines' languages and mean states."""
+    try:
+        module = importlib.import_module("sklearn.discriminant_analysis")
+    except ImportError as error:
+        raise MissingExtraError("telling languages apart", "scikit-learn", "analysis") from error
+    classifier = module.LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
+    classifier.fit(
+        torch.cat([states for _, states in lines]).numpy(),
+        np.repeat([place for place, _ in lines], [len(states) for _, states in lines]),
+    )
     weight, bias = torch.tensor(classifier.coef_), torch.tensor(classifier.intercept_)
-    if count == 2:
+    if count == 2:  # scikit-learn gives the second against the first
         weight = torch.cat([torch.zeros_like(weight), weight])
         bias = torch.cat([torch.zeros_like(bias), bias])
     return weight.float(), bias.float()
 
 
-def _discriminant() -> Any:
-    try:
-        module = importlib.import_module("sklearn.discriminant_analysis")
-    except ImportError as error:
-        raise MissingExtraError("telling languages apart", "scikit-learn", "analysis") from error
-    return module.LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
+def _means(model: Model, texts: Sequence[str | Prompt], layer: int) -> tuple[Tensor, Tensor]:
+    """Each text's mean state over its source tokens, float64 [texts, hidden], and their number."""
+    means = torch.zeros(len(texts), model.hidden_size, dtype=torch.float64)
+    tokens = torch.zeros(len(texts), dtype=torch.long)
+    for batch in capture(model, texts, [layer]):
+        for i, states, source in zip(batch.index, batch.layers[layer], batch.source, strict=True):
+            own = states[source].double().cpu()
+            means[i], tokens[i] = own.mean(0), len(own)
+    return means, tokens
 
 
-def _beginnings(model: Model, lines: Sequence[str], layer: int, progress: str) -> Tensor:
-    """Mean states of each line and of its first tokens, float64 [lines and beginnings, hidden].
+def _beginnings(model: Model, lines: Sequence[str], layer: int, progress: str) -> list[Tensor]:
+    """For each line the mean states of its first 2, 4, … tokens, and of all of them, float64
+    [beginnings, hidden].
 
     A causal model's states of a beginning are those it has in the whole line.
     """
-    found = []
+    found: list[Tensor] = [torch.empty(0)] * len(lines)
     for batch in capture(model, lines, [layer], progress=progress):
-        for states, source in zip(batch.layers[layer], batch.source, strict=True):
-            own = states[source].double().cpu()
-            sums = own.cumsum(0)
-            found += [sums[n - 1] / n for n in (*BEGINNINGS, len(own)) if n <= len(own)]
-    return torch.stack(found)
+        for i, states, source in zip(batch.index, batch.layers[layer], batch.source, strict=True):
+            sums = states[source].double().cpu().cumsum(0)
+            counts = [n for n in BEGINNINGS if n < len(sums)] + [len(sums)]
+            found[i] = torch.stack([sums[n - 1] / n for n in counts])
+    return found
+
+
+def _length(tokens: Tensor) -> Tensor:
+    """Which of the lengths of beginnings a number of tokens comes up to."""
+    return (torch.bucketize(tokens, torch.tensor(BEGINNINGS), right=True) - 1).clamp(min=0)
