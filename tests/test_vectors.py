@@ -408,10 +408,10 @@ def test_sentences_are_true_of_the_numbers(results: VectorResults) -> None:
 
 
 def test_tokens_in_any_script_keep_their_direction(results: VectorResults) -> None:
-    token = looked.TokenScore(5, "سلام\n", 3.0)
+    token = looked.TokenScore(5, " سلام\n", 3.0)
     readout = looked.Readout((token,), (token,), 0.5, 0.25)
     grid = readout_grid(replace(results, readouts={"ar": readout}))
-    assert grid.lines[0].values[1].text == "‘\u2068سلام⏎\u2069’"
+    assert grid.lines[0].values[1].text == "\u2068␣سلام⏎\u2069"
     assert grid.lines[0].values[1].hint == "5: +3.0"
 
 

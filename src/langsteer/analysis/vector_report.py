@@ -300,16 +300,18 @@ def readout_grid(results: VectorResults) -> Grid:
 def _tokens(readout: Readout, tokens: Sequence[TokenScore]) -> Value:
     first = tokens[0].score if tokens else math.nan
     return Value(
-        "  ".join(_visible(token) for token in tokens),
+        " · ".join(_visible(token) for token in tokens),
         first,
         hint=", ".join(f"{token.id}: {token.score:+.1f}" for token in tokens),
     )
 
 
 def _visible(token: TokenScore) -> str:
-    """A token in quotation marks that keep its direction apart from its neighbours'."""
-    text = token.text.replace("\n", "⏎").replace("\t", "⇥").replace("\r", "⏎")
-    return f"‘\u2068{text or token.id}\u2069’"
+    """A token with its spaces, and with marks that keep its direction apart from its neighbours'."""
+    text = token.text or str(token.id)
+    for hidden, shown in ((" ", "␣"), ("\n", "⏎"), ("\r", "⏎"), ("\t", "⇥")):
+        text = text.replace(hidden, shown)
+    return f"\u2068{text}\u2069"
 
 
 def _cosine_tables(results: VectorResults) -> list[PageTable]:
