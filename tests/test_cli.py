@@ -189,7 +189,8 @@ def test_the_real_model_generates(
     gemma: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = str(tmp_path / "sw.safetensors")
-    assert run(capsys, "fit", "-l", "sw", "-o", file, "--strength", "0.5")[0] == 0
+    fit = ["fit", "-l", "sw", "-o", file, "--method", "mean_difference", "--strength", "0.5"]
+    assert run(capsys, *fit)[0] == 0
     code, out, _ = run(
         capsys, "generate", "Mji mkuu wa Kenya ni", "-v", file, "--max-new-tokens", "5", "--json"
     )

@@ -52,7 +52,7 @@ METHODS = {
         Method(probe.NAME, probe.fit, probe.fit_layers, probe.ProbeOptions),
     )
 }
-DEFAULT_METHOD = mean_difference.NAME
+DEFAULT_METHOD = learned.NAME
 
 
 def get_method(name: str) -> Method:

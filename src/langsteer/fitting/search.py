@@ -1,10 +1,10 @@
-"""Which layer and which strength: those at which a text says to the model what its translation says.
+"""Which layer and which strength: those at which the model reads the language most as it reads English.
 
 On pairs that were not fitted on, and without task labels: half the mean over pairs of ‖(f(s + v, w) − f(e, w)) R‖²,
-each difference less the mean over the pairs with the same English words w, where f are the final-norm states at
-the last of those words, which are other words than the ones `learned` fits with, and R is the metric of the output
-(see `metric`). To second order it is the divergence, in nats, of next-token distributions, less what is the
-same after every text: moving the model's answers whatever it reads is no gain.
+where f are the final-norm states at the last of the same English words w, which are other words than the ones
+`learned` fits with, and R is the metric of the output (see `metric`). To second order this is the divergence of the
+next-token distributions, in nats, and it needs no logits. It counts as loss that a vector moves what the model says
+after any text, which a centred fit does not see: so it finds the strength at which that costs more than it brings.
 """
 
 import math
@@ -26,9 +26,7 @@ from langsteer.progress import track
 from langsteer.tokens import Tokens, batches, encode, encode_suffix, pad_mask
 from langsteer.vector import SteeringVector
 
-# Larger ones bring the model nearer to English by this measure, and its answers no nearer to the right
-# ones: see docs/strength.md.
-STRENGTHS = (0.25, 0.5)
+STRENGTHS = (0.25, 0.5, 0.75, 1.0)
 SUFFIXES = ("\nA headline for this text:", "\nThe subject of the text above is")
 
 
@@ -104,13 +102,8 @@ class Measure:
         return [self._divergence(states) for states in found]
 
     def _divergence(self, states: Tensor) -> float:
-        total = 0.0
-        for turn in range(len(SUFFIXES)):
-            apart = (states - self.english.states)[turn :: len(SUFFIXES)]
-            count = len(apart)
-            own = (apart - apart.mean(0)) @ self.english.root
-            total += float(own.pow(2).sum()) * count / (count - 1)
-        return total / len(states) / 2
+        apart = (states - self.english.states) @ self.english.root
+        return float(apart.pow(2).sum(-1).mean()) / 2
 
     def _read(self, lines: Sequence[str]) -> _English:
         states = self._states(self._with_suffixes(lines), [(None, 0.0)])[0]
