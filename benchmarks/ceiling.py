@@ -1,0 +1,157 @@
+"""How far one vector at one layer can go: learned from the task's own labels, at that layer.
+
+    python -m benchmarks.ceiling --languages sw et --layers 8 10
+
+Learned on SIB-200 training items from the 301st on, and measured on the first 300, as benchmarks.strength measures
+vectors that are learned without labels. Each run is a line of benchmarks/results/ceiling.jsonl; runs that are there
+are not made again.
+"""
+
+import argparse
+import json
+import time
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import langsteer
+from benchmarks.common import RESULTS, SHARED
+from benchmarks.strength import answers
+from langsteer.capture import visit_states
+from langsteer.evaluation.benchmarks import get_benchmark, load_docs
+from langsteer.evaluation.demo import AFTER, BEFORE, TOPICS
+from langsteer.evaluation.statistics import difference, paired_bootstrap
+from langsteer.intervention import resumed
+from langsteer.models import Model, frozen
+from langsteer.progress import show_progress
+from langsteer.tokens import Prompt, Tokens, batches, encode, encode_suffix, pad_mask
+from langsteer.vector import SteeringVector
+
+FILE = RESULTS / "ceiling.jsonl"
+MEASURED = 300
+BATCH, RATE, LAST_RATE, BIAS_RATE = 8, 0.01, 0.05, 0.1
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--languages", nargs="+", default=["sw"])
+    parser.add_argument("--layers", nargs="+", type=int, default=[8])
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--dtype", default="bfloat16")
+    chosen = parser.parse_args()
+    show_progress(False)
+    model = langsteer.load_model(dtype=chosen.dtype)
+    for language in chosen.languages:
+        for layer in chosen.layers:
+            about = {
+                "language": language,
+                "layer": layer,
+                "epochs": chosen.epochs,
+                "dtype": chosen.dtype,
+            }
+            if about not in [{key: line[key] for key in about} for line in made()]:
+                run(model, about)
+
+
+def made() -> list[dict[str, Any]]:
+    if not FILE.exists():
+        return []
+    return [json.loads(line) for line in FILE.read_text(encoding="utf-8").splitlines()]
+
+
+def run(model: Model, about: dict[str, Any]) -> None:
+    start = time.perf_counter()
+    vector, loss = learned_from_labels(model, about["language"], about["layer"], about["epochs"])
+    seconds = time.perf_counter() - start
+    direct, steered = answers(model, about["language"], MEASURED, [None, vector])
+    change = paired_bootstrap(difference, direct["calibrated"], steered["calibrated"])
+    line = {
+        **about,
+        "direct": round(float(direct["calibrated"].mean()), 1),
+        "steered": round(float(steered["calibrated"].mean()), 1),
+        "change": [round(x, 1) for x in (change.value, change.low, change.high)],
+        "raw_direct": round(float(direct["raw"].mean()), 1),
+        "raw_steered": round(float(steered["raw"].mean()), 1),
+        "loss": round(loss, 3),
+        "seconds": round(seconds, 1),
+    }
+    with FILE.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+    print(json.dumps(line), flush=True)
+
+
+def learned_from_labels(
+    model: Model, language: str, layer: int, epochs: int
+) -> tuple[SteeringVector, float]:
+    """The vector, and the mean loss of the last epoch.
+
+    The loss is the cross-entropy of the right topic among the topics, with a free bias for each, so
+    that the vector need not learn what calibration takes away.
+    """
+    docs = load_docs(get_benchmark("sib200"), language, "train", SHARED)[MEASURED:]
+    right = torch.tensor([list(TOPICS).index(doc["category"]) for doc in docs])
+    tokens = encode(model, [Prompt(doc["text"], BEFORE, AFTER) for doc in docs])
+    states, norm = kept_states(model, tokens, layer)
+    topics = [encode_suffix(model, topic)[0] for topic in TOPICS.values()]
+    vector = torch.zeros(model.hidden_size, requires_grad=True)
+    bias = torch.zeros(len(topics), requires_grad=True)
+    rate = RATE * norm / model.hidden_size**0.5
+    adam = torch.optim.Adam(
+        [{"params": [vector], "lr": rate}, {"params": [bias], "lr": BIAS_RATE}], betas=(0.9, 0.99)
+    )
+    groups = list(batches(tokens, budget=2**30, most=BATCH))
+    fall = torch.optim.lr_scheduler.LinearLR(adam, 1, LAST_RATE, epochs * len(groups))
+    total = 0.0
+    for epoch in range(epochs):
+        order = torch.randperm(len(groups), generator=torch.Generator().manual_seed(epoch))
+        total = 0.0
+        for index in (groups[i] for i in order.tolist()):
+            adam.zero_grad()
+            with frozen(model):
+                logits = steered_logits(model, tokens, states, layer, index, vector)[:, topics]
+                loss = torch.nn.functional.cross_entropy(logits + bias, right[index])
+                loss.backward()  # type: ignore[no-untyped-call]
+            adam.step()
+            fall.step()
+            total += float(loss.detach()) * len(index)
+    fitted = {"name": model.name, "fingerprint": model.fingerprint}
+    found = SteeringVector(vector.detach(), layer, language, "en", fitted, "labels")
+    return found, total / len(tokens)
+
+
+def kept_states(model: Model, tokens: list[Tokens], layer: int) -> tuple[list[Tensor], float]:
+    """Each text's states at the layer [tokens, hidden], and the mean length of their means."""
+    states: list[Tensor] = [torch.empty(0)] * len(tokens)
+    for index in batches(tokens):
+        found: dict[int, Tensor] = {}
+        visit_states(model, model.batch([tokens[i].ids for i in index]), [layer], found.__setitem__)
+        for row, i in enumerate(index):
+            states[i] = found[layer][row, -len(tokens[i]) :].clone()
+    means = [
+        own[torch.tensor(t.source)].float().mean(0) for own, t in zip(states, tokens, strict=True)
+    ]
+    return states, float(torch.stack(means).norm(dim=1).mean())
+
+
+def steered_logits(
+    model: Model,
+    tokens: list[Tokens],
+    states: list[Tensor],
+    layer: int,
+    index: list[int],
+    vector: Tensor,
+) -> Tensor:
+    """Next-token logits [rows, vocabulary] after each text, with the vector on its source."""
+    longest = max(len(tokens[i]) for i in index)
+    hidden = torch.zeros(len(index), longest, model.hidden_size, dtype=model.dtype)
+    for row, i in enumerate(index):
+        hidden[row, longest - len(tokens[i]) :] = states[i]
+    source = pad_mask([tokens[i].source for i in index])[..., None]
+    inputs = model.batch([tokens[i].ids for i in index])
+    with resumed(model, layer, hidden + source * vector.to(hidden)):
+        return model.last_logits(inputs, 1)[:, 0].float()
+
+
+if __name__ == "__main__":
+    main()
