@@ -395,6 +395,7 @@ def test_sft_learns_and_its_adapter_opens(
     assert not torch.equal(last[0], logits(model))
     names = {path.name for path in (tmp_path / "sft").iterdir()}
     assert {"adapter_config.json", "adapter_model.safetensors", "langsteer.json"} <= names
+    assert "README.md" not in names
     assert [path.name for path in tmp_path.iterdir()] == ["sft"]
     config = json.loads((tmp_path / "sft" / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == str(folder)

@@ -19,6 +19,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_N
 
 from langsteer.converted import PACKAGED, gguf_checkpoint, packaged_checkpoint
 from langsteer.errors import ModelError, StateError
+from langsteer.progress import NOISY, quiet
 
 DEFAULT_MODEL = "gemma-3-270m"
 
@@ -303,7 +304,8 @@ def _open(name: str, source: str, **options: Any) -> tuple[Any, Any]:
 def _open_adapter(name: str, folder: str, **options: Any) -> tuple[Any, Any]:
     """A PEFT adapter on its base model, which its folder names in any way that `load_model` takes."""
     try:
-        import peft
+        with quiet(NOISY):
+            import peft
     except ImportError as error:
         raise ModelError(f"{name} is a PEFT adapter: pip install peft") from error
     base = peft.PeftConfig.from_pretrained(folder).base_model_name_or_path

@@ -17,6 +17,8 @@ from rich.progress import (
 
 T = TypeVar("T")
 
+NOISY = "bitsandbytes.backends.cpu.ops"  # the logger of what PEFT brings in
+
 _enabled = True
 
 

@@ -24,7 +24,7 @@ from langsteer.errors import MissingExtraError
 from langsteer.files import save_errors, write_json
 from langsteer.intervention import intervene
 from langsteer.models import Model, wrap_model
-from langsteer.progress import quiet, track
+from langsteer.progress import NOISY, quiet, track
 from langsteer.vector import SteeringVector
 
 IGNORED = -100
@@ -78,7 +78,8 @@ def libraries(feature: str) -> tuple[Any, Any]:
     found = []
     for name in ("peft", "trl"):
         try:
-            found.append(importlib.import_module(name))
+            with quiet(NOISY):
+                found.append(importlib.import_module(name))
         except ImportError as error:
             raise MissingExtraError(feature, name, "train") from error
     return found[0], found[1]
@@ -132,6 +133,7 @@ def save_adapter(tuned: Model, folder: Path) -> None:
         tuned.network.save_pretrained(
             str(folder), selected_adapters=[ADAPTER], save_embedding_layers=False
         )
+    (folder / "README.md").unlink(missing_ok=True)  # an empty form that names a folder of here
 
 
 def collate(model: Model, rows: Sequence[Row]) -> dict[str, Tensor]:

@@ -65,9 +65,9 @@ class TuneOptions:
     rank: int | None = None
     scale: float = 2.0
     dropout: float = 0.0
-    epochs: float = 3.0
+    epochs: float = 2.0
     steps: int | None = None
-    rate: float = 5e-4
+    rate: float = 2e-4
     batch: int = 8
     max_length: int = 512
     held_out: float = 0.15
