@@ -18,6 +18,7 @@ from langsteer.readers import (
     read_tmx,
     read_tsv,
 )
+from langsteer.routing import Router, fit_router
 from langsteer.tokens import Prompt
 from langsteer.vector import SteeringVector, steer
 from langsteer.version import __version__
@@ -29,6 +30,7 @@ __all__ = [
     "Model",
     "ParallelCorpus",
     "Prompt",
+    "Router",
     "States",
     "SteeringVector",
     "__version__",
@@ -36,6 +38,7 @@ __all__ = [
     "capture",
     "chat_prompt",
     "fit",
+    "fit_router",
     "generate",
     "intervene",
     "language_name",
