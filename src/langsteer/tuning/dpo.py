@@ -27,8 +27,8 @@ from langsteer.vector import SteeringVector
 class DpoOptions(TuneOptions):
     """Those of `TuneOptions`, and `beta`: the higher, the nearer to the reference it stays."""
 
-    epochs: float = 2.0
-    rate: float = 1e-4
+    epochs: float = 1.0
+    rate: float = 3e-5
     batch: int = 4
     beta: float = 0.1
 

@@ -70,7 +70,7 @@ class TuneOptions:
     rate: float = 2e-4
     batch: int = 8
     max_length: int = 512
-    held_out: float = 0.15
+    held_out: float = 0.2
     half: bool = True
     seed: int = 0
 
