@@ -15,7 +15,6 @@ pytest.importorskip("trl")
 
 from langsteer.errors import (
     CorpusError,
-    LangsteerError,
     MissingExtraError,
     ModelError,
     TuneError,
@@ -135,18 +134,13 @@ GOOD = {"instruction": "Hi", "chosen": "Hello"}
         ({"messages": []}, "line 3: messages is empty"),
         ({"messages": [SAY]}, "line 3: nothing that a user says"),
         ({"messages": [{"role": "judge", "content": "x"}]}, "whose role is 'judge'"),
-        ({"prompt": ASK, "chosen": [{"role": "assistant"}]}, "line 3: chosen: content is"),
+        ({"prompt": ASK, "chosen": [{"role": "assistant"}]}, "line 3: no chosen: content"),
         ({"chosen": [*ASK, SAY], "rejected": [DENY]}, "do not begin with the same messages"),
     ],
 )
 def test_a_bad_record_is_named(row: Any, message: str, tmp_path: Path) -> None:
-    message = (
-        message.replace("content is", "no chosen: content")
-        if "content is" in message
-        else (message)
-    )
     path = lines(tmp_path / "a.jsonl", GOOD | {"id": "1"}, "", row)
-    with pytest.raises(TuneError, match=message.replace("chosen: no chosen: ", "no chosen: ")):
+    with pytest.raises(TuneError, match=message):
         read_instructions(path)
 
 
@@ -311,7 +305,7 @@ def test_log_probabilities_and_gradients_of_answers(
     torch.testing.assert_close(slope, trained.grad, rtol=1e-3, atol=1e-4)
 
 
-def test_a_head_that_is_trained_has_its_gradient(llama: Model) -> None:
+def test_a_head_that_is_trained_has_its_gradient() -> None:
     model = build_model("llama", tie_word_embeddings=False)
     rows = [e.chosen for e in examples(model, toy(1), PLAIN)]
     model.network.lm_head.weight.requires_grad_(True)
@@ -416,20 +410,26 @@ def test_what_was_measured_is_what_the_opened_adapter_gives(model: Model, tmp_pa
     assert result.after["all"]["loss"] == pytest.approx(total / tokens, rel=1e-4)
 
 
-def test_only_answers_are_learnt(model: Model, tmp_path: Path) -> None:
-    """Other words in the prompt are learnt from by no more than what they say of the answer."""
-    rows = [e.chosen for e in examples(model, toy(3), PLAIN)]
-    tuned = adapted(model, SftOptions())
-    inputs = collate(tuned, rows)
-    a = answer_logprobs(tuned, inputs)
-    assert bool((a[inputs["labels"] == IGNORED] == 0).all())
-    assert bool((a[inputs["labels"] != IGNORED] < 0).all())
+def test_a_prompt_gives_no_loss(model: Model) -> None:
+    """The gradient at the final states of tokens that no answer token follows is nothing."""
+    rows = [e.chosen for e in examples(model, toy(2), PLAIN)]
+    inputs = collate(model, rows)
+    kept: list[torch.Tensor] = []
+    assert model.norm is not None
+    hook = model.norm.register_forward_hook(lambda module, args, output: kept.append(output))
+    found = answer_logprobs(model, inputs)
+    hook.remove()
+    (slopes,) = torch.autograd.grad(found.sum(), kept[0])
+    answers = inputs["labels"] != IGNORED
+    follows = torch.nn.functional.pad(answers[:, 1:], (0, 1))
+    assert bool((slopes[~follows] == 0).all())
+    assert bool((slopes[follows].abs().sum(-1) > 0).all())
+    assert bool((found[~answers] == 0).all())
 
 
 def test_a_stopped_run_goes_on(
     model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from langsteer.tuning import sft as _  # noqa: F401
     from langsteer.tuning.sft import _Sft
 
     options = SftOptions(**FAST | {"steps": 10, "dropout": 0.1})
@@ -807,4 +807,3 @@ def test_bad_input_is_one_line(
     assert code == 1
     assert err.count("\n") == 1, err
     assert message in err
-    assert issubclass(TuneError, LangsteerError)
