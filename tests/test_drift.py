@@ -266,7 +266,10 @@ def test_a_changed_weight_is_found_at_its_block() -> None:
 
 def test_vectors_fitted_on_lines_apart(base: Model) -> None:
     corpus = corpus_of()
-    vectors = [fit(base, corpus.split()["fit"], tag, layer=1) for tag in ("sw", "et", "tr")]
+    vectors = [
+        fit(base, corpus.split()["fit"], tag, "mean_difference", layer=1)
+        for tag in ("sw", "et", "tr")
+    ]
     found = drift(base, [], corpus, vectors=vectors, options=DriftOptions(draws=60)).results
     assert {fact.text for fact in found.vectors} == {"lines kept apart"}
     version = found.versions[0]
@@ -277,7 +280,13 @@ def test_vectors_fitted_on_lines_apart(base: Model) -> None:
     assert sw.movement.crossed[1] == pytest.approx(1, abs=0.01)
     assert sw.directions["mean_difference"].span is not None
     assert sw.directions["mean_difference"].span.share == pytest.approx((1,), abs=1e-3)
-    whole = drift(base, [], corpus, vectors=[fit(base, corpus, "sw", layer=1)], options=QUICK)
+    whole = drift(
+        base,
+        [],
+        corpus,
+        vectors=[fit(base, corpus, "sw", "mean_difference", layer=1)],
+        options=QUICK,
+    )
     assert "may be too high" in whole.results.vectors[0].text.replace("cosines ", "")
     other = replace(vectors[0], corpus={"name": "ntrex"})
     assert drift(base, [], corpus, vectors=[other], options=QUICK).results.vectors[0].text == (

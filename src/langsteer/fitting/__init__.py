@@ -15,7 +15,7 @@ from langsteer.files import check_writable
 from langsteer.fitting import learned, mean_difference, principal_component, probe
 from langsteer.fitting.common import Options, PooledOptions, chosen_layer
 from langsteer.fitting.pivot import Pivot
-from langsteer.fitting.search import STRENGTHS, search
+from langsteer.fitting.search import STRENGTHS, check_strengths, search
 from langsteer.languages import parse_tag
 from langsteer.models import Model
 from langsteer.progress import announce
@@ -150,6 +150,7 @@ class _Learning:
         options: Mapping[str, Any],
     ) -> None:
         self.model, self.method, self.strengths = model, get_method(method), list(strengths)
+        check_strengths(self.strengths)
         self.options = self.method.make_options(options)
         named = [model.check_layer(layer) for layer in dict.fromkeys(layers)]
         self.layers = named or [chosen_layer(model, self.options)]

@@ -51,10 +51,9 @@ def search(
     `corpus` must share no line with what is fitted on. The result's `scores` hold every trial and
     the divergence without steering, which says whether steering helped at all.
     """
-    if not vectors or not strengths:
-        raise FitError("a search needs at least one layer and one strength")
-    if not all(map(math.isfinite, strengths)):
-        raise FitError(f"strengths must be finite numbers, not {list(strengths)}")
+    if not vectors:
+        raise FitError("a search needs at least one layer")
+    check_strengths(strengths)
     measure = Measure(model, corpus, pivot)
     grid = [(vector, strength) for vector in vectors for strength in strengths]
     unsteered, *found = measure.several(
@@ -80,6 +79,14 @@ class _English:
 
     states: Tensor
     root: Tensor
+
+
+def check_strengths(strengths: Sequence[float]) -> None:
+    """Raise FitError where there is none to try, or one is not a number."""
+    if not strengths:
+        raise FitError("a search needs at least one strength")
+    if not all(map(math.isfinite, strengths)):
+        raise FitError(f"strengths must be finite numbers, not {list(strengths)}")
 
 
 class Measure:
