@@ -753,7 +753,7 @@ def test_by_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     more = ["-d", str(data), "--rate", "0.01", "--epochs", "2", "--held-out", "0.2"]
     code, text, err = run(capsys, "tune", "sft", str(folder), "-o", str(out), *more)
     assert code == 0, err
-    assert "Swahili (sw)" in text
+    assert "Swahili" in text
     assert "→" in text
     code, text, err = run(capsys, "tune", "sft", str(folder), "-o", str(out), *more, "--json")
     assert code == 0, err
@@ -761,7 +761,7 @@ def test_by_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert (found["kept"], found["records"]["all"], found["steps"]) == (True, 16, 4)
     code, text, err = run(capsys, "tune", "dpo", str(out), "-o", str(tmp_path / "dpo"), *more)
     assert code == 0, err
-    assert "reward accuracy" in text
+    assert "likelier" in text
     code, text, err = run(
         capsys, "tune", "sft", str(folder), "-o", str(tmp_path / "sw"), *more, "-l", "sw", "--json"
     )

@@ -200,20 +200,20 @@ def _run(
 
 def _table(result: Tuned) -> Table:
     """A line a language: how many records, and what was measured on those held out."""
-    table = Table(box=box.SIMPLE, title_justify="left")
-    table.add_column("language")
+    table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0))
+    table.add_column("language", no_wrap=True)
     table.add_column("records", justify="right")
     table.add_column("held out", justify="right")
     names = [name for name in _NAMES if name in result.after.get(ALL, {})]
     for name in names:
-        table.add_column(_NAMES[name], justify="right", no_wrap=True)
+        table.add_column(_NAMES[name], justify="right")
     tags = [*(tag for tag in result.records if tag != ALL), ALL]
     for tag in tags:
         before, after = result.before.get(tag, {}), result.after.get(tag, {})
         table.add_row(
-            ALL if tag == ALL else f"{language_name(tag)} ({tag})",
+            ALL if tag == ALL else language_name(tag),
             str(result.records[tag]),
             str(result.held_out.get(tag, 0)),
-            *(f"{before[n]:.3f} → {after[n]:.3f}" if n in after else "" for n in names),
+            *(f"{before[n]:.2f}→{after[n]:.2f}" if n in after else "" for n in names),
         )
     return table

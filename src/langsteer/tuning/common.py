@@ -23,7 +23,7 @@ from torch import Tensor
 from langsteer.errors import MissingExtraError
 from langsteer.files import save_errors, write_json
 from langsteer.intervention import intervene
-from langsteer.models import Model, wrap_model
+from langsteer.models import Model, base_network, wrap_model
 from langsteer.progress import NOISY, quiet, track
 from langsteer.vector import SteeringVector
 
@@ -97,14 +97,18 @@ def seeded(seed: int) -> Iterator[None]:
 def adapted(model: Model, recipe: Recipe) -> Model:
     """A copy of the model whose adapter can be trained: its own where it has one, else a new one.
 
-    On a CPU weights are float32, where autocast is several times faster than bfloat16 weights.
+    It is named after its base. On a CPU weights are float32, where autocast is several times faster
+    than bfloat16 weights.
     """
     peft = libraries("LoRA")[0]
+    name = _base_name(model)
     network = copy.deepcopy(model.network)
     if model.device.type == "cpu":
         network = network.float()
     if isinstance(network, peft.PeftModel):
-        network.peft_config[ADAPTER].inference_mode = False
+        config = network.peft_config[ADAPTER]
+        config.inference_mode = False
+        config.base_model_name_or_path = base_network(network).name_or_path  # where PEFT looks
         network.set_adapter(ADAPTER)
     else:
         for parameter in network.parameters():
@@ -118,17 +122,21 @@ def adapted(model: Model, recipe: Recipe) -> Model:
             task_type="CAUSAL_LM",
         )
         network = peft.get_peft_model(network, config)
-    return wrap_model(network, model.tokenizer, name=model.name)
+    return wrap_model(network, model.tokenizer, name=name)
+
+
+def _base_name(model: Model) -> str:
+    """What `load_model` opens the model, or what an adapter of it was made for, by."""
+    config = getattr(model.network, "peft_config", {}).get(ADAPTER)
+    if config is not None and config.base_model_name_or_path:
+        return str(config.base_model_name_or_path)
+    path = Path(model.name).expanduser()
+    return str(path.resolve()) if path.exists() else model.name
 
 
 def save_adapter(tuned: Model, folder: Path) -> None:
-    """Write the adapter as PEFT does, naming its base as `load_model` knows it."""
-    config = tuned.network.peft_config[ADAPTER]
-    named = Path(tuned.name).expanduser()
-    if named.exists() and not (named / "adapter_config.json").exists():
-        config.base_model_name_or_path = str(named.resolve())
-    elif not named.exists():
-        config.base_model_name_or_path = tuned.name
+    """Write the adapter of an `adapted` model as PEFT does, with the name of its base."""
+    tuned.network.peft_config[ADAPTER].base_model_name_or_path = tuned.name
     with save_errors(folder):
         tuned.network.save_pretrained(
             str(folder), selected_adapters=[ADAPTER], save_embedding_layers=False
