@@ -163,11 +163,12 @@ def test_an_exception_leaves_the_model_as_it_was(llama: Model) -> None:
     inputs = batch(llama, "left")
     plain = llama.network(**inputs).logits
     weights = {k: v.clone() for k, v in llama.network.state_dict().items()}
+    hooks = [len(module._forward_hooks) for module in llama.network.modules()]
     with pytest.raises(RuntimeError, match="on purpose"), make_vector(llama).applied(llama):
         raise RuntimeError("on purpose")
     assert torch.equal(llama.network(**inputs).logits, plain)
     assert all(torch.equal(v, weights[k]) for k, v in llama.network.state_dict().items())
-    assert not any(module._forward_hooks for module in llama.network.modules())
+    assert [len(module._forward_hooks) for module in llama.network.modules()] == hooks
 
 
 @torch.inference_mode()

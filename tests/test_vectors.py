@@ -185,7 +185,7 @@ def test_the_mean_difference_brings_its_own_texts_to_the_pivot(llama: Model) -> 
     corpus = builtin("sw", "et")
     lines = [i for i, part in enumerate(corpus.parts) if part == "report"][:24]
     read = replace(corpus.lines(lines), parts=())
-    vectors = [fit(llama, read, tag, layer=1) for tag in ("sw", "et")]
+    vectors = [fit(llama, read, tag, "mean_difference", layer=1) for tag in ("sw", "et")]
     found = transfer(llama, vectors, read)
     assert found.vectors == ("sw", "et", RANDOM)
     assert found.texts == ("sw", "et")
