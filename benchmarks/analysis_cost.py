@@ -20,8 +20,8 @@ import torch
 import langsteer
 from benchmarks.common import paired, report
 from langsteer.analysis.analyze import AnalysisOptions, analyze
-from langsteer.analysis.reading import Pick, read_texts, spread
-from langsteer.corpus import ParallelCorpus
+from langsteer.analysis.reading import Pick, read_texts
+from langsteer.corpus import ParallelCorpus, spread
 from langsteer.progress import show_progress
 from langsteer.tokens import Tokens, batches, encode
 

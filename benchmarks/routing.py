@@ -16,7 +16,7 @@ from lingua import IsoCode639_1, LanguageDetectorBuilder
 
 import langsteer
 from benchmarks.common import SHARED, report
-from langsteer.corpus import ParallelCorpus
+from langsteer.corpus import spread
 from langsteer.identify import Identified
 from langsteer.progress import show_progress
 from langsteer.readers import read_flores, read_ntrex
@@ -58,7 +58,8 @@ def main() -> None:
     show_progress(False)
     model = langsteer.load_model(dtype="bfloat16")
     fitted = read_ntrex(SHARED / "ntrex", LANGUAGES).checked()
-    tried = spread(read_flores(SHARED / "flores200" / "dev", LANGUAGES), chosen.lines)
+    tried = read_flores(SHARED / "flores200" / "dev", LANGUAGES)
+    tried = tried.lines(spread(len(tried), chosen.lines))
     start = time.perf_counter()
     router = fit_router(model, fitted.texts, layer=chosen.layer, most=chosen.fit_lines)
     seconds = time.perf_counter() - start
@@ -94,10 +95,6 @@ def by_lingua(texts: Sequence[str]) -> list[Identified]:
         Identified(tags[best[0].language.iso_code_639_1.name.lower()], best[0].value)
         for best in ranked
     ]
-
-
-def spread(corpus: ParallelCorpus, lines: int) -> ParallelCorpus:
-    return corpus.lines(i * len(corpus) // lines for i in range(lines))
 
 
 def cut(text: str, words: int | None, tag: str) -> str:

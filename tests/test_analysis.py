@@ -33,9 +33,9 @@ from langsteer.analysis.latent import first_tokens, text_items, word_items, word
 from langsteer.analysis.lens import TunedLens, read_out, token_shares
 from langsteer.analysis.maps import draw_map
 from langsteer.analysis.norms import NormSums
-from langsteer.analysis.reading import Reading, read_texts, spread
+from langsteer.analysis.reading import Reading, read_texts
 from langsteer.analysis.results import Results
-from langsteer.corpus import ParallelCorpus, builtin
+from langsteer.corpus import ParallelCorpus, builtin, spread
 from langsteer.errors import (
     AnalysisError,
     CorpusError,

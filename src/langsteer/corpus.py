@@ -292,3 +292,9 @@ def builtin(*languages: str, pivot: str = "en") -> ParallelCorpus:
 def plain(text: str) -> str:
     """A text as it is compared: case, spacing and compatibility forms set aside."""
     return unicodedata.normalize("NFKC", " ".join(text.split())).casefold()
+
+
+def spread(count: int, wanted: int) -> tuple[int, ...]:
+    """Up to `wanted` of the places 0 … count - 1, evenly spread."""
+    wanted = min(count, wanted)
+    return tuple(i * count // wanted for i in range(wanted))

@@ -16,12 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from langsteer.capture import capture
+from langsteer.capture import capture, sentence_states
+from langsteer.corpus import spread
 from langsteer.errors import FitError, MissingExtraError, VectorError
 from langsteer.identify import Identified
 from langsteer.models import Model
 from langsteer.tensor_file import FileKind, read_tensors, write_tensors
-from langsteer.tokens import Prompt
+from langsteer.tokens import Prompt, encode
 from langsteer.vector import ROUTER_NAME, SteeringVector, check_model
 from langsteer.version import __version__
 
@@ -69,9 +70,11 @@ class Router:
     def identify(self, model: Model, texts: Sequence[str | Prompt]) -> list[Identified]:
         """The likeliest language of each text's source, among those that were fitted."""
         self.check_fits(model)
-        states, tokens = _means(model, texts, self.layer)
+        tokens = encode(model, texts)
+        states = sentence_states(model, tokens, [self.layer])[:, 0].double()
+        counts = torch.tensor([sum(text.source) for text in tokens])
         scores = states @ self.weight.double().T + self.bias.double()
-        best = torch.softmax(scores / self.temperatures[_length(tokens), None], -1).max(-1)
+        best = torch.softmax(scores / self.temperatures[_length(counts), None], -1).max(-1)
         return [
             Identified(self.languages[int(place)], float(chance))
             for place, chance in zip(best.indices, best.values, strict=True)
@@ -87,12 +90,19 @@ class Router:
         """The vector of each text's language; None for the pivot, for languages without a vector,
         and where the router is less sure than `confidence`.
         """
-        return [
-            vectors.get(found.language)
-            if found.language != self.pivot and found.confidence >= confidence
-            else None
-            for found in self.identify(model, texts)
-        ]
+        found = self.identify(model, texts)
+        return [self.choose(one, vectors, confidence) for one in found]
+
+    def choose(
+        self,
+        found: Identified,
+        vectors: Mapping[str, SteeringVector],
+        confidence: float = CONFIDENT,
+    ) -> SteeringVector | None:
+        """The vector for a text that `identify` said this of."""
+        if found.language == self.pivot or found.confidence < confidence:
+            return None
+        return vectors.get(found.language)
 
     def check_fits(self, model: Model) -> None:
         """Raise VectorError, naming the first property that differs, where `model` is another."""
@@ -152,8 +162,7 @@ def fit_router(
     fitted: list[tuple[int, Tensor]] = []
     held_out: list[tuple[int, Tensor]] = []
     for place, (tag, lines) in enumerate(texts.items()):
-        count = min(most, len(lines))
-        read = [lines[i * len(lines) // count] for i in range(count)]
+        read = [lines[i] for i in spread(len(lines), most)]
         found = _beginnings(model, read, where, f"{tag} states")
         for line, states in enumerate(found):
             (fitted if line % HELD_OUT else held_out).append((place, states))
@@ -224,17 +233,6 @@ def _discriminant(lines: Sequence[tuple[int, Tensor]], count: int) -> tuple[Tens
         weight = torch.cat([torch.zeros_like(weight), weight])
         bias = torch.cat([torch.zeros_like(bias), bias])
     return weight.float(), bias.float()
-
-
-def _means(model: Model, texts: Sequence[str | Prompt], layer: int) -> tuple[Tensor, Tensor]:
-    """Each text's mean state over its source tokens, float64 [texts, hidden], and their number."""
-    means = torch.zeros(len(texts), model.hidden_size, dtype=torch.float64)
-    tokens = torch.zeros(len(texts), dtype=torch.long)
-    for batch in capture(model, texts, [layer]):
-        for i, states, source in zip(batch.index, batch.layers[layer], batch.source, strict=True):
-            own = states[source].double().cpu()
-            means[i], tokens[i] = own.mean(0), len(own)
-    return means, tokens
 
 
 def _beginnings(model: Model, lines: Sequence[str], layer: int, progress: str) -> list[Tensor]:

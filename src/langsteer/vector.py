@@ -145,6 +145,14 @@ class SteeringVector:
         return vector
 
 
+def vector_files(path: str | Path) -> list[Path]:
+    """The vector files in a folder, which may be none and are not its router; else the file itself."""
+    path = Path(path)
+    if not path.is_dir():
+        return [path]
+    return sorted(file for file in path.glob("*.safetensors") if file.name != ROUTER_NAME)
+
+
 def read_vectors(*paths: str | Path) -> dict[str, SteeringVector]:
     """Vectors by language, from vector files and folders of them (`*.safetensors`, no router).
 
@@ -152,9 +160,7 @@ def read_vectors(*paths: str | Path) -> dict[str, SteeringVector]:
     """
     found: dict[str, SteeringVector] = {}
     for path in map(Path, paths):
-        files = [path]
-        if path.is_dir():
-            files = sorted(f for f in path.glob("*.safetensors") if f.name != ROUTER_NAME)
+        files = vector_files(path)
         if not files:
             raise VectorError(f"there is no vector file (*.safetensors) in {path}")
         for file in files:

@@ -16,7 +16,7 @@ from langsteer.analysis.latent import TextItems, first_tokens, text_items, word_
 from langsteer.analysis.lens import LOGIT, TUNED, TunedLens, read_out
 from langsteer.analysis.maps import MAPS, draw_map
 from langsteer.analysis.norms import norms
-from langsteer.analysis.reading import Pick, Reading, read_texts, spread
+from langsteer.analysis.reading import Pick, Reading, read_texts
 from langsteer.analysis.results import (
     FILE_NAME,
     Alignment,
@@ -29,7 +29,7 @@ from langsteer.analysis.results import (
     Steering,
     TokenSets,
 )
-from langsteer.corpus import ParallelCorpus
+from langsteer.corpus import ParallelCorpus, spread
 from langsteer.errors import AnalysisError, MissingExtraError
 from langsteer.files import check_writable
 from langsteer.languages import language_name, parse_tag

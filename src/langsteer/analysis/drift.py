@@ -31,7 +31,7 @@ from langsteer.analysis.drift_measures import (
 )
 from langsteer.analysis.drift_results import Drift, VectorFacts
 from langsteer.capture import Pool, sentence_states
-from langsteer.corpus import SMALLEST_PART, ParallelCorpus
+from langsteer.corpus import SMALLEST_PART, ParallelCorpus, spread
 from langsteer.errors import AnalysisError, CorpusError, ModelError, VectorError
 from langsteer.fitting.common import Options, chosen_layer
 from langsteer.languages import language_name
@@ -39,7 +39,7 @@ from langsteer.models import Model, load_model
 from langsteer.progress import track
 from langsteer.tensor_file import FileKind, write_tensors
 from langsteer.tokens import Tokens, batches, count_batches, encode, pad_mask
-from langsteer.vector import SteeringVector
+from langsteer.vector import SteeringVector, vector_files
 
 T = TypeVar("T")
 Source = str | Path | Model
@@ -176,10 +176,9 @@ def read_vectors(vectors: Iterable[str | Path | SteeringVector]) -> list[Steerin
         if isinstance(item, SteeringVector):
             found.append(item)
             continue
-        path = Path(item)
-        files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
+        files = vector_files(item)
         if not files:
-            raise VectorError(f"there is no vector file (*.safetensors) in {path}")
+            raise VectorError(f"there is no vector file (*.safetensors) in {item}")
         found += [SteeringVector.load(file) for file in files]
     return found
 
@@ -208,17 +207,16 @@ def split_lines(corpus: ParallelCorpus, limit: int | None = None) -> Lines:
     rest = [i for i in range(len(corpus)) if i not in chosen]
     if limit is not None and limit < len(corpus):
         count = round(limit * len(fit) / len(corpus))
-        fit, rest = _spaced(fit, count), _spaced(rest, limit - count)
+        fit, rest = (
+            [fit[i] for i in spread(len(fit), count)],
+            [rest[i] for i in spread(len(rest), limit - count)],
+        )
     if min(len(fit), len(rest)) < SMALLEST_PART:
         raise CorpusError(
             f"{corpus.name} is too small: {len(fit)} lines to fit directions on and {len(rest)} "
             f"to measure on, and each needs {SMALLEST_PART}"
         )
     return Lines(tuple(fit), tuple(rest))
-
-
-def _spaced(places: Sequence[int], count: int) -> list[int]:
-    return [places[i * len(places) // count] for i in range(count)]
 
 
 def _with_model(source: Source, use: Callable[[Model], T], **options: Any) -> T:

@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from langsteer.analysis.reading import Pick, spread
+from langsteer.analysis.reading import Pick
+from langsteer.corpus import spread
 from langsteer.languages import own_name, script_of
 from langsteer.models import Model
 from langsteer.tokens import Prompt, Tokens, encode

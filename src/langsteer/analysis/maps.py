@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from langsteer.analysis.reading import spread
 from langsteer.analysis.results import Map, Places, Point
+from langsteer.corpus import spread
 from langsteer.errors import AnalysisError, MissingExtraError
 from langsteer.progress import track
 

@@ -98,12 +98,6 @@ def read_texts(
     return before, None if vector is None else after.above(before, lowest)
 
 
-def spread(count: int, wanted: int) -> tuple[int, ...]:
-    """Up to `wanted` of the places 0 … count - 1, evenly spread."""
-    wanted = min(count, wanted)
-    return tuple(i * count // wanted for i in range(wanted))
-
-
 @dataclass(frozen=True, eq=False)
 class _Batch:
     """`weights` [rows, 3, tokens] pool the source tokens; `rows`, `columns` and `slots` say where

@@ -55,10 +55,8 @@ def command(
     found: Identified | None = None
     steering: SteeringVector | None = next(iter(vectors.values()))
     if router is not None:
-        found, steering = (
-            router.identify(opened, [text])[0],
-            router.route(opened, [text], vectors)[0],
-        )
+        found = router.identify(opened, [text])[0]
+        steering = router.choose(found, vectors)
         if not as_json:
             console.print(_told(found, steering), style="dim")
     answers: dict[str, str] = {}

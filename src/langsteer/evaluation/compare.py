@@ -23,7 +23,7 @@ from typing import Any
 import psutil
 import torch
 
-from langsteer.corpus import ParallelCorpus, plain
+from langsteer.corpus import ParallelCorpus, plain, spread
 from langsteer.errors import CellError, CompareError, CorpusError, LangsteerError, MethodError
 from langsteer.evaluation.benchmarks import Benchmark, Doc, get_benchmark, load_docs, make_task
 from langsteer.evaluation.cells import (
@@ -318,7 +318,7 @@ def fit_corpus(path: str, lines: int | None, language: str) -> ParallelCorpus:
     corpus = _read_corpus(path, language)
     if lines is None or lines >= len(corpus):
         return corpus
-    return corpus.lines(i * len(corpus) // lines for i in range(lines))
+    return corpus.lines(spread(len(corpus), lines))
 
 
 @functools.lru_cache(maxsize=64)

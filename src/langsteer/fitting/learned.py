@@ -30,7 +30,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from langsteer.capture import check_finite, visit_states
-from langsteer.corpus import ParallelCorpus
+from langsteer.corpus import ParallelCorpus, spread
 from langsteer.errors import FitError, StateError
 from langsteer.files import save_errors, write_whole
 from langsteer.fitting.common import Options, check_corpus, chosen_layer, make_vector
@@ -136,7 +136,7 @@ def _as_many_as_learned_from(
     most = options.steps * options.batch
     if len(corpus) <= most:
         return corpus, pivot
-    part = corpus.lines(i * len(corpus) // most for i in range(most))
+    part = corpus.lines(spread(len(corpus), most))
     return part, pivot.once((NAME, "lines", most), lambda: Pivot(model, part))
 
 

@@ -40,7 +40,7 @@ from langsteer.tuning.common import (
 )
 from langsteer.tuning.data import Instructions, Record
 from langsteer.tuning.prompts import answered, ending_of, prompt_of, template_of
-from langsteer.vector import SteeringVector
+from langsteer.vector import SteeringVector, vector_files
 from langsteer.version import __version__
 
 RECORD = "langsteer.json"
@@ -254,7 +254,7 @@ def read_vectors(paths: Sequence[str | Path]) -> list[SteeringVector]:
     """The vectors in files, and in all `.safetensors` files of folders."""
     found: list[SteeringVector] = []
     for path in map(Path, paths):
-        files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
+        files = vector_files(path)
         if not files:
             raise TuneError(f"there is no vector file in {path}")
         found += [SteeringVector.load(file) for file in files]
