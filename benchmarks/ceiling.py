@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 import langsteer
-from benchmarks.common import RESULTS, SHARED
+from benchmarks.common import RESULTS, SHARED, add_line, read_lines
 from benchmarks.strength import answers
 from langsteer.capture import visit_states
 from langsteer.evaluation.benchmarks import get_benchmark, load_docs
@@ -50,14 +50,8 @@ def main() -> None:
                 "epochs": chosen.epochs,
                 "dtype": chosen.dtype,
             }
-            if about not in [{key: line[key] for key in about} for line in made()]:
+            if about not in [{key: line[key] for key in about} for line in read_lines(FILE)]:
                 run(model, about)
-
-
-def made() -> list[dict[str, Any]]:
-    if not FILE.exists():
-        return []
-    return [json.loads(line) for line in FILE.read_text(encoding="utf-8").splitlines()]
 
 
 def run(model: Model, about: dict[str, Any]) -> None:
@@ -76,8 +70,7 @@ def run(model: Model, about: dict[str, Any]) -> None:
         "loss": round(loss, 3),
         "seconds": round(seconds, 1),
     }
-    with FILE.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+    add_line(FILE, line)
     print(json.dumps(line), flush=True)
 
 

@@ -80,6 +80,20 @@ def report(name: str, values: dict[str, Any]) -> None:
     print(f"written to {path.relative_to(Path(__file__).parents[1])}")
 
 
+def read_lines(file: Path) -> list[dict[str, Any]]:
+    """The runs that a file of JSON lines holds; none where there is no file yet."""
+    if not file.exists():
+        return []
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def add_line(file: Path, line: dict[str, Any]) -> None:
+    """Append a run to a file of JSON lines."""
+    file.parent.mkdir(exist_ok=True)
+    with file.open("a", encoding="utf-8") as opened:
+        opened.write(json.dumps(line) + "\n")
+
+
 def _seconds(run: Callable[[], object]) -> float:
     start = time.perf_counter()
     run()

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 import langsteer
-from benchmarks.common import RESULTS, SHARED
+from benchmarks.common import RESULTS, SHARED, add_line, read_lines
 from langsteer.corpus import ParallelCorpus
 from langsteer.evaluation.benchmarks import get_benchmark, load_docs
 from langsteer.evaluation.choices import batch_calibrated, choice_scores
@@ -91,7 +91,7 @@ def main() -> None:
     chosen = parser.parse_args()
     show_progress(False)
     model = langsteer.load_model(dtype=chosen.dtype)
-    done = _done()
+    done = {_key(line) for line in read_lines(FILE)}
     for language in chosen.languages:
         for fit in chosen.fits:
             about = {
@@ -127,16 +127,8 @@ def _run(model: langsteer.Model, about: dict[str, Any], strengths: Sequence[floa
             "fit_seconds": round(seconds, 1),
             "version": __version__,
         }
-        RESULTS.mkdir(exist_ok=True)
-        with FILE.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        add_line(FILE, line)
         print(json.dumps(line), flush=True)
-
-
-def _done() -> set[tuple[Any, ...]]:
-    if not FILE.exists():
-        return set()
-    return {_key(json.loads(line)) for line in FILE.read_text(encoding="utf-8").splitlines()}
 
 
 def _key(line: dict[str, Any]) -> tuple[Any, ...]:

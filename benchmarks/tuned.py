@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 import langsteer
-from benchmarks.common import RESULTS, SHARED
+from benchmarks.common import RESULTS, SHARED, add_line, read_lines
 from langsteer.evaluation.benchmarks import get_benchmark, load_docs
 from langsteer.evaluation.choices import batch_calibrated, choice_scores
 from langsteer.evaluation.demo import AFTER, BEFORE, TOPICS
@@ -86,7 +86,7 @@ def main() -> None:
     chosen = _arguments()
     setting = {name: getattr(chosen, name) for name in SETTING}
     if chosen.table:
-        print(table(_lines(), setting, chosen.languages))
+        print(table(read_lines(FILE), setting, chosen.languages))
         return
     show_progress(False)
     named = {"base": chosen.base, "sft": chosen.sft, "dpo": chosen.dpo, "steered": chosen.steered}
@@ -94,7 +94,7 @@ def main() -> None:
     for name, path in named.items():
         if path is not None:
             _run_model(name, path, chosen.base, chosen.languages, setting, vectors)
-    print(table(_lines(), setting, chosen.languages))
+    print(table(read_lines(FILE), setting, chosen.languages))
 
 
 def table(lines: Sequence[Mapping[str, Any]], setting: Mapping[str, Any], languages: Any) -> str:
@@ -140,7 +140,7 @@ def _run_model(
 ) -> None:
     folder = Path(path) if Path(path).is_dir() else None
     about = {"model": name, "weights": _digest(folder), **setting}
-    done = {_key(line) for line in _lines()}
+    done = {_key(line) for line in read_lines(FILE)}
     missing = {
         tag: left
         for tag in languages
@@ -201,9 +201,7 @@ def _run(
             "version": __version__,
             "right": "".join("1" if hit else "0" for hit in right),
         }
-        RESULTS.mkdir(exist_ok=True)
-        with FILE.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        add_line(FILE, line)
         print(json.dumps({k: v for k, v in line.items() if k != "right"}), flush=True)
 
 
@@ -236,12 +234,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--table", action="store_true", help="print what is there, run nothing")
     return parser.parse_args()
-
-
-def _lines() -> list[dict[str, Any]]:
-    if not FILE.exists():
-        return []
-    return [json.loads(line) for line in FILE.read_text(encoding="utf-8").splitlines()]
 
 
 def _key(line: Mapping[str, Any]) -> tuple[Any, ...]:

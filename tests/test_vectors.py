@@ -296,7 +296,7 @@ def test_more_bad_input(llama: Model, tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(AnalysisError, match="not the results of langsteer vectors"):
         VectorResults.from_json({"format": "other"})
     with pytest.raises(AnalysisError, match="format version 99"):
-        VectorResults.from_json({"format": looked.FORMAT, "format_version": 99})
+        VectorResults.from_json({"format": looked.FILE.format, "format_version": 99})
     (tmp_path / "vectors.json").write_text("{")
     with pytest.raises(AnalysisError, match="is not JSON"):
         VectorResults.read(tmp_path)

@@ -18,7 +18,7 @@ from langsteer.analysis.maps import MAPS, draw_map
 from langsteer.analysis.norms import norms
 from langsteer.analysis.reading import Pick, Reading, read_texts
 from langsteer.analysis.results import (
-    FILE_NAME,
+    FILE,
     Alignment,
     Identity,
     LanguageResults,
@@ -96,7 +96,7 @@ def analyze_into(
 
     if importlib.util.find_spec("matplotlib") is None:
         raise MissingExtraError("the figures", "matplotlib", "analysis")
-    check_writable(Path(folder) / FILE_NAME)
+    check_writable(Path(folder) / FILE.name)
     results = analyze(model, corpus, vectors, lines=lines, tuned_lens=tuned_lens, options=options)
     numbers = results.write(folder)
     return results, [numbers, *(path for path in write_report(results, folder) if path != numbers)]

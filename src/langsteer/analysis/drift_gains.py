@@ -1,6 +1,5 @@
 """Performance beside geometry: gains by language, and whether they follow movement."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langsteer.analysis.drift_results import GAP, Drift, Gain, GainFit, LanguageDrift, VersionDrift
+from langsteer.analysis.records import read_json
 from langsteer.errors import AnalysisError, LanguageError, MissingExtraError
 from langsteer.languages import parse_tag
 
@@ -65,12 +65,7 @@ def read_gains(path: str | Path) -> GainFile:
             raise AnalysisError(
                 f"{path.parent} has no {REPORT}: run langsteer report {path.parent} first"
             )
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise AnalysisError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise AnalysisError(f"{path} is not JSON: {error}") from error
+    values = read_json(path)
     try:
         if isinstance(values, dict) and "benchmarks" in values:
             return GainFile(path.parent.name, scores=_scores(values))

@@ -13,7 +13,7 @@ from typing import Any
 from langsteer.analysis.drift import Drifted, Source, drift
 from langsteer.analysis.drift_figures import SIGNIFICANT, at_layer, draw, shown_kind
 from langsteer.analysis.drift_results import (
-    FILE_NAME,
+    FILE,
     GAP,
     Curve,
     Drift,
@@ -45,7 +45,7 @@ def drift_into(
     for package, feature in (("matplotlib", "the figures"), ("scipy", "comparing with chance")):
         if importlib.util.find_spec(package) is None:
             raise MissingExtraError(feature, package, "analysis")
-    check_writable(Path(folder) / FILE_NAME)
+    check_writable(Path(folder) / FILE.name)
     found = drift(base, tuned, corpus, **options)
     return found.results, write_drift(found, folder)
 

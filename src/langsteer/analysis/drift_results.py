@@ -4,17 +4,13 @@ A `Curve` has one number for each layer. A number that does not exist, such as t
 small to have a direction, is NaN here and null in the file.
 """
 
-import json
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
-from langsteer.analysis.records import as_plain, built
-from langsteer.errors import AnalysisError
-from langsteer.files import write_json
+from langsteer.analysis.records import FiledRecord, RecordFile
 from langsteer.version import __version__
 
-FORMAT, FORMAT_VERSION, FILE_NAME = "langsteer drift", 1, "drift.json"
+FILE = RecordFile("langsteer drift", 1, "drift.json", "langsteer drift")
 GAP = "mean difference at each layer"
 
 Curve = tuple[float, ...]
@@ -222,13 +218,15 @@ class VectorFacts:
 
 
 @dataclass(frozen=True)
-class Drift:
+class Drift(FiledRecord):
     """Versions of a model against their base.
 
     `languages` maps tags to names, without the pivot. `layer` is the one that tables and maps
     show. `fitted` and `measured`: numbers of lines that the directions were fitted on, and that
     everything was measured on. `lengths`: mean length of the base's states, by tag.
     """
+
+    FILE: ClassVar[RecordFile] = FILE
 
     base: dict[str, Any]
     corpus: dict[str, Any]
@@ -249,38 +247,3 @@ class Drift:
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
     version: str = __version__
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain JSON values; NaN becomes null."""
-        whole = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}
-        plain: dict[str, Any] = as_plain(whole)
-        return plain
-
-    @classmethod
-    def from_json(cls, values: Any) -> "Drift":
-        """What `as_json` wrote. Raises AnalysisError where the values are something else."""
-        if not isinstance(values, dict) or values.get("format") != FORMAT:
-            raise AnalysisError("these are not the results of langsteer drift")
-        if values.get("format_version") != FORMAT_VERSION:
-            raise AnalysisError(
-                f"the results have format version {values.get('format_version')}; this langsteer "
-                f"reads version {FORMAT_VERSION}: run langsteer drift again"
-            )
-        return built(cls, values, "results")
-
-    def write(self, folder: str | Path) -> Path:
-        """Write `drift.json` into a folder, whole or not at all. Raises SaveError."""
-        return write_json(Path(folder) / FILE_NAME, self.as_json())
-
-    @classmethod
-    def read(cls, path: str | Path) -> "Drift":
-        """Read what `write` wrote; `path` is the file or its folder. Raises AnalysisError."""
-        path = Path(path) / FILE_NAME if Path(path).is_dir() else Path(path)
-        try:
-            return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
-        except OSError as error:
-            raise AnalysisError(f"cannot read {path}: {error.strerror}") from error
-        except ValueError as error:
-            raise AnalysisError(f"{path} is not JSON: {error}") from error
-        except AnalysisError as error:
-            raise AnalysisError(f"{path}: {error}") from error

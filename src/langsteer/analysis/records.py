@@ -1,17 +1,83 @@
-"""Records of plain numbers as JSON and back: frozen dataclasses, checked field by field.
+"""Records of plain numbers as JSON and back: frozen dataclasses, checked field by field; their files.
 
 A float that does not exist is NaN in a record and null in its file.
 """
 
+import json
 import math
 import types
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from langsteer.errors import AnalysisError
+from langsteer.files import write_json
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class RecordFile:
+    """What the record of a command's results is called: in its file, and the file itself."""
+
+    format: str
+    version: int
+    name: str
+    command: str
+
+
+class FiledRecord:
+    """A frozen dataclass that is a command's results: as JSON, and in a file of its own."""
+
+    FILE: ClassVar[RecordFile]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain JSON values; NaN becomes null."""
+        whole = {
+            "format": self.FILE.format,
+            "format_version": self.FILE.version,
+            **asdict(self),  # type: ignore[call-overload]
+        }
+        plain: dict[str, Any] = as_plain(whole)
+        return plain
+
+    @classmethod
+    def from_json(cls, values: Any) -> Self:
+        """The results that `as_json` wrote. Raises AnalysisError where the values are not such."""
+        file = cls.FILE
+        if not isinstance(values, dict) or values.get("format") != file.format:
+            raise AnalysisError(f"these are not the results of {file.command}")
+        if values.get("format_version") != file.version:
+            raise AnalysisError(
+                f"the results have format version {values.get('format_version')}; this langsteer "
+                f"reads version {file.version}: run {file.command} again"
+            )
+        return built(cls, values, "results")
+
+    def write(self, folder: str | Path) -> Path:
+        """Write the results' file into a folder, whole or not at all. Raises SaveError."""
+        return write_json(Path(folder) / self.FILE.name, self.as_json())
+
+    @classmethod
+    def read(cls, path: str | Path) -> Self:
+        """Read what `write` wrote; `path` is the file or its folder. Raises AnalysisError."""
+        path = Path(path) / cls.FILE.name if Path(path).is_dir() else Path(path)
+        values = read_json(path)
+        try:
+            return cls.from_json(values)
+        except AnalysisError as error:
+            raise AnalysisError(f"{path}: {error}") from error
+
+
+def read_json(path: Path) -> Any:
+    """What a JSON file holds. Raises AnalysisError where it cannot be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise AnalysisError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise AnalysisError(f"{path} is not JSON: {error}") from error
 
 
 def as_plain(value: Any) -> Any:

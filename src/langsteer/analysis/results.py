@@ -4,17 +4,13 @@ A `Curve` has one number for each layer, from layer 0 to the last. A number that
 such as the CKA of states that are all the same, is NaN here and null in the file.
 """
 
-import json
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
-from langsteer.analysis.records import as_plain, built
-from langsteer.errors import AnalysisError
-from langsteer.files import write_json
+from langsteer.analysis.records import FiledRecord, RecordFile
 from langsteer.version import __version__
 
-FORMAT, FORMAT_VERSION, FILE_NAME = "langsteer analysis", 1, "results.json"
+FILE = RecordFile("langsteer analysis", 1, "results.json", "langsteer analyze")
 
 Curve = tuple[float, ...]
 Point = tuple[float, float]
@@ -201,7 +197,7 @@ class Map:
 
 
 @dataclass(frozen=True)
-class Results:
+class Results(FiledRecord):
     """An analysis of one model on one corpus.
 
     `languages` is by tag, without the pivot, whose `pivot_norms` stand apart. `together_after` is
@@ -209,6 +205,8 @@ class Results:
     and `corpus` say what was read (`name`, `fingerprint`; the corpus's `lines`), `options` how,
     and `seconds` what reading, read-out and the rest took. `notes` are sentences for the reader.
     """
+
+    FILE: ClassVar[RecordFile] = FILE
 
     model: dict[str, Any]
     corpus: dict[str, Any]
@@ -230,40 +228,3 @@ class Results:
     def steered(self) -> tuple[str, ...]:
         """The tags of the languages that were steered."""
         return tuple(tag for tag, found in self.languages.items() if found.after is not None)
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain JSON values; NaN becomes null."""
-        whole = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}
-        plain: dict[str, Any] = as_plain(whole)
-        return plain
-
-    @classmethod
-    def from_json(cls, values: Any) -> "Results":
-        """The results that `as_json` wrote. Raises AnalysisError where the values are not such."""
-        if not isinstance(values, dict) or values.get("format") != FORMAT:
-            raise AnalysisError("these are not the results of langsteer analyze")
-        if values.get("format_version") != FORMAT_VERSION:
-            raise AnalysisError(
-                f"the results have format version {values.get('format_version')}; this langsteer "
-                f"reads version {FORMAT_VERSION}: run langsteer analyze again"
-            )
-        return built(cls, values, "results")
-
-    def write(self, folder: str | Path) -> Path:
-        """Write `results.json` into a folder, whole or not at all. Raises SaveError."""
-        return write_json(Path(folder) / FILE_NAME, self.as_json())
-
-    @classmethod
-    def read(cls, path: str | Path) -> "Results":
-        """Read what `write` wrote; `path` is the file or its folder. Raises AnalysisError."""
-        path = Path(path) / FILE_NAME if Path(path).is_dir() else Path(path)
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise AnalysisError(f"cannot read {path}: {error.strerror}") from error
-        except ValueError as error:
-            raise AnalysisError(f"{path} is not JSON: {error}") from error
-        try:
-            return cls.from_json(values)
-        except AnalysisError as error:
-            raise AnalysisError(f"{path}: {error}") from error

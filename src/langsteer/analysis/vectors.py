@@ -3,30 +3,29 @@ say through the unembedding, and what they do for other languages.
 """
 
 import importlib.util
-import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from langsteer.analysis.records import as_plain, built
+from langsteer.analysis.records import FiledRecord, RecordFile
 from langsteer.analysis.transfer import STRENGTH, Task, Transfer, transfer
 from langsteer.corpus import BUILTIN, ParallelCorpus, builtin
 from langsteer.errors import AnalysisError, MissingExtraError
-from langsteer.files import check_writable, write_json
+from langsteer.files import check_writable
 from langsteer.languages import family_of, language_name, script_of, script_share, share_script
 from langsteer.models import Model, frozen
 from langsteer.readers import read_corpus
 from langsteer.vector import SteeringVector
 from langsteer.version import __version__
 
-FORMAT, FORMAT_VERSION, FILE_NAME = "langsteer vectors", 1, "vectors.json"
+FILE = RecordFile("langsteer vectors", 1, "vectors.json", "langsteer vectors")
 PERMUTATIONS = 10_000
 TOKENS = 12  # shown, each way
 COUNTED = 100  # tokens whose script is counted, each way
@@ -119,11 +118,13 @@ class Readout:
 
 
 @dataclass(frozen=True)
-class VectorResults:
+class VectorResults(FiledRecord):
     """What was found of some vectors of one layer of one model.
 
     `readouts` is by language, and empty, and `transfer` None, where no model was given.
     """
+
+    FILE: ClassVar[RecordFile] = FILE
 
     model: dict[str, Any]
     layer: int
@@ -136,37 +137,6 @@ class VectorResults:
     transfer: Transfer | None
     notes: tuple[str, ...] = ()
     version: str = __version__
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain JSON values; NaN becomes null."""
-        whole = {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}
-        plain: dict[str, Any] = as_plain(whole)
-        return plain
-
-    @classmethod
-    def from_json(cls, values: Any) -> "VectorResults":
-        """The results that `as_json` wrote. Raises AnalysisError where the values are not such."""
-        if not isinstance(values, dict) or values.get("format") != FORMAT:
-            raise AnalysisError("these are not the results of langsteer vectors")
-        if values.get("format_version") != FORMAT_VERSION:
-            raise AnalysisError(
-                f"the results have format version {values.get('format_version')}; this langsteer "
-                f"reads version {FORMAT_VERSION}: run langsteer vectors again"
-            )
-        return built(cls, values, "results")
-
-    @classmethod
-    def read(cls, path: str | Path) -> "VectorResults":
-        """Read vectors.json; `path` is the file or its folder. Raises AnalysisError."""
-        path = Path(path) / FILE_NAME if Path(path).is_dir() else Path(path)
-        try:
-            return cls.from_json(json.loads(path.read_text(encoding="utf-8")))
-        except OSError as error:
-            raise AnalysisError(f"cannot read {path}: {error.strerror}") from error
-        except ValueError as error:
-            raise AnalysisError(f"{path} is not JSON: {error}") from error
-        except AnalysisError as error:
-            raise AnalysisError(f"{path}: {error}") from error
 
 
 def examine(
@@ -224,9 +194,9 @@ def examine_into(
     for module, package in (("scipy", "scipy"), ("matplotlib",) * 2, ("jinja2",) * 2):
         if importlib.util.find_spec(module) is None:
             raise MissingExtraError("the figures", package, "analysis")
-    check_writable(Path(folder) / FILE_NAME)
+    check_writable(Path(folder) / FILE.name)
     results = examine(vectors, *arguments, **options)
-    numbers = write_json(Path(folder) / FILE_NAME, results.as_json())
+    numbers = results.write(folder)
     return results, [numbers, *write_report(results, folder)]
 
 
