@@ -16,24 +16,12 @@ from langsteer.readers import read_corpus
 
 
 def command(
-    model: Annotated[
-        str,
-        typer.Argument(help="Hub id, local folder, .gguf file, or gemma-3-270m / smollm2-135m."),
-    ] = common.DEFAULT,
+    model: common.ModelArgument = common.DEFAULT,
     languages: Annotated[
         str, typer.Option("--languages", "-l", help="Tags, with commas; else those of the vectors.")
     ] = "",
-    corpus: Annotated[
-        str,
-        typer.Option(
-            "--corpus",
-            "-c",
-            help="builtin; a text, .tsv, .jsonl or .tmx file; a FLORES or NTREX folder; hf:ID.",
-        ),
-    ] = "builtin",
-    pivot_file: Annotated[
-        Path | None, typer.Option(help="The translations of a text file, line by line.")
-    ] = None,
+    corpus: common.Corpus = "builtin",
+    pivot_file: common.PivotFile = None,
     pivot: Annotated[str, typer.Option(help="The language to compare with.")] = "en",
     lines: Annotated[
         int | None, typer.Option("--lines", "-n", help="Read so many lines, evenly spread.")
@@ -73,7 +61,7 @@ def command(
 
     With vectors: `langsteer analyze google/gemma-3-1b-pt -c ntrex/ -n 200 --vectors vectors/ -o analysis/`
     """
-    named = [tag for tag in languages.split(",") if tag.strip()]
+    named = common.listed(languages)
     found = vectors_for(named, vector or (), vectors)
     tags = check_languages(named or list(found), pivot)
     text = read_corpus(corpus, tags, pivot=pivot, pivot_file=pivot_file)

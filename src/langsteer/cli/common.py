@@ -3,6 +3,7 @@
 import importlib
 import json
 import logging
+from pathlib import Path
 from typing import Annotated, Any
 
 import transformers
@@ -29,6 +30,22 @@ DeviceMap = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Strength = Annotated[float | None, typer.Option(help="Strength, instead of the vector's own.")]
 
+ModelArgument = Annotated[
+    str,
+    typer.Argument(help="Hub id, local folder, .gguf file, or gemma-3-270m / smollm2-135m."),
+]
+Corpus = Annotated[
+    str,
+    typer.Option(
+        "--corpus",
+        "-c",
+        help="builtin; a text, .tsv, .jsonl or .tmx file; a FLORES or NTREX folder; hf:ID.",
+    ),
+]
+PivotFile = Annotated[
+    Path | None, typer.Option(help="The translations of a text file, line by line.")
+]
+
 OtherWeights = Annotated[
     bool,
     typer.Option(
@@ -39,6 +56,11 @@ OtherWeights = Annotated[
 ]
 
 DEFAULT = DEFAULT_MODEL
+
+
+def listed(text: str | None) -> list[str]:
+    """What stands between commas."""
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
 
 
 def quiet_libraries() -> None:

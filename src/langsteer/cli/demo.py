@@ -38,7 +38,7 @@ def command(
     """
     result = run_demo(
         common.open_model(model, dtype, device, device_map),
-        [tag.strip() for tag in languages.split(",") if tag.strip()],
+        common.listed(languages),
         method=method,
         folder=output,
         limit=items,

@@ -21,10 +21,7 @@ _WIDE = 100  # columns that the whole table takes
 
 
 def command(
-    base: Annotated[
-        str,
-        typer.Argument(help="Hub id, local folder, .gguf file, or gemma-3-270m / smollm2-135m."),
-    ],
+    base: common.ModelArgument,
     tuned: Annotated[
         list[str] | None,
         typer.Argument(help="Versions of it, adapter folders too; NAME=PATH gives one a name."),
@@ -35,17 +32,8 @@ def command(
             "--languages", "-l", help="Tags, with commas; else all of the built-in corpus."
         ),
     ] = "",
-    corpus: Annotated[
-        str,
-        typer.Option(
-            "--corpus",
-            "-c",
-            help="builtin; a text, .tsv, .jsonl or .tmx file; a FLORES or NTREX folder; hf:ID.",
-        ),
-    ] = BUILTIN,
-    pivot_file: Annotated[
-        Path | None, typer.Option(help="The translations of a text file, line by line.")
-    ] = None,
+    corpus: common.Corpus = BUILTIN,
+    pivot_file: common.PivotFile = None,
     pivot: Annotated[str, typer.Option(help="The language to compare with.")] = "en",
     lines: Annotated[
         int | None,
@@ -90,7 +78,7 @@ def command(
     With vectors and gains: `langsteer drift gemma-3-270m sft=out/sft dpo=out/dpo --vectors vectors/ --gains gains.json`
     """
     common.quiet_libraries()
-    named = [tag for tag in languages.split(",") if tag.strip()]
+    named = common.listed(languages)
     if not named and corpus == BUILTIN:
         named = list(builtin(pivot=pivot).languages)
     text = read_corpus(

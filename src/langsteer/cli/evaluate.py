@@ -43,9 +43,9 @@ def command(
     evaluate = common.needs_extra("evaluation", "lm-eval", "eval", "langsteer.evaluation.evaluate")
     results = evaluate.evaluate(
         common.open_model(model, dtype, device, device_map),
-        [name.strip() for name in tasks.split(",") if name.strip()],
+        common.listed(tasks),
         vectors,
-        languages=[tag.strip() for tag in (languages or "").split(",") if tag.strip()],
+        languages=common.listed(languages),
         data=data,
         form=form,
         limit=limit,

@@ -33,17 +33,8 @@ def command(
             help="The vector's file; for several languages, or ending in /, a folder.",
         ),
     ],
-    corpus: Annotated[
-        str,
-        typer.Option(
-            "--corpus",
-            "-c",
-            help="builtin; a text, .tsv, .jsonl or .tmx file; a FLORES or NTREX folder; hf:ID.",
-        ),
-    ] = "builtin",
-    pivot_file: Annotated[
-        Path | None, typer.Option(help="The translations of a text file, line by line.")
-    ] = None,
+    corpus: common.Corpus = "builtin",
+    pivot_file: common.PivotFile = None,
     pivot: Annotated[str, typer.Option(help="The language to align to.")] = "en",
     model: common.ModelName = common.DEFAULT,
     method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}.")] = DEFAULT_METHOD,
@@ -81,7 +72,7 @@ def command(
 
     An interrupted fit goes on where it stopped when the same command is run again.
     """
-    tags = list(dict.fromkeys(parse_tag(tag) for tag in languages.split(",") if tag.strip()))
+    tags = list(dict.fromkeys(map(parse_tag, common.listed(languages))))
     if not tags:
         raise LanguageError("name a language, such as --language sw")
     text = read_corpus(corpus, tags, pivot=pivot, pivot_file=pivot_file)

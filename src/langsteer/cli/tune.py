@@ -171,7 +171,7 @@ def _run(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    tags = [tag.strip() for tag in (languages or "").split(",") if tag.strip()]
+    tags = common.listed(languages)
     vectors = read_vectors(vector or [])
     result = method(
         model,

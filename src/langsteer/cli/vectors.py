@@ -47,9 +47,7 @@ def command(
             "FLORES or NTREX folder; hf:ID.",
         ),
     ] = "builtin",
-    pivot_file: Annotated[
-        Path | None, typer.Option(help="The translations of a text file, line by line.")
-    ] = None,
+    pivot_file: common.PivotFile = None,
     lines: Annotated[
         int, typer.Option("--lines", "-n", min=2, help="Read so many lines, evenly spread.")
     ] = LINES,
