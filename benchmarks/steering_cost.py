@@ -3,6 +3,8 @@
 python -m benchmarks.steering_cost
 """
 
+from typing import Any
+
 import torch
 
 import langsteer
@@ -18,7 +20,7 @@ def main() -> None:
     corpus = langsteer.builtin("sw")
     vector = langsteer.fit(model, corpus.lines(range(32)))
     prompts = list(corpus.texts["sw"][32:36])
-    options = {"max_new_tokens": NEW_TOKENS, "min_new_tokens": NEW_TOKENS}
+    options: dict[str, Any] = {"max_new_tokens": NEW_TOKENS, "min_new_tokens": NEW_TOKENS}
     torch.manual_seed(0)
     found = {}
     for positions in ("source", "all"):

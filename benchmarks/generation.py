@@ -1,0 +1,165 @@
+"""What a vector does to the text a model writes: translation into English, and the language of answers.
+
+    python -m benchmarks.generation --languages sw el --part development
+    python -m benchmarks.generation --part test --conditions none learned away_half
+
+Three things are asked about sentences of FLORES: `translate` one into English (chrF++), go on in English after
+a sentence in the language (`into_english`: share of answers in English), and go on in the language after an English
+sentence (`into_language`: share of answers in it). Conditions: `learned` steers the sentence that is read with a
+learned vector; `away` steers what is written with the mean difference turned round, from English towards the language,
+`away_half` at half strength. Vectors are fitted on NTREX. Each run is a line of benchmarks/results/generation.jsonl, with
+the change against `none` in points and its paired 95% bootstrap interval; runs that are there are not made again.
+"""
+
+import argparse
+import json
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import sacrebleu
+
+import langsteer
+from benchmarks.common import RESULTS, SHARED, add_line, read_lines
+from benchmarks.strength import corpus, fitted
+from langsteer.evaluation.benchmarks.flores import sentences
+from langsteer.evaluation.statistics import Array, difference, paired_bootstrap
+from langsteer.generation import generate
+from langsteer.identify import identify
+from langsteer.intervention import PositionKind
+from langsteer.languages import language_name
+from langsteer.models import Model
+from langsteer.progress import show_progress, track
+from langsteer.tokens import Prompt
+from langsteer.vector import SteeringVector
+from langsteer.version import __version__
+
+FILE = RESULTS / "generation.jsonl"
+TASKS = ("translate", "into_english", "into_language")
+LINES, BATCH, NEW_TOKENS = 400, 16, 48
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A fit (none: unsteered), the tokens it acts on, and the strength, if not the vector's own."""
+
+    fit: str | None = None
+    positions: PositionKind = "source"
+    strength: float | None = None
+
+
+CONDITIONS = {
+    "none": Condition(),
+    "learned": Condition("learned:8"),
+    "mean_difference": Condition("mean_difference:8", strength=0.5),
+    "away": Condition("mean_difference:8", "generated", -1.0),
+    "away_half": Condition("mean_difference:8", "generated", -0.5),
+}
+
+
+def prompt(task: str, language: str, own: str, english: str) -> Prompt:
+    """What is asked, in English, with the sentence as source."""
+    name = language_name(language)
+    if task == "translate":
+        return Prompt(own, f"{name} sentence: ", "\nEnglish sentence:")
+    if task == "into_english":
+        return Prompt(own, "", "\n\nHere the text goes on, now in English:")
+    return Prompt(english, "", f"\n\nHere the text goes on, now in {name}:")
+
+
+def values(task: str, language: str, answers: list[str], references: list[str]) -> Array:
+    """0 to 100 an answer: chrF++, or whether it is in the language asked for.
+
+    An answer too short to tell is in no language.
+    """
+    first = [answer.strip().split("\n")[0] for answer in answers]
+    if task == "translate":
+        pairs = zip(first, references, strict=True)
+        return np.array([sacrebleu.sentence_chrf(a, [r], word_order=2).score for a, r in pairs])
+    wanted = "en" if task == "into_english" else language
+    found = identify(first)
+    return np.array([100.0 if f is not None and f.language == wanted else 0.0 for f in found])
+
+
+def answered(
+    model: Model, prompts: list[Prompt], vector: SteeringVector | None, about: Condition
+) -> list[str]:
+    answers: list[str] = []
+    starts = range(0, len(prompts), BATCH)
+    for start in track(starts, "Writing", len(starts)):
+        answers += generate(
+            model,
+            prompts[start : start + BATCH],
+            vector,
+            max_new_tokens=NEW_TOKENS,
+            strength=about.strength,
+            positions=about.positions if vector is not None else None,
+        )
+    return answers
+
+
+def run(model: Model, about: dict[str, Any], baseline: Array | None) -> Array:
+    """Answer, and add the line; gives the value of each item."""
+    start = time.perf_counter()
+    task, language, part = about["task"], about["language"], about["part"]
+    own, english = (sentences(SHARED / "flores200", t, part) for t in (language, "en"))
+    chosen = list(zip(own, english, strict=True))[: about["items"]]
+    prompts = [prompt(task, language, *pair) for pair in chosen]
+    condition = CONDITIONS[about["condition"]]
+    vector = None
+    if condition.fit is not None:
+        vector = fitted(model, corpus("ntrex", language, LINES), condition.fit)
+    answers = answered(model, prompts, vector, condition)
+    found = values(task, language, answers, [e for _, e in chosen])
+    line = {**about, "mean": round(float(found.mean()), 1)}
+    if baseline is not None:
+        change = paired_bootstrap(difference, baseline, found)
+        line["change"] = [round(x, 1) for x in (change.value, change.low, change.high)]
+    line |= {
+        "seconds": round(time.perf_counter() - start, 1),
+        "version": __version__,
+        "values": [round(x, 1) for x in found.tolist()],
+        "answers": answers[:3],
+    }
+    add_line(FILE, line)
+    print(json.dumps({k: v for k, v in line.items() if k != "values"}), flush=True)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--languages", nargs="+", default=["sw", "et", "tr", "el", "hi", "id"])
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--conditions", nargs="+", choices=CONDITIONS, default=list(CONDITIONS))
+    parser.add_argument("--part", choices=("development", "test"), default="development")
+    parser.add_argument("--items", type=int, default=64)
+    parser.add_argument("--dtype", default="bfloat16")
+    chosen = parser.parse_args()
+    show_progress(False)
+    model = langsteer.load_model(dtype=chosen.dtype)
+    for language in chosen.languages:
+        for task in chosen.tasks:
+            baseline: Array | None = None
+            for condition in ["none", *(c for c in chosen.conditions if c != "none")]:
+                about = {
+                    "task": task,
+                    "language": language,
+                    "condition": condition,
+                    "part": chosen.part,
+                    "items": chosen.items,
+                    "dtype": chosen.dtype,
+                }
+                found = _known(about)
+                if found is None:
+                    found = run(model, about, baseline)
+                baseline = found if condition == "none" else baseline
+
+
+def _known(about: dict[str, Any]) -> Array | None:
+    lines = [line for line in read_lines(FILE) if {k: line[k] for k in about} == about]
+    return np.array(lines[0]["values"]) if lines else None
+
+
+if __name__ == "__main__":
+    main()
