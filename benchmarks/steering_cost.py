@@ -3,6 +3,7 @@
 python -m benchmarks.steering_cost
 """
 
+import functools
 from typing import Any
 
 import torch
@@ -10,7 +11,9 @@ import torch
 import langsteer
 from benchmarks.common import paired, report
 from langsteer.generation import generate
+from langsteer.intervention import PositionKind
 
+POSITIONS: tuple[PositionKind, ...] = ("source", "all")
 NEW_TOKENS = 48
 ROUNDS = 15
 
@@ -22,15 +25,10 @@ def main() -> None:
     prompts = list(corpus.texts["sw"][32:36])
     options: dict[str, Any] = {"max_new_tokens": NEW_TOKENS, "min_new_tokens": NEW_TOKENS}
     torch.manual_seed(0)
-    found = {}
-    for positions in ("source", "all"):
-        found[positions] = paired(
-            lambda positions=positions: generate(
-                model, prompts, vector, positions=positions, **options
-            ),
-            lambda: generate(model, prompts, **options),
-            ROUNDS,
-        )
+    direct = functools.partial(generate, model, prompts, **options)
+    found = {
+        p: paired(functools.partial(direct, vector, positions=p), direct, ROUNDS) for p in POSITIONS
+    }
     report("steering_cost", {"new_tokens": NEW_TOKENS, "prompts": len(prompts), "ratio": found})
 
 
