@@ -107,9 +107,11 @@ def run(model: Model, about: dict[str, Any], baseline: Array | None) -> Array:
     chosen = list(zip(own, english, strict=True))[: about["items"]]
     prompts = [prompt(task, language, *pair) for pair in chosen]
     condition = CONDITIONS[about["condition"]]
-    vector = None
+    vector: SteeringVector | None = None
     if condition.fit is not None:
-        vector = fitted(model, corpus("ntrex", language, LINES), condition.fit)
+        found_vector = fitted(model, corpus("ntrex", language, LINES), condition.fit)
+        assert isinstance(found_vector, SteeringVector)
+        vector = found_vector
     answers = answered(model, prompts, vector, condition)
     found = values(task, language, answers, [e for _, e in chosen])
     line = {**about, "mean": round(float(found.mean()), 1)}

@@ -24,6 +24,8 @@ from langsteer.evaluation.benchmarks import get_benchmark, load_docs
 from langsteer.evaluation.choices import batch_calibrated, choice_scores
 from langsteer.evaluation.demo import AFTER, BEFORE, TOPICS
 from langsteer.evaluation.statistics import difference, paired_bootstrap
+from langsteer.fitting import low_rank
+from langsteer.fitting.projection import Projection
 from langsteer.progress import show_progress
 from langsteer.readers import read_ntrex
 from langsteer.tokens import Prompt
@@ -31,6 +33,7 @@ from langsteer.vector import SteeringVector
 from langsteer.version import __version__
 
 FILE = RESULTS / "strength.jsonl"
+Change = SteeringVector | Projection
 
 
 def corpus(name: str, language: str, lines: int | None) -> ParallelCorpus:
@@ -41,21 +44,24 @@ def corpus(name: str, language: str, lines: int | None) -> ParallelCorpus:
     return found if lines is None else found.lines(range(0, len(found), len(found) // lines))
 
 
-def fitted(model: langsteer.Model, text: ParallelCorpus, fit: str) -> SteeringVector:
-    """The vector of a fit; from its file, where it has been made before."""
+def fitted(model: langsteer.Model, text: ParallelCorpus, fit: str) -> Change:
+    """The vector (or low-rank map) of a fit; from its file, where it has been made before."""
     name = f"{text.language}-{text.fingerprint[:12]}-{model.dtype}-{fit.replace(':', '-')}"
     file = RESULTS / "work" / "vectors" / f"{name}.safetensors"
     if file.exists():
-        return SteeringVector.load(file, model)
+        kind = Projection if fit.startswith(low_rank.NAME) else SteeringVector
+        return kind.load(file, model)
     vector = _fit(model, text, fit)
     vector.save(file)
     return vector
 
 
-def _fit(model: langsteer.Model, text: ParallelCorpus, fit: str) -> SteeringVector:
+def _fit(model: langsteer.Model, text: ParallelCorpus, fit: str) -> Change:
     method, layer, *rest = fit.split(":")
     options = dict(part.split("=", 1) for part in rest)
     values = {key: _value(value) for key, value in options.items()}
+    if method == low_rank.NAME:
+        return low_rank.fit(model, text, low_rank.LowRankOptions(layer=int(layer), **values))
     return langsteer.fit(model, text, method=method, layer=int(layer), **values)
 
 
@@ -63,7 +69,7 @@ def answers(
     model: langsteer.Model,
     language: str,
     items: int,
-    vectors: Sequence[SteeringVector | None],
+    vectors: Sequence[Change | None],
 ) -> list[dict[str, np.ndarray]]:
     """Which items are right, 0 or 100, calibrated and raw, under each vector."""
     docs = load_docs(get_benchmark("sib200"), language, "train", SHARED)[:items]
@@ -118,7 +124,7 @@ def _run(model: langsteer.Model, about: dict[str, Any], strengths: Sequence[floa
         line = {
             **about,
             "strength": strength,
-            "relative_strength": round(vector.with_strength(strength).relative_strength, 3),
+            "relative_strength": relative(vector.with_strength(strength)),
             "direct": round(float(direct["calibrated"].mean()), 1),
             "steered": round(float(found["calibrated"].mean()), 1),
             "change": [round(x, 1) for x in (change.value, change.low, change.high)],
@@ -129,6 +135,11 @@ def _run(model: langsteer.Model, about: dict[str, Any], strengths: Sequence[floa
         }
         add_line(FILE, line)
         print(json.dumps(line), flush=True)
+
+
+def relative(change: Change) -> float | None:
+    """How far a vector moves a state, as a share of its length; None for a map."""
+    return round(change.relative_strength, 3) if isinstance(change, SteeringVector) else None
 
 
 def _key(line: dict[str, Any]) -> tuple[Any, ...]:

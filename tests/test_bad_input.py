@@ -13,8 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from langsteer import corpus as corpus_module
 from langsteer.errors import SaveError, StateError
-from langsteer.fitting import learn
-from langsteer.fitting import learned as learned_module
+from langsteer.fitting import descent, learn
 from langsteer.models import Model, load_model
 from langsteer.vector import FILE, SteeringVector
 from tests.models import build_model, build_network, character_tokenizer
@@ -186,7 +185,7 @@ def test_a_stopped_fit_says_so(
     def stop(*arguments: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(learned_module._Run, "_step", stop)
+    monkeypatch.setattr(descent._Run, "_step", stop)
     command = OWN.format(good=good) + "a.en --method learned --layer 1"
     code, _, err = run(capsys, *command.split())
     assert code == 130
@@ -208,7 +207,7 @@ def test_a_disk_that_is_full_at_the_end_loses_no_learning(
     assert "cannot write out: " in err
     assert "No space left on device" in err
     assert [p.name for p in bad.glob("*out*")] == ["out.layer1.fit"]
-    monkeypatch.setattr(learned_module._Run, "_step", None)  # a further step would raise
+    monkeypatch.setattr(descent._Run, "_step", None)  # a further step would raise
     assert run(capsys, *command)[0] == 0
     assert SteeringVector.load(bad / "out").loss
     assert [p.name for p in bad.glob("*out*")] == ["out"]
@@ -218,6 +217,6 @@ def test_a_disk_too_small_for_the_states(llama: Model, monkeypatch: pytest.Monke
     def full(*arguments: Any, **more: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(learned_module, "save_file", full)
+    monkeypatch.setattr(descent, "save_file", full)
     with pytest.raises(SaveError, match=r"No space left on device.*TMPDIR"):
         learn(llama, corpus_module.builtin("sw"), method="learned", layers=[1])

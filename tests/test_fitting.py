@@ -13,8 +13,9 @@ from langsteer import progress
 from langsteer.capture import sentence_states
 from langsteer.corpus import ParallelCorpus, builtin
 from langsteer.errors import CorpusError, FitError, ModelError, SaveError
-from langsteer.fitting import METHODS, fit, learn, learn_all, learned
-from langsteer.fitting.learned import LearnedOptions, Objective
+from langsteer.fitting import METHODS, descent, fit, learn, learn_all
+from langsteer.fitting.descent import Objective
+from langsteer.fitting.learned import LearnedOptions
 from langsteer.fitting.learned import fit as fit_learned
 from langsteer.fitting.mean_difference import fit_layers
 from langsteer.fitting.pivot import Pivot
@@ -114,19 +115,19 @@ def test_an_interrupted_fit_goes_on(
     options = LearnedOptions(layer=1, steps=60, rate=0.01)
     whole = fit_learned(llama, pairs(12), options)
     steps = 0
-    step = learned._Run._step
+    step = descent._Run._step
 
-    def interrupted(self: learned._Run, index: list[int]) -> float:
+    def interrupted(self: descent._Run, index: list[int]) -> float:
         nonlocal steps
         steps += 1
         if steps == 40:
             raise KeyboardInterrupt
         return step(self, index)
 
-    monkeypatch.setattr(learned._Run, "_step", interrupted)
+    monkeypatch.setattr(descent._Run, "_step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fit_learned(llama, pairs(12), options, checkpoint=tmp_path / "fit")
-    monkeypatch.setattr(learned._Run, "_step", step)
+    monkeypatch.setattr(descent._Run, "_step", step)
     resumed_fit = fit_learned(llama, pairs(12), options, checkpoint=tmp_path / "fit")
     assert len(resumed_fit.loss) == 3
     assert torch.equal(resumed_fit.values, whole.values)
@@ -156,7 +157,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         labels.append(str(label))
         return track(items, label, total)
 
-    for name in ("langsteer.capture", "langsteer.fitting.learned", "langsteer.fitting.search"):
+    for name in ("langsteer.capture", "langsteer.fitting.descent", "langsteer.fitting.search"):
         monkeypatch.setattr(importlib.import_module(name), "track", noted)
     return labels
 
@@ -252,28 +253,28 @@ def test_an_interrupted_run_goes_on(
     files = {tag: tmp_path / f"{tag}.safetensors" for tag in text.languages}
     grid: dict[str, Any] = {"method": "learned", "steps": 60, "layers": [1], "strengths": [1.0]}
     whole = learn_all(llama, text, **grid)
-    save = learned._Run._save
+    save = descent._Run._save
 
-    def stop_late(self: learned._Run) -> None:
+    def stop_late(self: descent._Run) -> None:
         save(self)
         if files["sw"].exists() and len(self.losses) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(learned._Run, "_save", stop_late)
+    monkeypatch.setattr(descent._Run, "_save", stop_late)
     with pytest.raises(KeyboardInterrupt):
         learn_all(llama, text, files=files, **grid)
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         "et.safetensors.layer1.fit", "sw.safetensors",
     ]  # fmt: skip
-    monkeypatch.setattr(learned._Run, "_save", save)
+    monkeypatch.setattr(descent._Run, "_save", save)
     steps: list[int] = []
-    step = learned._Run._step
+    step = descent._Run._step
 
-    def noted(self: learned._Run, index: list[int]) -> float:
+    def noted(self: descent._Run, index: list[int]) -> float:
         steps.append(self.done)
         return step(self, index)
 
-    monkeypatch.setattr(learned._Run, "_step", noted)
+    monkeypatch.setattr(descent._Run, "_step", noted)
     found = learn_all(llama, text, files=files, **grid)
     assert all(same(found[tag], whole[tag]) for tag in whole)
     assert steps == list(range(50, 60))
@@ -285,13 +286,13 @@ def test_only_lines_that_are_learned_from_are_read(
 ) -> None:
     text = pairs(40)
     read: list[int] = []
-    states = learned._Pairs._keep_states
+    states = descent.Pairs._keep_states
 
-    def noted(self: learned._Pairs, label: str) -> None:
+    def noted(self: descent.Pairs, label: str) -> None:
         read.append(len(self.texts))
         states(self, label)
 
-    monkeypatch.setattr(learned._Pairs, "_keep_states", noted)
+    monkeypatch.setattr(descent.Pairs, "_keep_states", noted)
     vector = fit(llama, text, method="learned", layer=1, steps=2, batch=8)
     assert read == [16]
     assert vector.corpus == text.describe()

@@ -403,6 +403,20 @@ def test_projections(model: Model, data: Path) -> None:
         get_method("projection").plan(given, strengths=[1])
 
 
+def test_a_low_rank_map(model: Model, data: Path) -> None:
+    given = setting(model, data)
+    plan = get_method("low_rank").plan(given, steps=5, rank=2, strengths=[0.5, 1.0])
+    assert isinstance(plan.change, Projection)
+    assert plan.settings["rank"] == 2
+    assert plan.settings["alpha"] in (0.5, 1.0)
+    again = get_method("low_rank").plan(given, steps=5, rank=2, strengths=[0.5, 1.0])
+    assert again.training_seconds == pytest.approx(plan.training_seconds, abs=0.01)
+    with pytest.raises(
+        MethodError, match="low_rank has no option 'ridge': it has strengths, layer"
+    ):
+        get_method("low_rank").plan(given, ridge=1)
+
+
 def test_what_cannot_be_fitted(model: Model, data: Path) -> None:
     with pytest.raises(MethodError, match="learned needs a parallel corpus"):
         get_method("learned").plan(setting(model, data, corpus=None))

@@ -42,7 +42,7 @@ _ORDER = (
     *("native_instruction", "english_instruction", "chain_of_thought", "xlt"),
     *("prompt_optimisation", "self_translate", "translate_mt", "translate_service"),
     *("translate_file", "lora_english", "lora_sft", "projection", "projection_all"),
-    *("mean_difference", "principal_component", "probe", "learned"),
+    *("mean_difference", "principal_component", "probe", "learned", "low_rank"),
 )
 
 

@@ -32,6 +32,7 @@ from langsteer.evaluation.methods.prompts import (
 from langsteer.evaluation.methods.service import TRANSLATE_SERVICE
 from langsteer.evaluation.methods.states import (
     CHANGES,
+    LOW_RANK,
     PROJECTION,
     PROJECTION_ALL,
     STEERING,
@@ -62,6 +63,7 @@ METHODS: dict[str, Method] = {
         PROJECTION,
         PROJECTION_ALL,
         *STEERING,
+        LOW_RANK,
     )
 }
 

@@ -1,11 +1,12 @@
-"""Steering, by every fitting method that there is; and projection, at one layer and at all.
+"""Steering, by every fitting method that there is; a low-rank map; projection, at one layer and at all.
 
 Fitted on the setting's parallel corpus, without labels of the benchmark, and kept between runs.
 """
 
 import inspect
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields
 from typing import Any, cast
 
 from langsteer import fitting
@@ -20,6 +21,7 @@ from langsteer.evaluation.methods.common import (
     form_of,
     kept,
 )
+from langsteer.fitting.low_rank import LowRankOptions, learn_low_rank
 from langsteer.fitting.projection import Moments, Projection, learn_projection, pair_moments
 from langsteer.models import Model
 from langsteer.vector import SteeringVector
@@ -58,11 +60,7 @@ def projection_change(
     pair = _pair(setting, method)
     path = setting.work / "projections" / method / f"{setting.language}.safetensors"
 
-    known = list(inspect.signature(learn_projection).parameters)[4:-1]
-    for name in options:
-        if name not in known:
-            raise MethodError(f"{method} has no option {name!r}: it has {', '.join(known)}")
-
+    _check_options(method, options, list(inspect.signature(learn_projection).parameters)[4:-1])
     clock = _Clock()
 
     def make() -> Projection:
@@ -77,6 +75,29 @@ def projection_change(
 
     about = _about(setting, pair, options)
     return kept(path, about, lambda p: Projection.load(p, setting.model), make, clock.seconds)
+
+
+def low_rank_change(setting: Setting, method: str, **options: Any) -> tuple[Change, float]:
+    """A vector that depends on the token, learned as `learned` is."""
+    pair = _pair(setting, method)
+    path = setting.work / "projections" / method / f"{setting.language}.safetensors"
+    _check_options(method, options, ["strengths", *(f.name for f in fields(LowRankOptions))])
+
+    def make() -> Projection:
+        checkpoint = path.parent / f"{setting.language}.fit"
+        more = {"seed": setting.seed} | options
+        found = learn_low_rank(setting.model, pair, setting.language, checkpoint=checkpoint, **more)
+        found.save(path)
+        return found
+
+    about = _about(setting, pair, options)
+    return kept(path, about, lambda p: Projection.load(p, setting.model), make)
+
+
+def _check_options(method: str, given: Iterable[str], known: Sequence[str]) -> None:
+    for name in given:
+        if name not in known:
+            raise MethodError(f"{method} has no option {name!r}: it has {', '.join(known)}")
 
 
 class _Clock:
@@ -147,7 +168,7 @@ def describe_change(change: Change) -> dict[str, Any]:
     if isinstance(change, Projection):
         return {
             "layers": list(change.layers),
-            "ridge": change.options.get("ridge"),
+            **{k: change.options[k] for k in ("ridge", "rank") if k in change.options},
             "alpha": change.alpha,
             "form": change.form,
             **about,
@@ -165,9 +186,11 @@ def _title(name: str) -> str:
 
 
 CHANGES: dict[str, Maker] = dict.fromkeys(fitting.METHODS, steering_change) | {
+    "low_rank": low_rank_change,
     "projection": projection_change,
     "projection_all": projection_change,
 }
+LOW_RANK = _method("low_rank", "Steering: low-rank map", low_rank_change)
 PROJECTION = _method("projection", "Projection, one layer", projection_change)
 PROJECTION_ALL = _method("projection_all", "Projection, all layers", projection_change)
 STEERING = tuple(_method(name, _title(name), steering_change) for name in fitting.METHODS)
