@@ -22,7 +22,7 @@ import sacrebleu
 
 import langsteer
 from benchmarks.common import RESULTS, SHARED, add_line, read_lines
-from benchmarks.strength import corpus, fitted
+from benchmarks.strength import corpus, fitted_vector
 from langsteer.evaluation.benchmarks.flores import sentences
 from langsteer.evaluation.statistics import Array, difference, paired_bootstrap
 from langsteer.generation import generate
@@ -109,9 +109,7 @@ def run(model: Model, about: dict[str, Any], baseline: Array | None) -> Array:
     condition = CONDITIONS[about["condition"]]
     vector: SteeringVector | None = None
     if condition.fit is not None:
-        found_vector = fitted(model, corpus("ntrex", language, LINES), condition.fit)
-        assert isinstance(found_vector, SteeringVector)
-        vector = found_vector
+        vector = fitted_vector(model, corpus("ntrex", language, LINES), condition.fit)
     answers = answered(model, prompts, vector, condition)
     found = values(task, language, answers, [e for _, e in chosen])
     line = {**about, "mean": round(float(found.mean()), 1)}

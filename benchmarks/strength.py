@@ -2,7 +2,8 @@
 
     python -m benchmarks.strength --languages sw et tr --fits mean_difference:4 mean_difference:8
 
-A fit is METHOD:LAYER[:OPTION=VALUE...]. Vectors are fitted on the built-in corpus (or `--corpus ntrex`), and measured
+A fit is METHOD:LAYER[:OPTION=VALUE...], or others:LAYER, the mean of what `learned` gives for seven other
+languages, as for a language without parallel text. Vectors are fitted on the built-in corpus (or `--corpus ntrex`), and measured
 on training items of SIB-200, which nothing else reports on, without labels in the fit. Runs that are there are
 not made again.
 """
@@ -12,6 +13,7 @@ import ast
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +35,7 @@ from langsteer.vector import SteeringVector
 from langsteer.version import __version__
 
 FILE = RESULTS / "strength.jsonl"
+LANGUAGES = ("sw", "et", "tr", "el", "hi", "id", "ar", "ja")
 Change = SteeringVector | Projection
 
 
@@ -63,6 +66,21 @@ def _fit(model: langsteer.Model, text: ParallelCorpus, fit: str) -> Change:
     if method == low_rank.NAME:
         return low_rank.fit(model, text, low_rank.LowRankOptions(layer=int(layer), **values))
     return langsteer.fit(model, text, method=method, layer=int(layer), **values)
+
+
+def fitted_vector(model: langsteer.Model, text: ParallelCorpus, fit: str) -> SteeringVector:
+    """That of a fit which gives a vector."""
+    found = fitted(model, text, fit)
+    assert isinstance(found, SteeringVector)
+    return found
+
+
+def _of_others(model: langsteer.Model, about: dict[str, Any], layer: str) -> SteeringVector:
+    others = [tag for tag in LANGUAGES if tag != about["language"]]
+    texts = [corpus(about["corpus"], tag, about["lines"]) for tag in others]
+    vectors = [fitted_vector(model, text, f"learned:{layer}") for text in texts]
+    values = torch.stack([vector.values for vector in vectors]).mean(0)
+    return replace(vectors[0], values=values, language=about["language"])
 
 
 def answers(
@@ -115,7 +133,11 @@ def main() -> None:
 def _run(model: langsteer.Model, about: dict[str, Any], strengths: Sequence[float]) -> None:
     start = time.perf_counter()
     text = corpus(about["corpus"], about["language"], about["lines"])
-    vector = fitted(model, text, about["fit"])
+    name, _, layer = about["fit"].partition(":")
+    if name == "others":
+        vector: Change = _of_others(model, about, layer)
+    else:
+        vector = fitted(model, text, about["fit"])
     seconds = time.perf_counter() - start
     changes = [None, *(vector.with_strength(strength) for strength in strengths)]
     direct, *steered = answers(model, about["language"], about["items"], changes)
