@@ -4,13 +4,14 @@ from typing import Any
 import pytest
 import torch
 
-from langsteer.errors import FitError
+from langsteer.errors import FitError, VectorError
 from langsteer.fitting import descent, low_rank
 from langsteer.fitting import fit as fit_by_name
 from langsteer.fitting.low_rank import LowRankOptions, fit, learn_low_rank
 from langsteer.fitting.projection import Projection
 from langsteer.intervention import intervene
 from langsteer.models import Model
+from langsteer.vector import SteeringVector
 from tests.models import ARCHITECTURES, tiny
 from tests.test_fitting import pairs
 from tests.test_intervention import batch
@@ -67,6 +68,8 @@ def test_strength_is_chosen_on_lines_it_was_not_fitted_on(llama: Model, tmp_path
     path = found.save(tmp_path / "map.safetensors")
     again = Projection.load(path, llama)
     assert torch.equal(again.maps[1], found.maps[1])
+    with pytest.raises(VectorError, match="not a langsteer vector file: it is a langsteer proj"):
+        SteeringVector.load(path)
     inputs = batch(llama, "left")
     with torch.inference_mode():
         before = llama.network(**inputs).logits

@@ -55,8 +55,10 @@ def read_tensors(path: str | Path, kind: FileKind) -> tuple[dict[str, Tensor], d
         record: dict[str, Any] = {key: json.loads(value) for key, value in metadata.items()}
     except json.JSONDecodeError as error:
         raise VectorError(f"{path} is not a langsteer {kind.name} file") from error
-    if record.pop("format", None) != kind.format:
-        raise VectorError(f"{path} is not a langsteer {kind.name} file")
+    found = record.pop("format", None)
+    if found != kind.format:
+        other = f": it is a {found}" if str(found).startswith("langsteer ") else ""
+        raise VectorError(f"{path} is not a langsteer {kind.name} file{other}")
     version = record.pop("format_version", None)
     if not isinstance(version, int) or version > kind.version:
         raise VectorError(
