@@ -31,6 +31,7 @@ SIGNIFICANT = 0.05
 _GREY = "#80868f"
 _WIDTH = 8.6
 _ALIKE = 8  # how many times the least of several scales the greatest may be
+_DECADES = 1000  # how many times the least colour the greatest is, on a logarithmic scale
 _LENGTH = "viridis"
 _SIGNED = "RdBu_r"
 _BASE: dict[str, Any] = {"color": INK, "marker": "o", "markerfacecolor": "none"}
@@ -425,7 +426,7 @@ def _matrix(canvas: _Canvas) -> Figure:
     for panel, version in zip(axes, drift.versions, strict=True):
         panel.set_title(_wrapped(version.name), fontsize=9.5, pad=5)
         values = np.ma.masked_invalid(np.array(version.matrix.cosines, dtype=np.float64))
-        image = panel.imshow(values, cmap=_signed(), vmin=-1, vmax=1, aspect="equal")
+        image = panel.imshow(values, cmap=_with_grey(_SIGNED), vmin=-1, vmax=1, aspect="equal")
         tags = list(version.matrix.languages)
         for axis in (panel.xaxis, panel.yaxis):
             axis.set_ticks(range(len(tags)), tags, fontsize=7)
@@ -609,7 +610,13 @@ def _map(
     limit: float | None = None,
     dots: Callable[[LanguageDrift], NDArray[np.bool_]] | None = None,
 ) -> Figure:
-    """Languages by layers, a panel for each version; coloured from −limit to limit, or from 0 up."""
+    """Languages by layers, a panel for each version.
+
+    Colours go from −limit to limit, or without one from the greatest number down on a logarithmic
+    scale, since versions and layers may lie far apart.
+    """
+    from matplotlib.colors import LogNorm, Normalize
+
     drift = canvas.drift
     figure, axes = canvas.panels(max(1.3, 0.2 * len(drift.languages) + 0.55))
     every = []
@@ -620,10 +627,13 @@ def _map(
                 rows[row] = curve(version.languages[tag])
         every.append(rows)
     high = limit or float(np.nanmax(np.stack(every), initial=0.0)) or 1.0
+    scale = Normalize(-high, high) if limit else LogNorm(high / _DECADES, high, clip=True)
+    colours = _with_grey(_SIGNED if limit else _LENGTH)
     image = None
     for panel, version, rows in zip(axes, drift.versions, every, strict=True):
-        style = {"cmap": _signed(), "vmin": -high} if limit else {"cmap": _length(), "vmin": 0}
-        image = panel.imshow(np.ma.masked_invalid(rows), vmax=high, aspect="auto", **style)
+        rows = rows if limit else rows.clip(min=high / _DECADES)  # no zeros: they have no logarithm
+        shown = np.ma.masked_invalid(rows)
+        image = panel.imshow(shown, norm=scale, cmap=colours, aspect="auto")
         if dots is not None:
             _dots(panel, drift, version, dots)
         _bare(panel)
@@ -633,8 +643,9 @@ def _map(
         panel.set_xlim(-0.5, drift.layers - 0.5)
         _whole_layers(panel)
     figure.supxlabel(LAYER, fontsize=10)
-    figure.colorbar(image, ax=axes, label=label, aspect=14, pad=0.02)
-    return canvas.finished(figure, name, caption)
+    extend = "neither" if limit else "min"
+    figure.colorbar(image, ax=axes, label=label, aspect=14, pad=0.02, extend=extend)
+    return canvas.finished(figure, name, caption + ("" if limit else ", on a logarithmic scale"))
 
 
 def _dots(
@@ -658,14 +669,6 @@ def _whole_layers(panel: Any) -> None:
 def _bare(panel: Any) -> None:
     for spine in panel.spines.values():
         spine.set_visible(False)
-
-
-def _signed() -> Any:
-    return _with_grey(_SIGNED)
-
-
-def _length() -> Any:
-    return _with_grey(_LENGTH)
 
 
 def _with_grey(name: str) -> Any:
