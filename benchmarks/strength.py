@@ -5,7 +5,7 @@
 A fit is METHOD:LAYER[:OPTION=VALUE...], or others:LAYER, the mean of what `learned` gives for seven other
 languages, as for a language without parallel text. Vectors are fitted on the built-in corpus (or `--corpus ntrex`), and measured
 on training items of SIB-200, which nothing else reports on, without labels in the fit. Runs that are there are
-not made again.
+not made again. `--table` prints the table of what is there.
 """
 
 import argparse
@@ -28,6 +28,7 @@ from langsteer.evaluation.demo import AFTER, BEFORE, TOPICS
 from langsteer.evaluation.statistics import difference, paired_bootstrap
 from langsteer.fitting import low_rank
 from langsteer.fitting.projection import Projection
+from langsteer.languages import language_name
 from langsteer.progress import show_progress
 from langsteer.readers import read_ntrex
 from langsteer.tokens import Prompt
@@ -112,7 +113,11 @@ def main() -> None:
     parser.add_argument("--corpus", choices=("builtin", "ntrex"), default="builtin")
     parser.add_argument("--lines", type=int)
     parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--table", action="store_true", help="print what is there, run nothing")
     chosen = parser.parse_args()
+    if chosen.table:
+        print(table(read_lines(FILE), chosen))
+        return
     show_progress(False)
     model = langsteer.load_model(dtype=chosen.dtype)
     done = {_key(line) for line in read_lines(FILE)}
@@ -128,6 +133,38 @@ def main() -> None:
             }
             if not all(_key(about | {"strength": s}) in done for s in chosen.strengths):
                 _run(model, about, chosen.strengths)
+
+
+def table(lines: Sequence[dict[str, Any]], chosen: argparse.Namespace) -> str:
+    """Changes of calibrated accuracy in points, and the mean change of calibrated and of raw."""
+    languages = chosen.languages
+    setting = {name: getattr(chosen, name) for name in ("corpus", "lines", "items", "dtype")}
+    known = [line for line in lines if {name: line[name] for name in setting} == setting]
+    heads = ["fit", "strength", *map(language_name, languages), "mean change", "raw"]
+    rows = [heads, ["---"] * len(heads)]
+    for fit in chosen.fits:
+        for strength in chosen.strengths:
+            found = {
+                line["language"]: line
+                for line in known
+                if (line["fit"], line["strength"]) == (fit, strength)
+            }
+            cells = [_cell(found.get(tag)) for tag in languages]
+            here = [found[tag] for tag in languages if tag in found]
+            means = (
+                [
+                    np.mean([line["change"][0] for line in here]),
+                    np.mean([line["raw_steered"] - line["raw_direct"] for line in here]),
+                ]
+                if len(here) == len(languages)
+                else []
+            )
+            rows.append([fit, f"{strength:g}", *cells, *(f"{mean:+.1f}" for mean in means)])
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def _cell(line: dict[str, Any] | None) -> str:
+    return "{:+} [{}, {}]".format(*line["change"]) if line else ""
 
 
 def _run(model: langsteer.Model, about: dict[str, Any], strengths: Sequence[float]) -> None:
