@@ -6,6 +6,7 @@ import pytest
 
 from langsteer.errors import CellError
 from langsteer.evaluation.cells import Cell, Cost, Item
+from langsteer.evaluation.grids import pair_grid
 from langsteer.evaluation.statistics import holm, mcnemar, sign_flip
 from langsteer.evaluation.table import (
     MCNEMAR,
@@ -274,3 +275,31 @@ def test_methods_stand_in_their_usual_order() -> None:
     assert [row.method for row in table.rows] == [
         *("direct", "few_shot", "learned", "mine", "few_shot+learned", "english")
     ]
+
+
+def test_every_method_against_every_other() -> None:
+    cells = random_cells(["direct", "learned", "few_shot", "english"], ["sw", "et"])
+    only = random_cells(["probe"], ["sw"], seed=1)
+    table = compare_table([*cells, *only], "raw", draws=DRAWS)
+    pairs = {(pair.method, pair.other): pair for pair in table.pairs}
+    assert set(pairs) == {("few_shot", "probe"), ("few_shot", "learned"), ("probe", "learned")}
+    pair = pairs["few_shot", "learned"]
+    assert (pair.languages, pair.items) == (2, 160)
+    rows = [table.row(name) for name in ("few_shot", "learned")]
+    scores = [row.mean.score for row in rows if row is not None and row.mean is not None]
+    assert pair.difference.value == pytest.approx(scores[0] - scores[1])
+    assert pair.difference.low < pair.difference.value < pair.difference.high
+    assert (pairs["probe", "learned"].languages, pairs["probe", "learned"].items) == (1, 80)
+    grid = pair_grid(table)
+    assert [column.name for column in grid.columns] == ["Method", "Few_Shot", "Probe", "Learned"]
+    one, other = grid.lines[0].values[3], grid.lines[2].values[1]
+    assert one.sort == pytest.approx(pair.difference.value)
+    assert other.sort == pytest.approx(-pair.difference.value)
+    assert {one.tone, other.tone} in ({""}, {"better", "worse"})
+    assert grid.lines[0].values[1].text == "–"
+
+
+def test_no_pairs_of_one_method() -> None:
+    table = compare_table(random_cells(["direct", "learned"], ["sw"]), "raw", draws=DRAWS)
+    assert table.pairs == ()
+    assert pair_grid(table).lines == ()

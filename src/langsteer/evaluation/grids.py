@@ -8,7 +8,7 @@ from typing import Any
 
 from langsteer.evaluation.cells import Cell, Results
 from langsteer.evaluation.statistics import Interval
-from langsteer.evaluation.table import DIRECT, ENGLISH, PIVOT, Comparison, Entry, Row, Table
+from langsteer.evaluation.table import DIRECT, ENGLISH, PIVOT, Comparison, Entry, Pair, Row, Table
 from langsteer.grid import NONE, Column, Grid, Line, Tone, Value
 from langsteer.languages import language_name
 
@@ -72,6 +72,32 @@ def difference_grid(table: Table) -> Grid:
                 )
                 lines.append(Line(values, row.method))
     return Grid(columns, tuple(lines))
+
+
+def pair_grid(table: Table) -> Grid:
+    """A row and a column a method: the mean of the row's less the column's, in points."""
+    found = {(pair.method, pair.other): pair for pair in table.pairs}
+    rows = [row for row in table.rows if any(row.method in key for key in found)]
+    columns = (Column("Method", numeric=False), *(Column(row.title) for row in rows))
+    lines = [
+        Line((Value(row.title), *(_pair(found, row.method, c.method) for c in rows)), row.method)
+        for row in rows
+    ]
+    return Grid(columns, tuple(lines))
+
+
+def _pair(found: Mapping[tuple[str, str], Pair], method: str, other: str) -> Value:
+    pair, sign = found.get((method, other)), 1
+    if pair is None:
+        pair, sign = found.get((other, method)), -1
+    if pair is None:
+        return Value(NONE)
+    ends = sorted((sign * pair.difference.low, sign * pair.difference.high))
+    difference = Interval(sign * pair.difference.value, *ends)
+    tone: Tone = "" if not difference.excludes_zero else "better" if sum(ends) > 0 else "worse"
+    languages = f"{pair.languages} language{'' if pair.languages == 1 else 's'}"
+    hint = f"{languages}, {pair.items:,} answers of both"
+    return Value(gain(difference), difference.value, hint, tone)
 
 
 def settings_grid(cells: Iterable[Cell]) -> Grid:

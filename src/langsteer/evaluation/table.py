@@ -97,6 +97,17 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Pair:
+    """The mean of `method` less that of `other`, in percentage points, on what both answered."""
+
+    method: str
+    other: str
+    languages: int
+    items: int
+    difference: Interval
+
+
+@dataclass(frozen=True)
 class Table:
     """One model on one benchmark.
 
@@ -115,6 +126,8 @@ class Table:
     language_family: int
     test: str
     notes: tuple[str, ...]
+    pairs: tuple[Pair, ...] = ()
+    """every method but `direct` and the upper bound against every other, each pair once"""
 
     def row(self, method: str) -> Row | None:
         return next((row for row in self.rows if row.method == method), None)
@@ -160,6 +173,7 @@ def compare_table(
         language_family=len(_tests(entry for row in rows for entry in row.entries)),
         test=MCNEMAR if grid.binary else WILCOXON,
         notes=tuple(_notes(grid)),
+        pairs=tuple(_pairs(grid, draws, seed)),
     )
 
 
@@ -282,6 +296,21 @@ def _paired(grid: _Grid, draws: int, seed: int) -> dict[tuple[str, int], Compari
             closed = _gap_closed(drawn, trios[method], there) if method in trios else None
             found[method, key] = _difference(drawn, pair, there, p, closed)
     return found
+
+
+def _pairs(grid: _Grid, draws: int, seed: int) -> Iterator[Pair]:
+    methods = [method for method in grid.methods if method not in (DIRECT, ENGLISH)]
+    drawn = _Drawn(draws, seed)
+    keys = {
+        (method, other): drawn.add(grid.values[other], grid.values[method])
+        for method, other in itertools.combinations(methods, 2)
+    }
+    for (method, other), pair in keys.items():
+        known = ~np.isnan(drawn.samples[pair[0]])
+        there = [i for i in grid.pooled if known[:, i].any()]
+        if there:
+            found = _difference(drawn, pair, there, None, None)
+            yield Pair(method, other, len(there), found.items, found.difference)
 
 
 class _Drawn:
