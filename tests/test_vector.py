@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from langsteer import files
 from langsteer.errors import SaveError, VectorError
 from langsteer.models import Model
-from langsteer.vector import SteeringVector
+from langsteer.vector import SteeringVector, load_vectors, read_vectors
 from tests.models import tiny
 from tests.test_intervention import make_vector
 
@@ -77,3 +77,17 @@ def test_a_folder_that_cannot_be_written(llama: Model, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(SaveError, match="cannot write"):
         make_vector(llama).save(tmp_path / "file" / "v.safetensors")
+
+
+def test_vectors_of_files_and_folders(llama: Model, tmp_path: Path) -> None:
+    with pytest.raises(VectorError, match=r"no vector file \(\*\.safetensors\) in"):
+        load_vectors([tmp_path])
+    vector = make_vector(llama)
+    path = vector.save(tmp_path / "sw.safetensors")
+    (tmp_path / "router.safetensors").write_bytes(b"never read")
+    found = load_vectors([vector, path, tmp_path])
+    assert found[0] is vector
+    assert [torch.equal(v.values, vector.values) for v in found] == [True] * 3
+    assert list(read_vectors(tmp_path)) == [vector.language]
+    with pytest.raises(VectorError, match="is one of several vectors"):
+        read_vectors(path, path)

@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -153,6 +153,23 @@ def vector_files(path: str | Path) -> list[Path]:
     return sorted(file for file in path.glob("*.safetensors") if file.name != ROUTER_NAME)
 
 
+def load_vectors(vectors: Iterable["str | Path | SteeringVector"]) -> list["SteeringVector"]:
+    """Vectors themselves, of files, and of all files in folders but a router.
+
+    Raises VectorError where a folder has none, or a file is damaged.
+    """
+    found: list[SteeringVector] = []
+    for item in vectors:
+        if isinstance(item, SteeringVector):
+            found.append(item)
+            continue
+        files = vector_files(item)
+        if not files:
+            raise VectorError(f"there is no vector file (*.safetensors) in {item}")
+        found += [SteeringVector.load(file) for file in files]
+    return found
+
+
 def read_vectors(*paths: str | Path) -> dict[str, SteeringVector]:
     """Vectors by language, from vector files and folders of them (`*.safetensors`, no router).
 
@@ -160,11 +177,7 @@ def read_vectors(*paths: str | Path) -> dict[str, SteeringVector]:
     """
     found: dict[str, SteeringVector] = {}
     for path in map(Path, paths):
-        files = vector_files(path)
-        if not files:
-            raise VectorError(f"there is no vector file (*.safetensors) in {path}")
-        for file in files:
-            vector = SteeringVector.load(file)
+        for vector in load_vectors([path]):
             if vector.language in found:
                 raise VectorError(
                     f"{path} holds several vectors for {vector.language}: keep one a language"

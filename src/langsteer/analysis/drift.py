@@ -39,7 +39,7 @@ from langsteer.models import Model, load_model
 from langsteer.progress import track
 from langsteer.tensor_file import FileKind, write_tensors
 from langsteer.tokens import Tokens, batches, count_batches, encode, pad_mask
-from langsteer.vector import SteeringVector, vector_files
+from langsteer.vector import SteeringVector, load_vectors
 
 T = TypeVar("T")
 Source = str | Path | Model
@@ -104,7 +104,7 @@ def drift(
     """
     start = time.perf_counter()
     sources = named_versions(tuned)
-    steering = read_vectors(vectors)
+    steering = load_vectors(vectors)
     if not sources and not steering:
         raise AnalysisError("name a tuned version of the base, or vectors to steer it with")
     if gains is not None:
@@ -167,20 +167,6 @@ def _check_there(source: Source) -> None:
     local = path.is_absolute() or len(path.parts) > 2 or source_name(source).startswith(".")
     if not isinstance(source, Model) and local and not path.exists():
         raise ModelError(f"there is no model {source_name(source)}: no such file or folder")
-
-
-def read_vectors(vectors: Iterable[str | Path | SteeringVector]) -> list[SteeringVector]:
-    """Vectors themselves, of files, and of all files in folders. Raises VectorError."""
-    found: list[SteeringVector] = []
-    for item in vectors:
-        if isinstance(item, SteeringVector):
-            found.append(item)
-            continue
-        files = vector_files(item)
-        if not files:
-            raise VectorError(f"there is no vector file (*.safetensors) in {item}")
-        found += [SteeringVector.load(file) for file in files]
-    return found
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from langsteer.cli import common
 from langsteer.languages import language_name
 from langsteer.tuning import DpoOptions, SftOptions, Tuned, TuneOptions, dpo, sft
 from langsteer.tuning.data import BUILTIN, read_instructions
-from langsteer.tuning.job import ALL, read_vectors
+from langsteer.tuning.job import ALL
+from langsteer.vector import load_vectors
 
 app = typer.Typer(
     help="Fine-tune with LoRA on instructions: by example (sft), then by preference (dpo).",
@@ -172,7 +173,7 @@ def _run(
     as_json: bool,
 ) -> None:
     tags = common.listed(languages)
-    vectors = read_vectors(vector or [])
+    vectors = load_vectors(vector or [])
     result = method(
         model,
         read_instructions(data, tags),

@@ -40,7 +40,7 @@ from langsteer.tuning.common import (
 )
 from langsteer.tuning.data import Instructions, Record
 from langsteer.tuning.prompts import answered, ending_of, prompt_of, template_of
-from langsteer.vector import SteeringVector, vector_files
+from langsteer.vector import SteeringVector
 from langsteer.version import __version__
 
 RECORD = "langsteer.json"
@@ -247,17 +247,6 @@ def examples(
         rows = [example.chosen, *([example.rejected] if example.rejected else [])]
         if max(len(r["input_ids"]) for r in rows) <= max_length:
             found.append(example)
-    return found
-
-
-def read_vectors(paths: Sequence[str | Path]) -> list[SteeringVector]:
-    """The vectors in files, and in all `.safetensors` files of folders."""
-    found: list[SteeringVector] = []
-    for path in map(Path, paths):
-        files = vector_files(path)
-        if not files:
-            raise TuneError(f"there is no vector file in {path}")
-        found += [SteeringVector.load(file) for file in files]
     return found
 
 
