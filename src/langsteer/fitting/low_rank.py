@@ -4,9 +4,9 @@ At the output of layer l and the tokens of the text, with z the state h standard
 
     h ← h + v + U A z        U [hidden, r], A [r, hidden]
 
-v starts as `learned` does, and A from zero, so that what is learned first is a vector. More than a vector: the form
-of ReFT's interventions (Wu et al., arXiv 2404.03592), without their condition that A be orthonormal. Saved
-as a projection with the map I + U A diag(1 ÷ deviation).
+v starts as `learned` does, and A from zero, so that what is learned first is a vector. This is DiReFT (Wu et
+al., arXiv 2404.03592) with a bias that is not bound to the span of U. Saved as a projection with the map
+I + U A diag(1 ÷ deviation).
 """
 
 from collections.abc import Sequence
