@@ -35,7 +35,11 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(0)
     for made in random_cells(["direct", "few_shot", "learned", "english"], ["sw", "zh-Hans"]):
         cost = Cost(1000, 2.0, 10**9, 60.0 if made.method == "learned" else 0.0)
-        settings = {"layer": 3, "asked": {"seed": 0}} if made.method == "learned" else {}
+        settings = (
+            {"layer": 3, "asked": {"seed": 0}, "ids": ["a"] * 999}
+            if made.method == "learned"
+            else {}
+        )
         versions = {"langsteer": "0.1.0"}
         write_cell(folder, replace(made, cost=cost, settings=settings, versions=versions))
     for method, gain in (("direct", 0.0), ("learned", 0.2), ("english", 0.4)):
@@ -107,7 +111,11 @@ def test_the_page_says_what_was_found(report: Path) -> None:
     text = (report / "report.html").read_text()
     for expected in (
         *("SIB-200: tiny", "made_up: tiny", "Chinese (Simplified)", "Swahili", "comparison.yaml"),
-        *("50% of &lt;weights&gt; &amp; optimiser_state", "# &lt;b&gt;", "asked.seed 0, layer 3"),
+        *(
+            "50% of &lt;weights&gt; &amp; optimiser_state",
+            "# &lt;b&gt;",
+            "asked.seed 0, ids (999), layer 3",
+        ),
         *(
             "1 failed",
             "1 unreadable",

@@ -12,6 +12,7 @@ from langsteer.evaluation.table import DIRECT, ENGLISH, PIVOT, Comparison, Entry
 from langsteer.grid import NONE, Column, Grid, Line, Tone, Value
 from langsteer.languages import language_name
 
+MOST_LISTED = 24
 _MARKS: Mapping[Tone, str] = {"": "", "better": "▲", "worse": "▼"}
 
 
@@ -282,12 +283,21 @@ def _flat(settings: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     for name, value in settings.items():
         if isinstance(value, Mapping):
             found |= _flat(value, f"{before}{name}.")
+        elif name == "fingerprint":
+            found[before + name] = str(value)[:12]
         elif value is not None:
             found[before + name] = value
     return found
 
 
 def _text(value: Any) -> str:
+    """As it stands in a table: the cell's file has all of a long list, and every digit."""
+    if isinstance(value, list) and (
+        len(value) > MOST_LISTED or any(isinstance(item, Mapping) for item in value)
+    ):
+        return f"({len(value):,})"
+    if isinstance(value, float):
+        return f"{value:.4g}"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
