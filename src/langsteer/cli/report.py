@@ -63,7 +63,9 @@ def _table(grid: Grid, columns: Sequence[int]) -> Table:
     table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0))
     for column in (grid.columns[i] for i in columns):
         side: Literal["left", "right"] = "right" if column.numeric else "left"
-        table.add_column(column.name, justify=side, no_wrap=column.numeric)
+        whole = column.numeric and column.name != "Mean"  # "60.1 (5 of 6)" may take two lines
+        least = None if column.numeric else 12
+        table.add_column(column.name, justify=side, no_wrap=whole, min_width=least)
     for line in grid.lines:
         values = (line.values[i] for i in columns)
         table.add_row(*(Text(value.marked, style=_COLOURS[value.tone]) for value in values))
