@@ -3,7 +3,7 @@
     python -m benchmarks.strength --languages sw et tr --fits mean_difference:4 mean_difference:8
 
 A fit is METHOD:LAYER[:OPTION=VALUE...], or others:LAYER, the mean of what `learned` gives for seven other
-languages, as for a language without parallel text. Vectors are fitted on the built-in corpus (or `--corpus ntrex`), and measured
+languages, as for a language without parallel text, or shared:LAYER, half of that and half of its own. Vectors are fitted on the built-in corpus (or `--corpus ntrex`), and measured
 on training items of SIB-200, which nothing else reports on, without labels in the fit. Runs that are there are
 not made again. `--table` prints the table of what is there.
 """
@@ -76,12 +76,18 @@ def fitted_vector(model: langsteer.Model, text: ParallelCorpus, fit: str) -> Ste
     return found
 
 
-def _of_others(model: langsteer.Model, about: dict[str, Any], layer: str) -> SteeringVector:
-    others = [tag for tag in LANGUAGES if tag != about["language"]]
-    texts = [corpus(about["corpus"], tag, about["lines"]) for tag in others]
-    vectors = [fitted_vector(model, text, f"learned:{layer}") for text in texts]
+def _made(model: langsteer.Model, text: ParallelCorpus, about: dict[str, Any]) -> Change:
+    name, _, layer = about["fit"].partition(":")
+    if name not in ("others", "shared"):
+        return fitted(model, text, about["fit"])
+    texts = [
+        corpus(about["corpus"], tag, about["lines"]) for tag in LANGUAGES if tag != text.language
+    ]
+    vectors = [fitted_vector(model, other, f"learned:{layer}") for other in texts]
     values = torch.stack([vector.values for vector in vectors]).mean(0)
-    return replace(vectors[0], values=values, language=about["language"])
+    if name == "shared":
+        values = (values + fitted_vector(model, text, f"learned:{layer}").values) / 2
+    return replace(vectors[0], values=values, language=text.language)
 
 
 def answers(
@@ -170,11 +176,7 @@ def _cell(line: dict[str, Any] | None) -> str:
 def _run(model: langsteer.Model, about: dict[str, Any], strengths: Sequence[float]) -> None:
     start = time.perf_counter()
     text = corpus(about["corpus"], about["language"], about["lines"])
-    name, _, layer = about["fit"].partition(":")
-    if name == "others":
-        vector: Change = _of_others(model, about, layer)
-    else:
-        vector = fitted(model, text, about["fit"])
+    vector = _made(model, text, about)
     seconds = time.perf_counter() - start
     changes = [None, *(vector.with_strength(strength) for strength in strengths)]
     direct, *steered = answers(model, about["language"], about["items"], changes)
