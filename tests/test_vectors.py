@@ -22,7 +22,6 @@ from langsteer.analysis.vector_report import (
 )
 from langsteer.analysis.vectors import (
     VectorResults,
-    check_comparable,
     cosines,
     examine,
     examine_into,
@@ -37,7 +36,7 @@ from langsteer.corpus import builtin
 from langsteer.errors import AnalysisError, MissingExtraError, VectorError
 from langsteer.fitting import fit
 from langsteer.models import Model
-from langsteer.vector import SteeringVector
+from langsteer.vector import SteeringVector, check_comparable
 from tests.models import ARCHITECTURES, tiny
 from tests.test_analysis_figures import Loaded, edge
 from tests.test_cli import folder as folder
@@ -269,7 +268,7 @@ def changed(vector: SteeringVector, **changes: Any) -> SteeringVector:
 )
 def test_what_is_refused(llama: Model, second: Any, message: str) -> None:
     vector = make_vector(llama, layer=1)
-    with pytest.raises(AnalysisError, match=message):
+    with pytest.raises(VectorError, match=message):
         check_comparable([vector, second(vector)])
 
 
@@ -280,7 +279,7 @@ def test_the_same_model_in_another_type_is_the_same(llama: Model) -> None:
 
 def test_more_bad_input(llama: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     vector = make_vector(llama)
-    with pytest.raises(AnalysisError, match="no vector to look at"):
+    with pytest.raises(VectorError, match="no vector to look at"):
         examine([])
     with pytest.raises(AnalysisError, match="by a model: name one"):
         examine([vector], corpus=builtin("sw"))

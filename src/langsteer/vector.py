@@ -188,6 +188,52 @@ def read_vectors(*paths: str | Path) -> dict[str, SteeringVector]:
     return found
 
 
+def check_comparable(vectors: Iterable[SteeringVector]) -> list[SteeringVector]:
+    """The vectors, of one layer, model and pivot, one a language. Raises VectorError."""
+    found = list(vectors)
+    if not found:
+        raise VectorError("there is no vector to look at")
+    first, seen = found[0], set()
+    for vector in found:
+        if vector.language in seen:
+            raise VectorError(f"there are several vectors for {vector.language}: keep one")
+        seen.add(vector.language)
+        for what, one, other in (
+            ("layer", first.layer, vector.layer),
+            ("pivot", first.pivot, vector.pivot),
+        ):
+            if one != other:
+                raise VectorError(
+                    f"vectors of different {what}s are not compared: that of {first.language} has "
+                    f"the {what} {one}, that of {vector.language} {other}"
+                )
+        if difference := _other_model(first, vector):
+            raise VectorError(
+                f"vectors of different models are not compared: {first.language}'s is of "
+                f"{first.model.get('name')}, {vector.language}'s of {vector.model.get('name')} "
+                f"({difference})"
+            )
+        if not float(vector.values.norm()):
+            raise VectorError(f"the vector of {vector.language} has no length")
+    return found
+
+
+def _other_model(one: SteeringVector, other: SteeringVector) -> str:
+    """The first property in which the models of two vectors differ, in words; empty for none."""
+    first, second = (v.model.get("fingerprint", {}) for v in (one, other))
+    keys = ["architecture", "layers", "hidden_size", "vocab_size"]
+    if first.get("dtype") == second.get("dtype") and first.get("weights") and second.get("weights"):
+        keys.append("weights")
+    for key in keys:
+        if first.get(key) != second.get(key):
+            if key == "weights":
+                return "their weights differ"
+            return f"{key.replace('_', ' ')} {first.get(key)} and {second.get(key)}"
+    if one.values.shape != other.values.shape:
+        return f"hidden size {one.values.shape[0]} and {other.values.shape[0]}"
+    return ""
+
+
 def check_model(
     noun: str, fitted: Mapping[str, Any], here: Model, hidden_size: int, other_weights: bool
 ) -> None:

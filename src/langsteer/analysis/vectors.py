@@ -22,7 +22,7 @@ from langsteer.files import check_writable
 from langsteer.languages import family_of, language_name, script_of, script_share, share_script
 from langsteer.models import Model, frozen
 from langsteer.readers import read_corpus
-from langsteer.vector import SteeringVector
+from langsteer.vector import SteeringVector, check_comparable
 from langsteer.version import __version__
 
 FILE = RecordFile("langsteer vectors", 1, "vectors.json", "langsteer vectors")
@@ -222,36 +222,6 @@ def texts_for(
     return read_corpus(source, tags, pivot=pivot, pivot_file=pivot_file)
 
 
-def check_comparable(vectors: Iterable[SteeringVector]) -> list[SteeringVector]:
-    """The vectors, of one layer, model and pivot, one a language. Raises AnalysisError."""
-    found = list(vectors)
-    if not found:
-        raise AnalysisError("there is no vector to look at")
-    first, seen = found[0], set()
-    for vector in found:
-        if vector.language in seen:
-            raise AnalysisError(f"there are several vectors for {vector.language}: keep one")
-        seen.add(vector.language)
-        for what, one, other in (
-            ("layer", first.layer, vector.layer),
-            ("pivot", first.pivot, vector.pivot),
-        ):
-            if one != other:
-                raise AnalysisError(
-                    f"vectors of different {what}s are not compared: that of {first.language} has "
-                    f"the {what} {one}, that of {vector.language} {other}"
-                )
-        if difference := _other_model(first, vector):
-            raise AnalysisError(
-                f"vectors of different models are not compared: {first.language}'s is of "
-                f"{first.model.get('name')}, {vector.language}'s of {vector.model.get('name')} "
-                f"({difference})"
-            )
-        if not float(vector.values.norm()):
-            raise AnalysisError(f"the vector of {vector.language} has no length")
-    return found
-
-
 def cosines(values: Array) -> Array:
     """Cosine of each two rows of [vectors, hidden]; NaN for a row of zeros."""
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -382,22 +352,6 @@ def _record(vector: SteeringVector) -> VectorRecord:
 
 def _groups(records: Sequence[VectorRecord], kind: str) -> list[str]:
     return [getattr(record, kind) for record in records]
-
-
-def _other_model(one: SteeringVector, other: SteeringVector) -> str:
-    """The first property in which the models of two vectors differ, in words; empty for none."""
-    first, second = (v.model.get("fingerprint", {}) for v in (one, other))
-    keys = ["architecture", "layers", "hidden_size", "vocab_size"]
-    if first.get("dtype") == second.get("dtype") and first.get("weights") and second.get("weights"):
-        keys.append("weights")
-    for key in keys:
-        if first.get(key) != second.get(key):
-            if key == "weights":
-                return "their weights differ"
-            return f"{key.replace('_', ' ')} {first.get(key)} and {second.get(key)}"
-    if one.values.shape != other.values.shape:
-        return f"hidden size {one.values.shape[0]} and {other.values.shape[0]}"
-    return ""
 
 
 def _notes(vectors: Sequence[SteeringVector]) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import typer
 
 from langsteer.cli import (
     analyze,
+    average,
     compare,
     demo,
     drift,
@@ -30,7 +31,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for module in (fit, generate, inspect, demo, evaluate, compare, report, analyze, drift, vectors):
+for module in (
+    fit,
+    average,
+    generate,
+    inspect,
+    demo,
+    evaluate,
+    compare,
+    report,
+    analyze,
+    drift,
+    vectors,
+):
     app.command(module.__name__.rpartition(".")[2])(module.command)
 app.command(
     "lm-eval",

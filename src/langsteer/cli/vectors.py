@@ -18,7 +18,6 @@ from langsteer.analysis.vector_report import (
 )
 from langsteer.analysis.vectors import (
     VectorResults,
-    check_comparable,
     examine,
     examine_into,
     texts_for,
@@ -26,7 +25,7 @@ from langsteer.analysis.vectors import (
 from langsteer.cli import common
 from langsteer.grid import size_form
 from langsteer.languages import language_name
-from langsteer.vector import read_vectors
+from langsteer.vector import check_comparable, read_vectors
 
 LINES = 60
 _TOKENS = 6  # of a vector, on the screen

@@ -1,0 +1,40 @@
+"""langsteer average"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from langsteer.cli import common
+from langsteer.cli.inspect import describe, print_vector
+from langsteer.files import check_writable
+from langsteer.fitting.average import average
+from langsteer.vector import load_vectors
+
+
+def command(
+    files: Annotated[
+        list[Path], typer.Argument(help="Vector files of other languages, or folders of them.")
+    ],
+    language: Annotated[
+        str, typer.Option("--language", "-l", help="The language without parallel text.")
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The vector's file.")],
+    strength: common.Strength = None,
+    as_json: common.Json = False,
+) -> None:
+    """Make a vector for a language without parallel text, from those of other languages.
+
+    The mean of the vectors, at the mean of their strengths.
+
+    Example: `langsteer average vectors/ -l am -o am.safetensors`
+    """
+    vector = average(load_vectors(files), language)
+    if strength is not None:
+        vector = vector.with_strength(strength)
+    check_writable(output)
+    vector.save(output)
+    if as_json:
+        common.print_json({"file": str(output), **describe(vector)})
+    else:
+        print_vector(vector, str(output))
