@@ -108,6 +108,7 @@ def test_every_method_that_is_promised() -> None:
         "mean_difference",
         "principal_component",
         "probe",
+        "low_rank",
     ]
     assert get_method("few_shot + learned").name == "few_shot+learned"
 
