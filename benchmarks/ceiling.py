@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 import langsteer
-from benchmarks.common import RESULTS, SHARED, add_line, read_lines
+from benchmarks.common import RESULTS, SHARED, add_line, find_line, rounded
 from benchmarks.strength import answers
 from langsteer.capture import visit_states
 from langsteer.evaluation.benchmarks import get_benchmark, load_docs
@@ -50,7 +50,7 @@ def main() -> None:
                 "epochs": chosen.epochs,
                 "dtype": chosen.dtype,
             }
-            if about not in [{key: line[key] for key in about} for line in read_lines(FILE)]:
+            if find_line(FILE, about) is None:
                 run(model, about)
 
 
@@ -64,7 +64,7 @@ def run(model: Model, about: dict[str, Any]) -> None:
         **about,
         "direct": round(float(direct["calibrated"].mean()), 1),
         "steered": round(float(steered["calibrated"].mean()), 1),
-        "change": [round(x, 1) for x in (change.value, change.low, change.high)],
+        "change": rounded(change),
         "raw_direct": round(float(direct["raw"].mean()), 1),
         "raw_steered": round(float(steered["raw"].mean()), 1),
         "loss": round(loss, 3),

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from langsteer.evaluation.compare import versions
+from langsteer.evaluation.statistics import Interval
 from langsteer.files import write_json
 
 RESULTS = Path(__file__).parent / "results"
@@ -85,6 +86,17 @@ def read_lines(file: Path) -> list[dict[str, Any]]:
     if not file.exists():
         return []
     return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def find_line(file: Path, about: dict[str, Any]) -> dict[str, Any] | None:
+    """The first run of a file of JSON lines that was made with these settings."""
+    runs = read_lines(file)
+    return next((run for run in runs if {name: run[name] for name in about} == about), None)
+
+
+def rounded(found: Interval) -> list[float]:
+    """An estimate and the ends of its interval, to one decimal."""
+    return [round(x, 1) for x in (found.value, found.low, found.high)]
 
 
 def add_line(file: Path, line: dict[str, Any]) -> None:

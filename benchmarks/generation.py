@@ -21,7 +21,7 @@ import numpy as np
 import sacrebleu
 
 import langsteer
-from benchmarks.common import RESULTS, SHARED, add_line, read_lines
+from benchmarks.common import RESULTS, SHARED, add_line, find_line, rounded
 from benchmarks.strength import corpus, fitted_vector
 from langsteer.evaluation.benchmarks.flores import sentences
 from langsteer.evaluation.statistics import Array, difference, paired_bootstrap
@@ -115,7 +115,7 @@ def run(model: Model, about: dict[str, Any], baseline: Array | None) -> Array:
     line = {**about, "mean": round(float(found.mean()), 1)}
     if baseline is not None:
         change = paired_bootstrap(difference, baseline, found)
-        line["change"] = [round(x, 1) for x in (change.value, change.low, change.high)]
+        line["change"] = rounded(change)
     line |= {
         "seconds": round(time.perf_counter() - start, 1),
         "version": __version__,
@@ -157,8 +157,8 @@ def main() -> None:
 
 
 def _known(about: dict[str, Any]) -> Array | None:
-    lines = [line for line in read_lines(FILE) if {k: line[k] for k in about} == about]
-    return np.array(lines[0]["values"]) if lines else None
+    line = find_line(FILE, about)
+    return np.array(line["values"]) if line else None
 
 
 if __name__ == "__main__":

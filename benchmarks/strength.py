@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 import langsteer
-from benchmarks.common import RESULTS, SHARED, add_line, read_lines
+from benchmarks.common import RESULTS, SHARED, add_line, read_lines, rounded
 from langsteer.corpus import ParallelCorpus
 from langsteer.evaluation.benchmarks import get_benchmark, load_docs
 from langsteer.evaluation.choices import batch_calibrated, choice_scores
@@ -188,7 +188,7 @@ def _run(model: langsteer.Model, about: dict[str, Any], strengths: Sequence[floa
             "relative_strength": relative(vector.with_strength(strength)),
             "direct": round(float(direct["calibrated"].mean()), 1),
             "steered": round(float(found["calibrated"].mean()), 1),
-            "change": [round(x, 1) for x in (change.value, change.low, change.high)],
+            "change": rounded(change),
             "raw_direct": round(float(direct["raw"].mean()), 1),
             "raw_steered": round(float(found["raw"].mean()), 1),
             "fit_seconds": round(seconds, 1),

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 import langsteer
-from benchmarks.common import RESULTS, SHARED, add_line, read_lines
+from benchmarks.common import RESULTS, SHARED, add_line, read_lines, rounded
 from langsteer.evaluation.benchmarks import get_benchmark, load_docs
 from langsteer.evaluation.choices import batch_calibrated, choice_scores
 from langsteer.evaluation.demo import AFTER, BEFORE, TOPICS
@@ -195,7 +195,7 @@ def _run(
             "steering": steering,
             "accuracy": round(float(right.mean()), 1),
             "raw": round(float(raw.mean()), 1),
-            "change": [round(x, 1) for x in (change.value, change.low, change.high)],
+            "change": rounded(change),
             "relative_strength": round(vector.relative_strength, 3) if vector else None,
             "seconds": round(seconds, 1),
             "version": __version__,

@@ -160,7 +160,9 @@ def compare_table(
     if (score == "value") != (kind == "generate"):
         raise CellError(f"{cells[0].benchmark} is scored as {kind!r}, so it has no {score!r} score")
     grid = _Grid(cells, score)
-    rows = _adjusted(_rows(grid, draws, seed))
+    drawn = _Drawn(draws, seed)
+    against = _against(grid, drawn)
+    rows = _adjusted(_rows(grid, drawn))
     return Table(
         model=cells[0].model,
         benchmark=cells[0].benchmark,
@@ -173,7 +175,7 @@ def compare_table(
         language_family=len(_tests(entry for row in rows for entry in row.entries)),
         test=MCNEMAR if grid.binary else WILCOXON,
         notes=tuple(_notes(grid)),
-        pairs=tuple(_pairs(grid, draws, seed)),
+        pairs=tuple(_pairs(grid, drawn, against)),
     )
 
 
@@ -233,8 +235,8 @@ def item_scores(cell: Cell, score: Score) -> Array:
     return correct(calibrate(scores) if score == "calibrated" else scores, targets)
 
 
-def _rows(grid: _Grid, draws: int, seed: int) -> tuple[Row, ...]:
-    paired = _paired(grid, draws, seed)
+def _rows(grid: _Grid, drawn: "_Drawn") -> tuple[Row, ...]:
+    paired = _paired(grid, drawn)
     rows = []
     for method in grid.methods:
         values = grid.values[method]
@@ -273,12 +275,11 @@ def _mean(counted: Sequence[Entry], comparison: Comparison | None) -> Entry | No
     )
 
 
-def _paired(grid: _Grid, draws: int, seed: int) -> dict[tuple[str, int], Comparison]:
+def _paired(grid: _Grid, drawn: "_Drawn") -> dict[tuple[str, int], Comparison]:
     """Comparisons by method and column of the grid, -1 for the mean over languages."""
     direct, english = grid.values.get(DIRECT), grid.values.get(ENGLISH)
     if direct is None:
         return {}
-    drawn = _Drawn(draws, seed)
     pairs, trios = {}, {}
     for method in grid.methods:
         if method != DIRECT:
@@ -298,14 +299,19 @@ def _paired(grid: _Grid, draws: int, seed: int) -> dict[tuple[str, int], Compari
     return found
 
 
-def _pairs(grid: _Grid, draws: int, seed: int) -> Iterator[Pair]:
+def _against(grid: _Grid, drawn: "_Drawn") -> dict[tuple[str, str], tuple[bytes, ...]]:
+    """The keys of each two methods' samples: of the second, and of the first."""
     methods = [method for method in grid.methods if method not in (DIRECT, ENGLISH)]
-    drawn = _Drawn(draws, seed)
-    keys = {
+    return {
         (method, other): drawn.add(grid.values[other], grid.values[method])
         for method, other in itertools.combinations(methods, 2)
     }
-    for (method, other), pair in keys.items():
+
+
+def _pairs(
+    grid: _Grid, drawn: "_Drawn", against: Mapping[tuple[str, str], tuple[bytes, ...]]
+) -> Iterator[Pair]:
+    for (method, other), pair in against.items():
         known = ~np.isnan(drawn.samples[pair[0]])
         there = [i for i in grid.pooled if known[:, i].any()]
         if there:
@@ -314,7 +320,10 @@ def _pairs(grid: _Grid, draws: int, seed: int) -> Iterator[Pair]:
 
 
 class _Drawn:
-    """Samples, the same number of times drawn: each distinct one is drawn once."""
+    """Samples, the same number of times drawn: each distinct one is drawn once.
+
+    All are to be added before the first means are asked for.
+    """
 
     def __init__(self, draws: int, seed: int) -> None:
         self.samples: dict[bytes, Array] = {}

@@ -3,6 +3,7 @@
 Fitted on the setting's parallel corpus, without labels of the benchmark, and kept between runs.
 """
 
+import functools
 import inspect
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -33,24 +34,8 @@ Maker = Callable[..., tuple[Change, float]]
 
 def steering_change(setting: Setting, method: str, **options: Any) -> tuple[Change, float]:
     """The vector of a fitting method, and the seconds that it took to learn."""
-    pair = _pair(setting, method)
-    path = setting.work / "vectors" / method / f"{setting.language}.safetensors"
-    checkpoint = path.parent / f"{setting.language}.fit"
-
-    def make() -> SteeringVector:
-        vector = fitting.learn(
-            setting.model,
-            pair,
-            setting.language,
-            method,
-            checkpoint=checkpoint,
-            **({"seed": setting.seed} | options),
-        )
-        vector.save(path)
-        return vector
-
-    about = _about(setting, pair, options)
-    return kept(path, about, lambda p: SteeringVector.load(p, setting.model), make)
+    learn = functools.partial(fitting.learn, method=method)
+    return _learned(setting, method, "vectors", options, learn, SteeringVector.load)
 
 
 def projection_change(
@@ -79,19 +64,31 @@ def projection_change(
 
 def low_rank_change(setting: Setting, method: str, **options: Any) -> tuple[Change, float]:
     """A vector that depends on the token, learned as `learned` is."""
-    pair = _pair(setting, method)
-    path = setting.work / "projections" / method / f"{setting.language}.safetensors"
     _check_options(method, options, ["strengths", *(f.name for f in fields(LowRankOptions))])
+    return _learned(setting, method, "projections", options, learn_low_rank, Projection.load)
 
-    def make() -> Projection:
+
+def _learned(
+    setting: Setting,
+    method: str,
+    folder: str,
+    options: dict[str, Any],
+    learn: Callable[..., Change],
+    load: Callable[..., Change],
+) -> tuple[Change, float]:
+    """What `learn` gives, kept in a folder of the work; an interrupted fit goes on beside it."""
+    pair = _pair(setting, method)
+    path = setting.work / folder / method / f"{setting.language}.safetensors"
+
+    def make() -> Change:
         checkpoint = path.parent / f"{setting.language}.fit"
         more = {"seed": setting.seed} | options
-        found = learn_low_rank(setting.model, pair, setting.language, checkpoint=checkpoint, **more)
+        found = learn(setting.model, pair, setting.language, checkpoint=checkpoint, **more)
         found.save(path)
         return found
 
     about = _about(setting, pair, options)
-    return kept(path, about, lambda p: Projection.load(p, setting.model), make)
+    return kept(path, about, lambda p: load(p, setting.model), make)
 
 
 def _check_options(method: str, given: Iterable[str], known: Sequence[str]) -> None:
