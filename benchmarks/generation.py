@@ -1,13 +1,14 @@
 """What a vector does to the text a model writes: translation into English, and the language of answers.
 
     python -m benchmarks.generation --languages sw el --part development
-    python -m benchmarks.generation --part test --conditions none learned away_half
+    python -m benchmarks.generation --part test --conditions none learned_half away_half
 
-Three things are asked about sentences of FLORES: `translate` one into English (chrF++), go on in English after
-a sentence in the language (`into_english`: share of answers in English), and go on in the language after an English
-sentence (`into_language`: share of answers in it). Conditions: `learned` steers the sentence that is read with a
-learned vector; `away` steers what is written with the mean difference turned round, from English towards the language,
-`away_half` at half strength. Vectors are fitted on NTREX. Each run is a line of benchmarks/results/generation.jsonl, with
+Three things are asked about sentences of FLORES: `translate` one into English after four examples (chrF++); go on in
+English after a sentence in the language (`into_english`: share of answers in English); and go on in the language after it
+(`into_language`: share of answers in the language). Conditions: `learned` steers the sentence that is read with a learned
+vector, `translation` with one of the objective `translation`, `mean_difference` with a mean difference; `away` steers what
+is written with the mean difference turned round, from English towards the language; `_half` is half strength.
+Vectors are fitted on NTREX. Each run is a line of benchmarks/results/generation.jsonl, with
 the change against `none` in points and its paired 95% bootstrap interval; runs that are there are not made again.
 """
 
@@ -37,35 +38,54 @@ from langsteer.version import __version__
 
 FILE = RESULTS / "generation.jsonl"
 TASKS = ("translate", "into_english", "into_language")
-LINES, BATCH, NEW_TOKENS = 400, 16, 48
+LINES, BATCH, NEW_TOKENS, EXAMPLES = 400, 16, 48, 4
+
+
+READING, WRITING = ("translate", "into_english", "into_language"), ("into_language",)
 
 
 @dataclass(frozen=True)
 class Condition:
-    """A fit (none: unsteered), the tokens it acts on, and the strength, if not the vector's own."""
+    """A fit (none: unsteered), the tokens it acts on, the strength, and what it is tried at."""
 
     fit: str | None = None
     positions: PositionKind = "source"
-    strength: float | None = None
+    strength: float = 1.0
+    tasks: tuple[str, ...] = READING
 
 
+TRANSLATION = "learned:8:objective=translation"
 CONDITIONS = {
     "none": Condition(),
     "learned": Condition("learned:8"),
-    "mean_difference": Condition("mean_difference:8", strength=0.5),
-    "away": Condition("mean_difference:8", "generated", -1.0),
-    "away_half": Condition("mean_difference:8", "generated", -0.5),
+    "learned_half": Condition("learned:8", strength=0.5),
+    "translation": Condition(TRANSLATION),
+    "translation_half": Condition(TRANSLATION, strength=0.5),
+    "mean_difference_half": Condition("mean_difference:8", strength=0.5),
+    "away": Condition("mean_difference:8", "generated", -1.0, WRITING),
+    "away_half": Condition("mean_difference:8", "generated", -0.5, WRITING),
 }
 
 
-def prompt(task: str, language: str, own: str, english: str) -> Prompt:
+def examples(language: str) -> str:
+    """Translations to go before a sentence: the last development ones."""
+    name = language_name(language)
+    pairs = zip(
+        *(sentences(SHARED / "flores200", t, "development") for t in (language, "en")), strict=True
+    )
+    return "".join(
+        f"{name} sentence: {own}\nEnglish sentence: {english}\n\n"
+        for own, english in list(pairs)[-EXAMPLES:]
+    )
+
+
+def prompt(task: str, language: str, text: str) -> Prompt:
     """What is asked, in English, with the sentence as source."""
     name = language_name(language)
     if task == "translate":
-        return Prompt(own, f"{name} sentence: ", "\nEnglish sentence:")
-    if task == "into_english":
-        return Prompt(own, "", "\n\nHere the text goes on, now in English:")
-    return Prompt(english, "", f"\n\nHere the text goes on, now in {name}:")
+        return Prompt(text, f"{examples(language)}{name} sentence: ", "\nEnglish sentence:")
+    wanted = "English" if task == "into_english" else name
+    return Prompt(text, "", f"\n\nHere the text goes on, now in {wanted}:")
 
 
 def values(task: str, language: str, answers: list[str], references: list[str]) -> Array:
@@ -105,7 +125,7 @@ def run(model: Model, about: dict[str, Any], baseline: Array | None) -> Array:
     task, language, part = about["task"], about["language"], about["part"]
     own, english = (sentences(SHARED / "flores200", t, part) for t in (language, "en"))
     chosen = list(zip(own, english, strict=True))[: about["items"]]
-    prompts = [prompt(task, language, *pair) for pair in chosen]
+    prompts = [prompt(task, language, text) for text, _ in chosen]
     condition = CONDITIONS[about["condition"]]
     vector: SteeringVector | None = None
     if condition.fit is not None:
@@ -141,7 +161,8 @@ def main() -> None:
     for language in chosen.languages:
         for task in chosen.tasks:
             baseline: Array | None = None
-            for condition in ["none", *(c for c in chosen.conditions if c != "none")]:
+            wanted = [c for c in chosen.conditions if c != "none" and task in CONDITIONS[c].tasks]
+            for condition in ["none", *wanted]:
                 about = {
                     "task": task,
                     "language": language,

@@ -3,9 +3,12 @@
     python -m benchmarks.strength --languages sw et tr --fits mean_difference:4 mean_difference:8
 
 A fit is METHOD:LAYER[:OPTION=VALUE...], or others:LAYER, the mean of what `learned` gives for seven other
-languages, as for a language without parallel text, or shared:LAYER, half of that and half of its own. Vectors are fitted on the built-in corpus (or `--corpus ntrex`), and measured
-on training items of SIB-200, which nothing else reports on, without labels in the fit. Runs that are there are
-not made again. `--table` prints the table of what is there.
+languages, as for a language without parallel text, or shared:LAYER, half of that and half of its own, or
+median:LAYER, the median in each dimension of the pairs' differences, or moderate:LAYER, the mean difference without its
+ten largest numbers. Vectors are fitted on the built-in corpus (or `--corpus ntrex`), with a share of its lines moved to
+other translations with `--noise`, and measured on training items of SIB-200, which nothing else reports on, without
+labels in the fit; at the tokens of the text, or at those that `--positions` names. Runs that are there are not made
+again. `--table` prints the table of what is there.
 """
 
 import argparse
@@ -21,13 +24,15 @@ import torch
 
 import langsteer
 from benchmarks.common import RESULTS, SHARED, add_line, read_lines, rounded
-from langsteer.corpus import ParallelCorpus
+from langsteer.corpus import ParallelCorpus, spread
 from langsteer.evaluation.benchmarks import get_benchmark, load_docs
 from langsteer.evaluation.choices import batch_calibrated, choice_scores
 from langsteer.evaluation.demo import AFTER, BEFORE, TOPICS
 from langsteer.evaluation.statistics import difference, paired_bootstrap
 from langsteer.fitting import low_rank
+from langsteer.fitting.common import pair_states
 from langsteer.fitting.projection import Projection
+from langsteer.intervention import POSITIONS
 from langsteer.languages import language_name
 from langsteer.progress import show_progress
 from langsteer.readers import read_ntrex
@@ -37,6 +42,8 @@ from langsteer.version import __version__
 
 FILE = RESULTS / "strength.jsonl"
 LANGUAGES = ("sw", "et", "tr", "el", "hi", "id", "ar", "ja")
+MASSIVE = 10  # numbers of a vector that are far larger than the rest
+USUAL = {"positions": "source", "noise": 0.0}  # in lines that do not say
 Change = SteeringVector | Projection
 
 
@@ -78,6 +85,8 @@ def fitted_vector(model: langsteer.Model, text: ParallelCorpus, fit: str) -> Ste
 
 def _made(model: langsteer.Model, text: ParallelCorpus, about: dict[str, Any]) -> Change:
     name, _, layer = about["fit"].partition(":")
+    if name in ("median", "moderate"):
+        return difference_vector(model, text, name, int(layer))
     if name not in ("others", "shared"):
         return fitted(model, text, about["fit"])
     texts = [
@@ -88,6 +97,30 @@ def _made(model: langsteer.Model, text: ParallelCorpus, about: dict[str, Any]) -
     if name == "shared":
         values = (values + fitted_vector(model, text, f"learned:{layer}").values) / 2
     return replace(vectors[0], values=values, language=text.language)
+
+
+def difference_vector(
+    model: langsteer.Model, text: ParallelCorpus, name: str, layer: int
+) -> SteeringVector:
+    """The mean difference, estimated in another way."""
+    vector = fitted_vector(model, text, f"mean_difference:{layer}")
+    if name == "median":
+        _, there, here = next(pair_states(model, text, [layer], "mean"))
+        return replace(vector, values=(there - here).median(0).values.float())
+    values = vector.values.clone()
+    values[values.abs().topk(MASSIVE).indices] = 0.0
+    return replace(vector, values=values)
+
+
+def noisy(text: ParallelCorpus, share: float) -> ParallelCorpus:
+    """A share of the lines, spread evenly, with the translation of the next of them."""
+    moved = spread(len(text), round(share * len(text)))
+    if not moved:
+        return text
+    lines = list(text.texts[text.language])
+    for i, other in zip(moved, [*moved[1:], moved[0]], strict=True):
+        lines[i] = text.texts[text.language][other]
+    return replace(text, texts={**text.texts, text.language: tuple(lines)})
 
 
 def answers(
@@ -118,6 +151,8 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=300)
     parser.add_argument("--corpus", choices=("builtin", "ntrex"), default="builtin")
     parser.add_argument("--lines", type=int)
+    parser.add_argument("--positions", choices=POSITIONS, default=USUAL["positions"])
+    parser.add_argument("--noise", type=float, default=USUAL["noise"])
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--table", action="store_true", help="print what is there, run nothing")
     chosen = parser.parse_args()
@@ -136,6 +171,8 @@ def main() -> None:
                 "lines": chosen.lines,
                 "items": chosen.items,
                 "dtype": chosen.dtype,
+                "positions": chosen.positions,
+                "noise": chosen.noise,
             }
             if not all(_key(about | {"strength": s}) in done for s in chosen.strengths):
                 _run(model, about, chosen.strengths)
@@ -144,8 +181,9 @@ def main() -> None:
 def table(lines: Sequence[dict[str, Any]], chosen: argparse.Namespace) -> str:
     """Changes of calibrated accuracy in points, and the mean change of calibrated and of raw."""
     languages = chosen.languages
-    setting = {name: getattr(chosen, name) for name in ("corpus", "lines", "items", "dtype")}
-    known = [line for line in lines if {name: line[name] for name in setting} == setting]
+    names = ("corpus", "lines", "items", "dtype", *USUAL)
+    setting = {name: getattr(chosen, name) for name in names}
+    known = [line for line in lines if {name: (USUAL | line)[name] for name in names} == setting]
     heads = ["fit", "strength", *map(language_name, languages), "mean change", "raw"]
     rows = [heads, ["---"] * len(heads)]
     for fit in chosen.fits:
@@ -175,8 +213,8 @@ def _cell(line: dict[str, Any] | None) -> str:
 
 def _run(model: langsteer.Model, about: dict[str, Any], strengths: Sequence[float]) -> None:
     start = time.perf_counter()
-    text = corpus(about["corpus"], about["language"], about["lines"])
-    vector = _made(model, text, about)
+    text = noisy(corpus(about["corpus"], about["language"], about["lines"]), about["noise"])
+    vector = replace(_made(model, text, about), positions=about["positions"])
     seconds = time.perf_counter() - start
     changes = [None, *(vector.with_strength(strength) for strength in strengths)]
     direct, *steered = answers(model, about["language"], about["items"], changes)
@@ -204,8 +242,8 @@ def relative(change: Change) -> float | None:
 
 
 def _key(line: dict[str, Any]) -> tuple[Any, ...]:
-    names = ("language", "fit", "corpus", "lines", "items", "dtype", "strength")
-    return tuple(line[name] for name in names)
+    names = ("language", "fit", "corpus", "lines", "items", "dtype", "strength", *USUAL)
+    return tuple((USUAL | line)[name] for name in names)
 
 
 def _value(text: str) -> Any:

@@ -8,9 +8,10 @@ the states of the tokens of s changed at the output of layer l, the change c min
              over a batch of pairs with the same w
     hidden:  ‖f(c(s), w) − f(e, w)‖² ÷ ‖f(e, w)‖²
     output:  KL( p(· | e, w) ‖ p(· | c(s), w) )        p: next-token distributions at the words w
+    translation: −log p(e | c(s), w) ÷ tokens of e
 
 Centred, the change is to bring over what a sentence says, and gains nothing by moving what the model says
-after any sentence.
+after any sentence. For the translation, e itself is read after w, up to 32 tokens of it.
 
 Below layer l nothing depends on c, so those states are computed once and kept on disk, and each step
 runs only the layers above. After the setting of Mahmoud et al. (arXiv 2505.12584).
@@ -19,7 +20,7 @@ runs only the layers above. After the setting of Mahmoud et al. (arXiv 2505.1258
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Generic, Literal, Protocol, TypeVar, get_args
@@ -41,7 +42,8 @@ from langsteer.models import Model, frozen
 from langsteer.progress import track
 from langsteer.tokens import batches, encode, encode_suffix, pad_mask
 
-Objective = Literal["centred", "fisher", "hidden", "output"]
+Objective = Literal["centred", "fisher", "hidden", "output", "translation"]
+TRANSLATED = 32  # tokens at most
 LAST_RATE = 0.05  # of the first
 SAVE_STEPS = 25
 FLATTEST = 1e-6  # the least deviation of a dimension, of the largest
@@ -186,12 +188,17 @@ def _suffix_turns(model: Model, options: DescentOptions, lines: int) -> list[lis
     return [suffixes[i % len(suffixes)] for i in range(lines)]
 
 
+def _translations(model: Model, lines: Sequence[str]) -> list[list[int]]:
+    return [encode_suffix(model, f" {line}")[:TRANSLATED] for line in lines]
+
+
 @dataclass(frozen=True)
 class _Targets:
     """What the steered model should give at each pair's suffix words.
 
     `words[i]` is what the objective compares with: states [words, hidden], or log-probabilities and
-    ids of tokens, each [words, top]. `root` is the metric of the output, where it is asked for.
+    ids of tokens, each [words, top], or the ids of the translation [tokens]. `root` is the metric of
+    the output, where it is asked for.
     """
 
     words: dict[int, tuple[Tensor, ...]]
@@ -202,6 +209,9 @@ def _targets(model: Model, options: DescentOptions, pivot: Pivot) -> _Targets:
     """What the steered model should give, read once for all languages and layers."""
 
     def read() -> _Targets:
+        if options.objective == "translation":
+            lines = _translations(model, pivot.lines)
+            return _Targets({i: (torch.tensor(line),) for i, line in enumerate(lines)})
         with frozen(model), torch.no_grad():
             words = _read_targets(model, options, pivot)
         if options.objective not in ("centred", "fisher"):
@@ -251,9 +261,11 @@ class Pairs:
         self.model, self.layer, self.folder = model, layer, folder
         self.targets = targets
         texts = encode(model, corpus.texts[corpus.language])
-        turns = _suffix_turns(model, options, len(texts))
-        self.turns = turns
-        self.texts = [t.followed_by(s) for t, s in zip(texts, turns, strict=True)]
+        self.turns = _suffix_turns(model, options, len(texts))
+        self.texts = [t.followed_by(s) for t, s in zip(texts, self.turns, strict=True)]
+        if options.objective == "translation":
+            lines = (targets.words[i][0].tolist() for i in range(len(texts)))
+            self.texts = [t.followed_by(line) for t, line in zip(self.texts, lines, strict=True)]
         self.mean = torch.zeros(model.hidden_size, dtype=torch.float64)
         self.norm = 0.0
         self._keep_states(f"{corpus.language} states")
@@ -378,6 +390,9 @@ class _Run:
         source = pad_mask([pairs.texts[i].source for i in index]).to(device)
         states = pairs.states(index).to(device)
         steered = states + source[..., None] * self.change.shift(states).to(states.dtype)
+        if self.options.objective == "translation":
+            with resumed(model, pairs.layer, steered):
+                return self._surprise(index, inputs)
         keep = len(pairs.turns[index[0]])
         wanted = [
             torch.stack(part) for part in zip(*(pairs.targets.words[i] for i in index), strict=True)
@@ -389,6 +404,15 @@ class _Run:
                 return _divergence(log_p, found.gather(-1, ids))
             found = model.run_decoder(inputs)[:, -keep:].float()
         return self._distance(found, wanted[0].to(found.device))
+
+    def _surprise(self, index: list[int], inputs: Mapping[str, Tensor]) -> Tensor:
+        """Mean over the tokens of the translations at the ends of the rows of −log p, in nats."""
+        lines = [self.pairs.targets.words[i][0] for i in index]
+        longest = max(map(len, lines))
+        states = self.model.run_decoder(inputs)[:, -longest - 1 : -1]
+        there = pad_mask([[True] * len(line) for line in lines]).to(states.device)
+        logits = self.model.logits_of(states[there]).float()
+        return torch.nn.functional.cross_entropy(logits, torch.cat(lines).to(logits.device))
 
     def _distance(self, found: Tensor, wanted: Tensor) -> Tensor:
         """Mean squared distance of states [rows, words, hidden] in the objective's metric."""
