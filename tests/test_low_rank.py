@@ -63,7 +63,7 @@ def test_strength_is_chosen_on_lines_it_was_not_fitted_on(llama: Model, tmp_path
     assert found.corpus["lines"] == 32
     assert found.scores["chosen_on"]["lines"] == 8
     best = min(found.scores["trials"], key=lambda trial: trial["divergence"])
-    assert found.alpha == best["alpha"]
+    assert found.alpha == best["strength"]
     assert not list(tmp_path.iterdir())
     path = found.save(tmp_path / "map.safetensors")
     again = Projection.load(path, llama)

@@ -62,6 +62,10 @@ class SteeringVector:
         length = abs(self.strength) * float(self.values.norm())
         return length / self.state_norm if self.state_norm else float("nan")
 
+    @property
+    def layers(self) -> tuple[int, ...]:
+        return (self.layer,)
+
     def with_strength(self, strength: float) -> "SteeringVector":
         return replace(self, strength=strength)
 

@@ -10,7 +10,7 @@ I + U A diag(1 ÷ deviation).
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from langsteer.errors import FitError
 from langsteer.fitting.common import check_corpus, chosen_layer
 from langsteer.fitting.descent import Descent, DescentOptions, Pairs, step_rate
 from langsteer.fitting.projection import Projection
-from langsteer.fitting.search import STRENGTHS, Measure, check_strengths
+from langsteer.fitting.search import STRENGTHS, check_strengths, search
 from langsteer.models import Model
 
 NAME = "low_rank"
@@ -111,20 +111,7 @@ def learn_low_rank(
     check_strengths(strengths)
     parts = pair.split(fit=0.8, choose=0.2, report=0.0)
     found = fit(model, parts["fit"], LowRankOptions(**options), checkpoint)
-    measure = Measure(model, parts["choose"])
-    tried = [(None, 0.0), *((found, strength) for strength in strengths)]
-    unsteered, *trials = measure.several(tried, "Choosing the strength")
-    best = min(range(len(trials)), key=trials.__getitem__)
-    scores = {
-        **found.scores,
-        "divergence": trials[best],
-        "divergence_unsteered": unsteered,
-        "chosen_on": parts["choose"].describe(),
-        "trials": [
-            {"alpha": strength, "divergence": divergence}
-            for strength, divergence in zip(strengths, trials, strict=True)
-        ],
-    }
+    best = search(model, parts["choose"], [found], strengths)
     if checkpoint is not None:
         Path(checkpoint).unlink(missing_ok=True)
-    return replace(found, alpha=strengths[best], scores=scores)
+    return best

@@ -10,6 +10,7 @@ after any text, which a centred fit does not see: so it finds the strength at wh
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -24,7 +25,6 @@ from langsteer.models import Model, frozen
 from langsteer.passes import decode, lowest_layer
 from langsteer.progress import track
 from langsteer.tokens import Tokens, batches, encode, encode_suffix, pad_mask
-from langsteer.vector import SteeringVector
 
 STRENGTHS = (0.25, 0.5, 0.75, 1.0)
 SUFFIXES = ("\nA headline for this text:", "\nThe subject of the text above is")
@@ -39,38 +39,54 @@ class Trial:
     divergence: float
 
 
+class Fitted(Change, Protocol):
+    """A change with a strength and scores to keep: a dataclass, a steering vector or a projection."""
+
+    @property
+    def layers(self) -> tuple[int, ...]: ...
+
+    @property
+    def scores(self) -> dict[str, Any]: ...
+
+    def with_strength(self, strength: float, /) -> Self: ...
+
+
+F = TypeVar("F", bound=Fitted)
+
+
 def search(
     model: Model,
     corpus: ParallelCorpus,
-    vectors: Sequence[SteeringVector],
+    fitted: Sequence[F],
     strengths: Sequence[float] = STRENGTHS,
     pivot: Pivot | None = None,
-) -> SteeringVector:
-    """The best of vectors fitted at several layers, at its best strength.
+) -> F:
+    """The best of changes that were fitted at several layers, at its best strength.
 
     `corpus` must share no line with what is fitted on. The result's `scores` hold every trial and
     the divergence without steering, which says whether steering helped at all.
     """
-    if not vectors:
+    if not fitted:
         raise FitError("a search needs at least one layer")
     check_strengths(strengths)
     measure = Measure(model, corpus, pivot)
-    grid = [(vector, strength) for vector in vectors for strength in strengths]
+    grid = [(change, strength) for change in fitted for strength in strengths]
     unsteered, *found = measure.several(
         [(None, 0.0), *grid], progress="Choosing layer and strength"
     )
     best = min(range(len(grid)), key=found.__getitem__)
-    vector, strength = grid[best]
+    change, strength = grid[best]
     scores = {
+        **change.scores,
         "divergence": found[best],
         "divergence_unsteered": unsteered,
         "chosen_on": corpus.describe(),
         "trials": [
-            vars(Trial(vector.layer, strength, divergence))
-            for (vector, strength), divergence in zip(grid, found, strict=True)
+            vars(Trial(tried.layers[0], strength, divergence))
+            for (tried, strength), divergence in zip(grid, found, strict=True)
         ],
     }
-    return replace(vector, strength=strength, scores=scores)
+    return replace(change.with_strength(strength), scores=scores)  # type: ignore[type-var]
 
 
 @dataclass(frozen=True)
