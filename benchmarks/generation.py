@@ -7,15 +7,18 @@ Three things are asked about sentences of FLORES: `translate` one into English a
 English after a sentence in the language (`into_english`: share of answers in English); and go on in the language after it
 (`into_language`: share of answers in the language). Conditions: `learned` steers the sentence that is read with a learned
 vector, `translation` with one of the objective `translation`, `mean_difference` with a mean difference; `away` steers what
-is written with the mean difference turned round, from English towards the language; `_half` is half strength.
+is written with the mean difference turned round, from English towards the language; `both` is `learned_half` and `away`
+together; `_half` is half strength.
 Vectors are fitted on NTREX. Each run is a line of benchmarks/results/generation.jsonl, with
 the change against `none` in points and its paired 95% bootstrap interval; runs that are there are not made again.
 """
 
 import argparse
+import contextlib
 import json
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +27,7 @@ import sacrebleu
 import langsteer
 from benchmarks.common import RESULTS, SHARED, add_line, find_line, rounded
 from benchmarks.strength import corpus, fitted_vector
+from langsteer.corpus import ParallelCorpus
 from langsteer.evaluation.benchmarks.flores import sentences
 from langsteer.evaluation.statistics import Array, difference, paired_bootstrap
 from langsteer.generation import generate
@@ -33,7 +37,6 @@ from langsteer.languages import language_name
 from langsteer.models import Model
 from langsteer.progress import show_progress, track
 from langsteer.tokens import Prompt
-from langsteer.vector import SteeringVector
 from langsteer.version import __version__
 
 FILE = RESULTS / "generation.jsonl"
@@ -52,9 +55,12 @@ class Condition:
     positions: PositionKind = "source"
     strength: float = 1.0
     tasks: tuple[str, ...] = READING
+    also: "Condition | None" = None
 
 
 TRANSLATION = "learned:8:objective=translation"
+AWAY = Condition("mean_difference:8", "generated", -1.0, WRITING)
+AWAY_HALF = replace(AWAY, strength=-0.5)
 CONDITIONS = {
     "none": Condition(),
     "learned": Condition("learned:8"),
@@ -62,8 +68,10 @@ CONDITIONS = {
     "translation": Condition(TRANSLATION),
     "translation_half": Condition(TRANSLATION, strength=0.5),
     "mean_difference_half": Condition("mean_difference:8", strength=0.5),
-    "away": Condition("mean_difference:8", "generated", -1.0, WRITING),
-    "away_half": Condition("mean_difference:8", "generated", -0.5, WRITING),
+    "away": AWAY,
+    "away_half": AWAY_HALF,
+    "both": Condition("learned:8", strength=0.5, tasks=WRITING, also=AWAY),
+    "both_half": Condition("learned:8", strength=0.5, tasks=WRITING, also=AWAY_HALF),
 }
 
 
@@ -102,20 +110,33 @@ def values(task: str, language: str, answers: list[str], references: list[str]) 
     return np.array([100.0 if f is not None and f.language == wanted else 0.0 for f in found])
 
 
+@contextlib.contextmanager
+def steered(model: Model, text: ParallelCorpus, about: Condition | None) -> Iterator[None]:
+    """Inside, the model is steered as a condition says, which must not act on the text alone."""
+    if about is None or about.fit is None:
+        yield
+        return
+    vector = fitted_vector(model, text, about.fit)
+    with vector.applied(model, strength=about.strength, positions=about.positions):
+        yield
+
+
 def answered(
-    model: Model, prompts: list[Prompt], vector: SteeringVector | None, about: Condition
+    model: Model, prompts: list[Prompt], text: ParallelCorpus, about: Condition
 ) -> list[str]:
     answers: list[str] = []
+    vector = fitted_vector(model, text, about.fit) if about.fit is not None else None
     starts = range(0, len(prompts), BATCH)
-    for start in track(starts, "Writing", len(starts)):
-        answers += generate(
-            model,
-            prompts[start : start + BATCH],
-            vector,
-            max_new_tokens=NEW_TOKENS,
-            strength=about.strength,
-            positions=about.positions if vector is not None else None,
-        )
+    with steered(model, text, about.also):
+        for start in track(starts, "Writing", len(starts)):
+            answers += generate(
+                model,
+                prompts[start : start + BATCH],
+                vector,
+                max_new_tokens=NEW_TOKENS,
+                strength=about.strength if vector is not None else None,
+                positions=about.positions if vector is not None else None,
+            )
     return answers
 
 
@@ -126,11 +147,8 @@ def run(model: Model, about: dict[str, Any], baseline: Array | None) -> Array:
     own, english = (sentences(SHARED / "flores200", t, part) for t in (language, "en"))
     chosen = list(zip(own, english, strict=True))[: about["items"]]
     prompts = [prompt(task, language, text) for text, _ in chosen]
-    condition = CONDITIONS[about["condition"]]
-    vector: SteeringVector | None = None
-    if condition.fit is not None:
-        vector = fitted_vector(model, corpus("ntrex", language, LINES), condition.fit)
-    answers = answered(model, prompts, vector, condition)
+    text = corpus("ntrex", language, LINES)
+    answers = answered(model, prompts, text, CONDITIONS[about["condition"]])
     found = values(task, language, answers, [e for _, e in chosen])
     line = {**about, "mean": round(float(found.mean()), 1)}
     if baseline is not None:
