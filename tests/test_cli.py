@@ -65,10 +65,11 @@ def test_learned_by_command(
     (tmp_path / "a.jsonl").write_text(rows)
     code, _, err = run(
         capsys, "fit", "-l", "sw", "-c", str(tmp_path / "a.jsonl"), "--method", "learned",
-        "-m", str(folder), "-o", str(tmp_path / "v"),
+        "--objective", "translation", "-m", str(folder), "-o", str(tmp_path / "v"),
     )  # fmt: skip
     assert code == 0, err
-    assert SteeringVector.load(tmp_path / "v").method == "learned"
+    vector = SteeringVector.load(tmp_path / "v")
+    assert (vector.method, vector.options["objective"]) == ("learned", "translation")
 
 
 def test_several_languages_are_fitted_into_a_folder(
@@ -162,6 +163,23 @@ def test_demo(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         (["fit", "-l", "sw", "-o", "x", "-m", "{folder}", "--layer", "9"], "has no layer 9"),
         (["fit", "-l", "sw", "-o", "{empty}/x", "-m", "{folder}"], "cannot write"),
         (["fit", "-l", "sw", "-o", "x", "-m", "{folder}", "--method", "no"], "no method 'no'"),
+        (["fit", "-l", "sw", "-o", "x", "-m", "{folder}", "--objective", "no"], "no objective"),
+        (
+            [
+                "fit",
+                "-l",
+                "sw",
+                "-o",
+                "x",
+                "-m",
+                "{folder}",
+                "--method",
+                "mean_difference",
+                "--objective",
+                "translation",
+            ],
+            "has no option 'objective'",
+        ),
         (["inspect", "{empty}"], "truncated or not a safetensors file"),
         (["generate", "a", "-v", "missing"], "there is no vector file"),
         (["demo", "-m", "{empty}"], "langsteer:"),

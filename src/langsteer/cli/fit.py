@@ -38,6 +38,14 @@ def command(
     pivot: Annotated[str, typer.Option(help="The language to align to.")] = "en",
     model: common.ModelName = common.DEFAULT,
     method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}.")] = DEFAULT_METHOD,
+    objective: Annotated[
+        str | None,
+        typer.Option(
+            help="What learned lowers: centred, for questions about the text; translation, for "
+            "translating it; fisher, hidden or output. [default: centred]",
+            show_default=False,
+        ),
+    ] = None,
     layer: Annotated[
         list[int] | None, typer.Option(help="Layer; several times to choose among several.")
     ] = None,
@@ -68,6 +76,8 @@ def command(
 
     And what tells them apart, so that each text gets the vector of its language: `langsteer fit -l sw,hi,el -o vectors/ --router`
 
+    To translate what is read: `langsteer fit -l sw --objective translation -o translate.safetensors`
+
     Your own text: `langsteer fit -l sw -c my.sw --pivot-file my.en -m google/gemma-3-1b-pt -o sw.safetensors`
 
     An interrupted fit goes on where it stopped when the same command is run again.
@@ -90,6 +100,7 @@ def command(
         files=files,
         overwrite=overwrite,
         seed=seed,
+        **({"objective": objective} if objective else {}),
     )
     if router:
         fit_router(opened, _texts(text), text.pivot).save(Path(output) / ROUTER_NAME)
