@@ -205,3 +205,47 @@ def _size(svg: str) -> tuple[float, float]:
     """Width and height of an SVG by its viewBox, in points."""
     found = re.search(r'viewBox="[\d.]+ [\d.]+ ([\d.]+) ([\d.]+)"', svg)
     return (float(found.group(1)), float(found.group(2))) if found else (600.0, 400.0)
+
+
+def label_points(panel: Any, named: Mapping[str, tuple[float, float]], size: float = 6.0) -> None:
+    """The name of each point beside it, where there is a place that no point or name has taken.
+
+    `size` of the letters, in points. The figure must have been laid out already.
+    """
+    box = panel.get_window_extent()
+    scale = 72 / panel.figure.dpi
+    points = {name: panel.transData.transform(point) * scale for name, point in named.items()}
+    taken = [(x - 2.5, y - 2.5, x + 2.5, y + 2.5) for x, y in points.values()]
+    low = box.x0 * scale, box.y0 * scale
+    high = box.x1 * scale, box.y1 * scale
+    for name, (x, y) in points.items():
+        width = 0.62 * size * len(name)
+        for dx, dy in _around(width, size):
+            place = (x + dx - width / 2, y + dy - size / 2, x + dx + width / 2, y + dy + size / 2)
+            inside = (
+                place[0] > low[0]
+                and place[1] > low[1]
+                and place[2] < high[0]
+                and place[3] < high[1]
+            )
+            if inside and not any(_overlap(place, other) for other in taken):
+                taken.append(place)
+                panel.annotate(
+                    name, named[name], xytext=(dx, dy), textcoords="offset points",
+                    ha="center", va="center", fontsize=size, zorder=5,
+                )  # fmt: skip
+                break
+
+
+def _around(width: float, size: float) -> list[tuple[float, float]]:
+    """Where the centre of a name may be, from its point, in points; the nearest first."""
+    near = width / 2 + 4
+    up = size / 2 + 3.5
+    return [
+        (near, 0), (-near, 0), (0, up), (0, -up), (near, up), (-near, up), (near, -up), (-near, -up),
+        (near, 1.7 * up), (-near, 1.7 * up), (near, -1.7 * up), (-near, -1.7 * up),
+    ]  # fmt: skip
+
+
+def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

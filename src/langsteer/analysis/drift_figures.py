@@ -548,6 +548,7 @@ def _gains(canvas: _Canvas, source: str) -> Figure:
         squeeze=False,
         sharey="row",
     )
+    shown: list[tuple[Any, GainFit]] = []
     for row, version in enumerate(versions):
         for column, measure in enumerate(measures):
             panel = grid[row][column]
@@ -556,10 +557,15 @@ def _gains(canvas: _Canvas, source: str) -> Figure:
                 panel.set_axis_off()
                 continue
             _gain_panel(panel, found[0], canvas.looks[version])
+            shown.append((panel, found[0]))
             if column == 0:
                 panel.set_ylabel(f"{_wrapped(version)}\ngain", fontsize=9)
             if row == len(versions) - 1:
                 panel.set_xlabel(_measure_label(measure), fontsize=9)
+    figure.set_layout_engine("constrained")
+    figure.draw_without_rendering()
+    for panel, fit in shown:
+        plotting.label_points(panel, _places(fit), 7.0)
     caption = (
         f"Gain of each language ({source}) against its movement at layer {{layer}}, with Spearman's "
         "correlation and the p value of a permutation test"
@@ -576,14 +582,17 @@ def _measure_label(measure: str) -> str:
     }.get(measure, measure)
 
 
-def _gain_panel(panel: Any, fit: GainFit, look: Mapping[str, Any]) -> None:
+def _places(fit: GainFit) -> dict[str, tuple[float, float]]:
+    """Movement and gain of each language."""
     percent = 100 if fit.measure in ("own movement", "share of the gap crossed") else 1
-    x = [percent * point.movement for point in fit.points]
-    y = [point.gain for point in fit.points]
+    return {point.language: (percent * point.movement, point.gain) for point in fit.points}
+
+
+def _gain_panel(panel: Any, fit: GainFit, look: Mapping[str, Any]) -> None:
     panel.axhline(0, color=INK, linewidth=0.8, alpha=0.4, zorder=0)
-    panel.plot(x, y, **{**look, "linestyle": "", "markersize": 4})
-    for one, other, point in zip(x, y, fit.points, strict=True):
-        panel.annotate(point.language, (one, other), (3, 3), textcoords="offset points", fontsize=7)
+    panel.plot(
+        *zip(*_places(fit).values(), strict=True), **{**look, "linestyle": "", "markersize": 4}
+    )
     panel.margins(0.16)
     panel.tick_params(labelsize=8)
     panel.grid(color=INK, alpha=0.1)

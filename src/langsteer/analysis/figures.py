@@ -402,7 +402,7 @@ def _map(canvas: _Canvas, steered: bool) -> Figure:
     figure.set_layout_engine("constrained")
     figure.draw_without_rendering()
     for panel, layer in zip(axes, layers, strict=True):
-        _tags(panel, _means(found, layer, canvas.results.pivot, steered))
+        plotting.label_points(panel, _means(found, layer, canvas.results.pivot, steered))
     return canvas.finished(
         figure, "map-steered" if steered else "map", _map_caption(found, steered)
     )
@@ -474,45 +474,3 @@ def _map_legend(canvas: _Canvas, figure: Any, steered: bool) -> None:
     every = {**canvas.names, results.pivot: results.pivot_name}
     names = [f"{every[tag]} ({tag})" for tag in tags]
     figure.legend(handles, names, loc="outside upper center", ncols=5, fontsize=8.5)
-
-
-def _tags(panel: Any, means: Mapping[str, tuple[float, float]]) -> None:
-    """The tag of each mean beside it, where there is a place that no mean or tag has taken."""
-    size = 6.0
-    box = panel.get_window_extent()
-    scale = 72 / panel.figure.dpi
-    points = {tag: panel.transData.transform(mean) * scale for tag, mean in means.items()}
-    taken = [(x - 2.5, y - 2.5, x + 2.5, y + 2.5) for x, y in points.values()]
-    low = np.array([box.x0, box.y0]) * scale
-    high = np.array([box.x1, box.y1]) * scale
-    for tag, (x, y) in points.items():
-        width = 0.62 * size * len(tag)
-        for dx, dy in _around(width, size):
-            place = (x + dx - width / 2, y + dy - size / 2, x + dx + width / 2, y + dy + size / 2)
-            inside = (
-                place[0] > low[0]
-                and place[1] > low[1]
-                and place[2] < high[0]
-                and place[3] < high[1]
-            )
-            if inside and not any(_overlap(place, other) for other in taken):
-                taken.append(place)
-                panel.annotate(
-                    tag, means[tag], xytext=(dx, dy), textcoords="offset points",
-                    ha="center", va="center", fontsize=size, zorder=5,
-                )  # fmt: skip
-                break
-
-
-def _around(width: float, size: float) -> list[tuple[float, float]]:
-    """Where the centre of a tag may be, from its point, in points; the nearest first."""
-    near = width / 2 + 4
-    up = size / 2 + 3.5
-    return [
-        (near, 0), (-near, 0), (0, up), (0, -up), (near, up), (-near, up), (near, -up), (-near, -up),
-        (near, 1.7 * up), (-near, 1.7 * up), (near, -1.7 * up), (-near, -1.7 * up),
-    ]  # fmt: skip
-
-
-def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
