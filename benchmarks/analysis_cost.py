@@ -1,7 +1,7 @@
 """What reading for an analysis costs: all layers of parallel text, against plain passes over the same batches.
 
     python -m benchmarks.analysis_cost
-    python -m benchmarks.analysis_cost --lines 60 --languages 3 --rounds 5
+    python -m benchmarks.analysis_cost --rounds 1 --dtype bfloat16 --only-reading
 
 The built-in corpus, its lines repeated where more are asked for. The reading pools each text's states in three ways, keeps
 those of some tokens, and sums up norms, at every layer; the plain pass runs the backbone alone. `processor_ratio` is of
@@ -56,9 +56,11 @@ def main() -> None:
     parser.add_argument("--lines", type=int, default=500)
     parser.add_argument("--languages", type=int, default=len(LANGUAGES))
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--only-reading", action="store_true", help="not what else there is to do")
     chosen = parser.parse_args()
     show_progress(False)
-    model, text = langsteer.load_model(), corpus(chosen.languages, chosen.lines)
+    model, text = langsteer.load_model(dtype=chosen.dtype), corpus(chosen.languages, chosen.lines)
     texts = [encode(model, text.texts[tag]) for tag in text.languages]
     spent: dict[str, list[float]] = {"reading": [], "plain": []}
 
@@ -71,7 +73,7 @@ def main() -> None:
         lambda: run("reading", read), lambda: run("plain", plain_passes), chosen.rounds, warm=0
     )
     processor = [a / b for a, b in zip(spent["reading"], spent["plain"], strict=True)]
-    seconds = analyze(model, text).seconds
+    seconds = None if chosen.only_reading else analyze(model, text).seconds
     report(
         "analysis_cost",
         {
@@ -79,6 +81,7 @@ def main() -> None:
             "lines": chosen.lines,
             "tokens": sum(len(one) for tokens in texts for one in tokens),
             "layers": model.layers,
+            "dtype": str(model.dtype),
             "ratio": ratio,
             "processor_ratio": statistics.median(processor),
             "seconds_of_one_analysis": seconds,

@@ -11,6 +11,7 @@ is written with the mean difference turned round, from English towards the langu
 together; `_half` is half strength.
 Vectors are fitted on NTREX. Each run is a line of benchmarks/results/generation.jsonl, with
 the change against `none` in points and its paired 95% bootstrap interval; runs that are there are not made again.
+`--table` prints the table of what is there; its means are over the languages that have every condition asked for.
 """
 
 import argparse
@@ -173,26 +174,69 @@ def main() -> None:
     parser.add_argument("--part", choices=("development", "test"), default="development")
     parser.add_argument("--items", type=int, default=64)
     parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--table", action="store_true", help="print what is there, run nothing")
     chosen = parser.parse_args()
+    if chosen.table:
+        print("\n\n".join(table(task, chosen) for task in chosen.tasks))
+        return
     show_progress(False)
     model = langsteer.load_model(dtype=chosen.dtype)
     for language in chosen.languages:
         for task in chosen.tasks:
             baseline: Array | None = None
-            wanted = [c for c in chosen.conditions if c != "none" and task in CONDITIONS[c].tasks]
-            for condition in ["none", *wanted]:
-                about = {
-                    "task": task,
-                    "language": language,
-                    "condition": condition,
-                    "part": chosen.part,
-                    "items": chosen.items,
-                    "dtype": chosen.dtype,
-                }
+            for condition in tried(task, chosen):
+                about = settings(task, language, condition, chosen)
                 found = _known(about)
                 if found is None:
                     found = run(model, about, baseline)
                 baseline = found if condition == "none" else baseline
+
+
+def tried(task: str, chosen: argparse.Namespace) -> list[str]:
+    asked = (c for c in chosen.conditions if c != "none")
+    return ["none", *(c for c in asked if task in CONDITIONS[c].tasks)]
+
+
+def settings(
+    task: str, language: str, condition: str, chosen: argparse.Namespace
+) -> dict[str, Any]:
+    return {
+        "task": task,
+        "language": language,
+        "condition": condition,
+        "part": chosen.part,
+        "items": chosen.items,
+        "dtype": chosen.dtype,
+    }
+
+
+def table(task: str, chosen: argparse.Namespace) -> str:
+    """Means and, in brackets, changes against `none`; the languages share their sentences."""
+    conditions = tried(task, chosen)
+    found = {
+        (c, tag): values
+        for c in conditions
+        for tag in chosen.languages
+        if (values := _known(settings(task, tag, c, chosen))) is not None
+    }
+    whole = [tag for tag in chosen.languages if all((c, tag) in found for c in conditions)]
+    heads = [task, *map(language_name, chosen.languages), "mean"]
+    rows = [heads, ["---"] * len(heads)]
+    for c in conditions:
+        groups = [*([tag] if (c, tag) in found else [] for tag in chosen.languages), whole]
+        rows.append([c, *(_cell(found, c, tags) for tags in groups)])
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def _cell(found: dict[tuple[str, str], Array], condition: str, tags: list[str]) -> str:
+    if not tags:
+        return ""
+    here, there = (np.mean([found[c, tag] for tag in tags], axis=0) for c in (condition, "none"))
+    if condition == "none":
+        return f"{here.mean():.1f}"
+    return "{:.1f} ({:+} [{}, {}])".format(
+        here.mean(), *rounded(paired_bootstrap(difference, there, here))
+    )
 
 
 def _known(about: dict[str, Any]) -> Array | None:

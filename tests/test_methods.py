@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 pytest.importorskip("lm_eval")
 
@@ -125,11 +126,28 @@ def test_every_method_that_is_promised() -> None:
         ("few_shot+lora_sft", "only steering or a projection can come second"),
         ("few_shot+learned+probe", "a stack is of two methods"),
         ("few_shot+lerned", "did you mean 'learned'"),
+        ("lerned@prompt", "did you mean 'learned'"),
+        ("learned@promt", "there are the positions source, prompt, generated, all"),
+        ("few_shot@prompt", "few_shot changes no hidden states"),
     ],
 )
 def test_a_method_that_cannot_be_had(name: str, message: str) -> None:
     with pytest.raises(MethodError, match=message):
         get_method(name)
+
+
+def test_a_method_at_other_tokens(model: Model, data: Path) -> None:
+    given = setting(model, data, limit=2)
+    usual = get_method("mean_difference").plan(given)
+    moved = get_method("mean_difference@prompt").plan(given)
+    stack = get_method("few_shot+mean_difference@prompt").plan(given, k=1)
+    assert isinstance(usual.change, SteeringVector)
+    for plan in (moved, stack):
+        assert isinstance(plan.change, SteeringVector)
+        assert torch.equal(plan.change.values, usual.change.values)
+        assert (usual.change.positions, plan.change.positions) == ("source", "prompt")
+    assert moved.settings["positions"] == "prompt"
+    assert get_method("projection@all").title == "Projection, one layer, at all tokens"
 
 
 def test_an_option_that_a_method_does_not_have(model: Model, data: Path) -> None:

@@ -2,6 +2,7 @@
 
 A stack such as `few_shot+learned` asks as the first does and steers as the second does. What asks in
 English cannot be steered towards English, and hidden states are changed by one method at a time.
+`learned@prompt` is `learned` at other tokens than those of the text, at the strength chosen for those.
 """
 
 import inspect
@@ -39,6 +40,14 @@ from langsteer.evaluation.methods.states import (
     describe_change,
 )
 from langsteer.evaluation.methods.translate import SELF_TRANSLATE, TRANSLATE_FILE
+from langsteer.intervention import POSITIONS
+
+TOKENS = {
+    "source": "the text",
+    "prompt": "the whole prompt",
+    "generated": "what is written",
+    "all": "all tokens",
+}
 
 __all__ = ["METHODS", "Change", "Method", "Plan", "Setting", "get_method"]
 
@@ -84,9 +93,37 @@ def get_method(name: str) -> Method:
 
 
 def _one(name: str) -> Method:
-    if name in METHODS:
-        return METHODS[name]
-    raise MethodError(f"there is no method {name!r}{nearest(name, list(METHODS))}")
+    base, at, positions = name.partition("@")
+    if base not in METHODS:
+        raise MethodError(f"there is no method {base!r}{nearest(base, list(METHODS))}")
+    return _at(METHODS[base], positions) if at else METHODS[base]
+
+
+def _at(method: Method, positions: str) -> Method:
+    """What changes hidden states, at other tokens."""
+    name = f"{method.name}@{positions}"
+    if method.kind != "states":
+        raise MethodError(f"{name}: {method.name} changes no hidden states that have a position")
+    if positions not in POSITIONS:
+        raise MethodError(f"{name}: there are the positions {', '.join(POSITIONS)}")
+
+    def plan(setting: Setting, **options: Any) -> Plan:
+        made = method.plan(setting, **options)
+        moved = _moved(made.change, positions)
+        return replace(made, change=moved, settings={**made.settings, "positions": positions})
+
+    return Method(name, f"{method.title}, at {TOKENS[positions]}", plan, "states")
+
+
+def _moved(change: Any, positions: str) -> Any:
+    return replace(change, positions=positions)
+
+
+def _change(name: str, setting: Setting, options: Mapping[str, Any]) -> tuple[Change, float]:
+    """The change of a method by name, and the seconds that it took to learn."""
+    base, at, positions = name.partition("@")
+    change, seconds = CHANGES[base](setting, base, **options)
+    return (_moved(change, positions) if at else change), seconds
 
 
 def _stack(name: str, first: Method, second: Method) -> Method:
@@ -118,9 +155,8 @@ def _stacked(
     options: Mapping[str, Any],
 ) -> Plan:
     """`steering` are the second's options. On a tuned model, the second is fitted on that model."""
-    make = CHANGES[second.name]
     if "change" in inspect.signature(first.plan).parameters:  # it lets the model write
-        change, seconds = make(setting, second.name, **steering)
+        change, seconds = _change(second.name, setting, steering)
         plan = first.plan(setting, change=change, **options)
     else:
         plan = first.plan(setting, **options)
@@ -128,7 +164,7 @@ def _stacked(
         if plan.model is not None:
             folder = setting.work / "on" / first.name / setting.benchmark.name
             inner = replace(setting, model=plan.model, work=folder)
-        change, seconds = make(inner, second.name, **steering)
+        change, seconds = _change(second.name, inner, steering)
     return replace(
         plan,
         change=change,
