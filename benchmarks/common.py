@@ -94,6 +94,12 @@ def find_line(file: Path, about: dict[str, Any]) -> dict[str, Any] | None:
     return next((run for run in runs if {name: run[name] for name in about} == about), None)
 
 
+def markdown(heads: list[str], rows: list[list[str]]) -> str:
+    """A table in Markdown."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
 def rounded(found: Interval) -> list[float]:
     """An estimate and the ends of its interval, to one decimal."""
     return [round(x, 1) for x in (found.value, found.low, found.high)]

@@ -16,6 +16,7 @@ the change against `none` in points and its paired 95% bootstrap interval; runs 
 
 import argparse
 import contextlib
+import functools
 import json
 import time
 from collections.abc import Iterator
@@ -26,9 +27,8 @@ import numpy as np
 import sacrebleu
 
 import langsteer
-from benchmarks.common import RESULTS, SHARED, add_line, find_line, rounded
+from benchmarks.common import RESULTS, SHARED, add_line, find_line, markdown, rounded
 from benchmarks.strength import corpus, fitted_vector
-from langsteer.corpus import ParallelCorpus
 from langsteer.evaluation.benchmarks.flores import sentences
 from langsteer.evaluation.statistics import Array, difference, paired_bootstrap
 from langsteer.generation import generate
@@ -38,14 +38,13 @@ from langsteer.languages import language_name
 from langsteer.models import Model
 from langsteer.progress import show_progress, track
 from langsteer.tokens import Prompt
+from langsteer.vector import SteeringVector
 from langsteer.version import __version__
 
 FILE = RESULTS / "generation.jsonl"
 TASKS = ("translate", "into_english", "into_language")
+WRITING = ("into_language",)
 LINES, BATCH, NEW_TOKENS, EXAMPLES = 400, 16, 48, 4
-
-
-READING, WRITING = ("translate", "into_english", "into_language"), ("into_language",)
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class Condition:
     fit: str | None = None
     positions: PositionKind = "source"
     strength: float = 1.0
-    tasks: tuple[str, ...] = READING
+    tasks: tuple[str, ...] = TASKS
     also: "Condition | None" = None
 
 
@@ -76,6 +75,7 @@ CONDITIONS = {
 }
 
 
+@functools.cache
 def examples(language: str) -> str:
     """Translations to go before a sentence: the last development ones."""
     name = language_name(language)
@@ -111,24 +111,28 @@ def values(task: str, language: str, answers: list[str], references: list[str]) 
     return np.array([100.0 if f is not None and f.language == wanted else 0.0 for f in found])
 
 
-@contextlib.contextmanager
-def steered(model: Model, text: ParallelCorpus, about: Condition | None) -> Iterator[None]:
-    """Inside, the model is steered as a condition says, which must not act on the text alone."""
+def vector_of(model: Model, language: str, about: Condition | None) -> SteeringVector | None:
     if about is None or about.fit is None:
+        return None
+    return fitted_vector(model, corpus("ntrex", language, LINES), about.fit)
+
+
+@contextlib.contextmanager
+def steered(model: Model, language: str, about: Condition | None) -> Iterator[None]:
+    """Inside, the model is steered as a condition says, which must not act on the text alone."""
+    vector = vector_of(model, language, about)
+    if about is None or vector is None:
         yield
         return
-    vector = fitted_vector(model, text, about.fit)
     with vector.applied(model, strength=about.strength, positions=about.positions):
         yield
 
 
-def answered(
-    model: Model, prompts: list[Prompt], text: ParallelCorpus, about: Condition
-) -> list[str]:
+def answered(model: Model, prompts: list[Prompt], language: str, about: Condition) -> list[str]:
     answers: list[str] = []
-    vector = fitted_vector(model, text, about.fit) if about.fit is not None else None
+    vector = vector_of(model, language, about)
     starts = range(0, len(prompts), BATCH)
-    with steered(model, text, about.also):
+    with steered(model, language, about.also):
         for start in track(starts, "Writing", len(starts)):
             answers += generate(
                 model,
@@ -148,8 +152,7 @@ def run(model: Model, about: dict[str, Any], baseline: Array | None) -> Array:
     own, english = (sentences(SHARED / "flores200", t, part) for t in (language, "en"))
     chosen = list(zip(own, english, strict=True))[: about["items"]]
     prompts = [prompt(task, language, text) for text, _ in chosen]
-    text = corpus("ntrex", language, LINES)
-    answers = answered(model, prompts, text, CONDITIONS[about["condition"]])
+    answers = answered(model, prompts, language, CONDITIONS[about["condition"]])
     found = values(task, language, answers, [e for _, e in chosen])
     line = {**about, "mean": round(float(found.mean()), 1)}
     if baseline is not None:
@@ -221,11 +224,11 @@ def table(task: str, chosen: argparse.Namespace) -> str:
     }
     whole = [tag for tag in chosen.languages if all((c, tag) in found for c in conditions)]
     heads = [task, *map(language_name, chosen.languages), "mean"]
-    rows = [heads, ["---"] * len(heads)]
+    rows: list[list[str]] = []
     for c in conditions:
         groups = [*([tag] if (c, tag) in found else [] for tag in chosen.languages), whole]
         rows.append([c, *(_cell(found, c, tags) for tags in groups)])
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return markdown(heads, rows)
 
 
 def _cell(found: dict[tuple[str, str], Array], condition: str, tags: list[str]) -> str:

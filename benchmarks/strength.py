@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 import langsteer
-from benchmarks.common import RESULTS, SHARED, add_line, read_lines, rounded
+from benchmarks.common import RESULTS, SHARED, add_line, markdown, read_lines, rounded
 from langsteer.corpus import ParallelCorpus, spread
 from langsteer.evaluation.benchmarks import get_benchmark, load_docs
 from langsteer.evaluation.choices import batch_calibrated, choice_scores
@@ -185,7 +185,7 @@ def table(lines: Sequence[dict[str, Any]], chosen: argparse.Namespace) -> str:
     setting = {name: getattr(chosen, name) for name in names}
     known = [line for line in lines if {name: (USUAL | line)[name] for name in names} == setting]
     heads = ["fit", "strength", *map(language_name, languages), "mean change", "raw"]
-    rows = [heads, ["---"] * len(heads)]
+    rows: list[list[str]] = []
     for fit in chosen.fits:
         for strength in chosen.strengths:
             found = {
@@ -204,7 +204,7 @@ def table(lines: Sequence[dict[str, Any]], chosen: argparse.Namespace) -> str:
                 else []
             )
             rows.append([fit, f"{strength:g}", *cells, *(f"{mean:+.1f}" for mean in means)])
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return markdown(heads, rows)
 
 
 def _cell(line: dict[str, Any] | None) -> str:

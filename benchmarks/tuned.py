@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 import langsteer
-from benchmarks.common import RESULTS, SHARED, add_line, read_lines, rounded
+from benchmarks.common import RESULTS, SHARED, add_line, markdown, read_lines, rounded
 from langsteer.evaluation.benchmarks import get_benchmark, load_docs
 from langsteer.evaluation.choices import batch_calibrated, choice_scores
 from langsteer.evaluation.demo import AFTER, BEFORE, TOPICS
@@ -106,11 +106,11 @@ def table(lines: Sequence[Mapping[str, Any]], setting: Mapping[str, Any], langua
     tags = [tag for tag in languages if any(key[2] == tag for key in found)]
     others = [tag for tag in tags if tag != "en"]
     heads = ["model", "steering", *map(language_name, tags), "mean of all but English"]
-    rows = [heads, ["---"] * len(heads)]
+    rows: list[list[str]] = []
     for name, steering in dict.fromkeys(key[:2] for key in found):
         cells = [_cell(found, (name, steering), [tag]) for tag in tags]
         rows.append([name, steering, *cells, _cell(found, (name, steering), others)])
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return markdown(heads, rows)
 
 
 def _cell(
