@@ -127,6 +127,11 @@ def kept_states(model: Model, tokens: list[Tokens], layer: int) -> tuple[list[Te
     return states, float(torch.stack(means).norm(dim=1).mean())
 
 
+def padded(rows: list[Tensor]) -> Tensor:
+    """States of texts [tokens, hidden] as one tensor, with zeros on the left."""
+    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_side="left")
+
+
 def steered_logits(
     model: Model,
     tokens: list[Tokens],
@@ -136,10 +141,7 @@ def steered_logits(
     vector: Tensor,
 ) -> Tensor:
     """Next-token logits [rows, vocabulary] after each text, with the vector on its source."""
-    longest = max(len(tokens[i]) for i in index)
-    hidden = torch.zeros(len(index), longest, model.hidden_size, dtype=model.dtype)
-    for row, i in enumerate(index):
-        hidden[row, longest - len(tokens[i]) :] = states[i]
+    hidden = padded([states[i] for i in index])
     source = pad_mask([tokens[i].source for i in index])[..., None]
     inputs = model.batch([tokens[i].ids for i in index])
     with resumed(model, layer, hidden + source * vector.to(hidden)):

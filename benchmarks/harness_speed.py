@@ -27,7 +27,7 @@ from langsteer.progress import show_progress
 from langsteer.vector import SteeringVector
 
 ITEMS = 200
-BATCH_SIZES = (1, 8)
+BATCH_SIZES = (1, 4, 8)
 TASKS = {"sib200": ("sw", "english"), "xcopa": ("tr", "native"), "xcopa_english": ("et", "english")}
 
 

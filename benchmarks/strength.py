@@ -5,7 +5,8 @@
 A fit is METHOD:LAYER[:OPTION=VALUE...], or others:LAYER, the mean of what `learned` gives for seven other
 languages, as for a language without parallel text, or shared:LAYER, half of that and half of its own, or
 median:LAYER, the median in each dimension of the pairs' differences, or moderate:LAYER, the mean difference without its
-ten largest numbers. Vectors are fitted on the built-in corpus (or `--corpus ntrex`), with a share of its lines moved to
+ten largest numbers, or mixture:LAYER, one vector learned on lines of all eight languages, or gate:LAYER and two:LAYER, see
+benchmarks.gated. Vectors are fitted on the built-in corpus (or `--corpus ntrex`), with a share of its lines moved to
 other translations with `--noise`, and measured on training items of SIB-200, which nothing else reports on, without
 labels in the fit; at the tokens of the text, or at those that `--positions` names. Runs that are there are not made
 again. `--table` prints the table of what is there.
@@ -23,6 +24,7 @@ import numpy as np
 import torch
 
 import langsteer
+from benchmarks import gated
 from benchmarks.common import RESULTS, SHARED, add_line, markdown, read_lines, rounded
 from langsteer.corpus import ParallelCorpus, spread
 from langsteer.evaluation.benchmarks import get_benchmark, load_docs
@@ -44,7 +46,8 @@ FILE = RESULTS / "strength.jsonl"
 LANGUAGES = ("sw", "et", "tr", "el", "hi", "id", "ar", "ja")
 MASSIVE = 10  # numbers of a vector that are far larger than the rest
 USUAL = {"positions": "source", "noise": 0.0}  # in lines that do not say
-Change = SteeringVector | Projection
+MIXED = "mul"  # ISO 639-2: multiple languages
+Change = SteeringVector | Projection | gated.GatedChange
 
 
 def corpus(name: str, language: str, lines: int | None) -> ParallelCorpus:
@@ -55,7 +58,7 @@ def corpus(name: str, language: str, lines: int | None) -> ParallelCorpus:
     return found if lines is None else found.lines(range(0, len(found), len(found) // lines))
 
 
-def fitted(model: langsteer.Model, text: ParallelCorpus, fit: str) -> Change:
+def fitted(model: langsteer.Model, text: ParallelCorpus, fit: str) -> SteeringVector | Projection:
     """The vector (or low-rank map) of a fit; from its file, where it has been made before."""
     name = f"{text.language}-{text.fingerprint[:12]}-{model.dtype}-{fit.replace(':', '-')}"
     file = RESULTS / "work" / "vectors" / f"{name}.safetensors"
@@ -67,7 +70,7 @@ def fitted(model: langsteer.Model, text: ParallelCorpus, fit: str) -> Change:
     return vector
 
 
-def _fit(model: langsteer.Model, text: ParallelCorpus, fit: str) -> Change:
+def _fit(model: langsteer.Model, text: ParallelCorpus, fit: str) -> SteeringVector | Projection:
     method, layer, *rest = fit.split(":")
     options = dict(part.split("=", 1) for part in rest)
     values = {key: _value(value) for key, value in options.items()}
@@ -87,6 +90,12 @@ def _made(model: langsteer.Model, text: ParallelCorpus, about: dict[str, Any]) -
     name, _, layer = about["fit"].partition(":")
     if name in ("median", "moderate"):
         return difference_vector(model, text, name, int(layer))
+    if name in gated.NAMES:
+        return gated.fit(model, text, int(layer), name)
+    if name == "mixture":
+        text = mixed([corpus(about["corpus"], tag, about["lines"]) for tag in LANGUAGES])
+        vector = fitted_vector(model, text, f"learned:{layer}")
+        return replace(vector, language=about["language"])
     if name not in ("others", "shared"):
         return fitted(model, text, about["fit"])
     texts = [
@@ -110,6 +119,18 @@ def difference_vector(
     values = vector.values.clone()
     values[values.abs().topk(MASSIVE).indices] = 0.0
     return replace(vector, values=values)
+
+
+def mixed(texts: Sequence[ParallelCorpus]) -> ParallelCorpus:
+    """Every fourth line in every language, as one corpus: of 400 lines as many as are learned from."""
+    pivot = texts[0].pivot
+    lines = [
+        (text.texts[text.language][i], text.texts[pivot][i])
+        for i in range(0, min(map(len, texts)), 4)
+        for text in texts
+    ]
+    theirs, ours = zip(*lines, strict=True)
+    return ParallelCorpus({MIXED: theirs, pivot: ours}, pivot, "mixture")
 
 
 def noisy(text: ParallelCorpus, share: float) -> ParallelCorpus:

@@ -314,7 +314,7 @@ def test_bad_requests(llama: Model) -> None:
         fit(llama, pairs(), layer=40)
     with pytest.raises(FitError, match="is the last"):
         fit(llama, pairs(), method="learned", layer=3)
-    with pytest.raises(FitError, match="no objective 'likeness'; there are centred, fisher"):
+    with pytest.raises(FitError, match="no objective 'likeness'; there are centred, contrastive, fisher"):
         fit(llama, pairs(), method="learned", layer=1, objective="likeness")
     with pytest.raises(FitError, match="needs two pairs a step"):
         fit(llama, pairs(), method="learned", layer=1, batch=1)

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -7,7 +8,14 @@ from torch import nn
 
 from langsteer.errors import ModelError
 from langsteer.models import Model, load_model, wrap_model
-from tests.models import ARCHITECTURES, LAYERS, build_network, character_tokenizer, tiny
+from tests.models import (
+    ARCHITECTURES,
+    LAYERS,
+    build_model,
+    build_network,
+    character_tokenizer,
+    tiny,
+)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -24,6 +32,36 @@ def test_parts_of_every_architecture(architecture: str) -> None:
         output = model.run_decoder({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
     hook.remove()
     assert torch.equal(found[-1], output)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_logits_a_block_at_a_time(architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("langsteer.models.LOGIT_BLOCK", 50)
+    model = tiny(architecture)
+    states = torch.randn(3, model.hidden_size)
+    with torch.inference_mode():
+        whole = model.logits_of(states)
+        blocks = dict(model.logit_blocks(states))
+    assert list(blocks) == list(range(0, whole.shape[-1], 50))
+    assert torch.allclose(torch.cat(list(blocks.values()), -1), whole, atol=1e-6)
+
+
+def test_a_head_that_looks_at_all_logits_is_left_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("langsteer.models.LOGIT_BLOCK", 50)
+    model = build_model("llama")
+    own = model.network.forward
+
+    def normalised(*args: Any, **kwargs: Any) -> Any:
+        output = own(*args, **kwargs)
+        output.logits = output.logits.log_softmax(-1)
+        return output
+
+    model.network.forward = normalised
+    states = torch.randn(3, model.hidden_size)
+    with torch.inference_mode():
+        [(start, logits)] = model.logit_blocks(states)
+        assert start == 0
+        assert torch.equal(logits, model.logits_of(states))
 
 
 def test_a_local_folder_and_its_dtype(tmp_path: Path) -> None:

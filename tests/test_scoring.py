@@ -1,5 +1,7 @@
 """Scores equal those of a plain forward pass a question, whatever is shared between them."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -45,6 +47,15 @@ def changes(model: Model) -> list[Change | None]:
         vector(model, 0, "prompt"),
         vector(model, 3, "generated"),
     ]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_parts() -> Iterator[None]:
+    """The vocabulary and the answers are gone through in parts, as large ones are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("langsteer.models.LOGIT_BLOCK", 50)
+        patch.setattr(scoring, "TAIL_BUDGET", 6)
+        yield
 
 
 def by_hand(model: Model, question: Question, change: Change | None) -> list[float]:

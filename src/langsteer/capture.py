@@ -15,7 +15,7 @@ from langsteer.errors import StateError
 from langsteer.intervention import output_states
 from langsteer.models import Model, frozen
 from langsteer.progress import track
-from langsteer.tokens import TOKEN_BUDGET, Prompt, Tokens, batches, count_batches, encode, pad_mask
+from langsteer.tokens import Prompt, Tokens, batches, count_batches, encode, pad_mask, token_budget
 
 # How a text's token states become one vector: the mean over its source tokens, the last of them,
 # or the mean over chosen ones, counted among the source tokens (negative: from the end).
@@ -54,7 +54,7 @@ def capture(
     texts: Sequence[str | Prompt] | Sequence[Tokens],
     layers: Sequence[int],
     *,
-    budget: int = TOKEN_BUDGET,
+    budget: int | None = None,
     padding_side: str = "left",
     progress: str | None = None,
 ) -> Iterator[States]:
@@ -71,7 +71,7 @@ def mean_states(
     layers: Sequence[int],
     *,
     pool: Pool = "mean",
-    budget: int = TOKEN_BUDGET,
+    budget: int | None = None,
     progress: str | None = None,
 ) -> MeanStates:
     """Pool each text's states and average them over the texts, in one pass over each text."""
@@ -99,7 +99,7 @@ def sentence_states(
     layers: Sequence[int],
     *,
     pool: Pool = "mean",
-    budget: int = TOKEN_BUDGET,
+    budget: int | None = None,
     progress: str | None = None,
 ) -> Tensor:
     """One pooled state a text: float32 [texts, layers, hidden], in the order of the texts.
@@ -173,7 +173,7 @@ def _visiting_hook(
 def _inputs(
     model: Model,
     texts: Sequence[str | Prompt] | Sequence[Tokens],
-    budget: int,
+    budget: int | None,
     padding_side: str,
     progress: str | None,
 ) -> Iterator[tuple[list[int], Tensor, dict[str, Tensor]]]:
@@ -182,6 +182,7 @@ def _inputs(
     tokens = [t for t in texts if isinstance(t, Tokens)]
     if not tokens:
         tokens = encode(model, [t for t in texts if not isinstance(t, Tokens)])
+    budget = budget or token_budget(model)
     total = count_batches(tokens, budget)
     for index in track(batches(tokens, budget), progress, total):
         source = pad_mask([tokens[i].source for i in index], padding_side)

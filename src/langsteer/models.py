@@ -22,6 +22,7 @@ from langsteer.errors import ModelError, StateError
 from langsteer.progress import NOISY, quiet
 
 DEFAULT_MODEL = "gemma-3-270m"
+LOGIT_BLOCK = 8192
 
 _HOW_TO_NAME = (
     "Name its parts by hand: load_model(name, blocks='model.layers', norm='model.norm', "
@@ -158,6 +159,44 @@ class Model:
         with replaced_forward(self.decoder, lambda *args, **kwargs: output):
             logits = network(input_ids=ids, use_cache=False, return_dict=True).logits
         return logits.reshape(*hidden.shape[:-1], -1)
+
+    def logit_blocks(self, hidden: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """The logits of `logits_of` for a part of the vocabulary at a time: its first id, and they.
+
+        All of a large vocabulary at once does not fit into a processor's cache. Where a head
+        cannot be taken apart, there is one part.
+        """
+        if not self._head_comes_apart():
+            yield 0, self.logits_of(hidden)
+            return
+        for start in self._logit_starts():
+            yield start, self._logits_from(start, hidden)
+
+    def _logit_starts(self) -> range:
+        head: Any = self.head
+        return range(0, len(head.weight), LOGIT_BLOCK)
+
+    def _logits_from(self, start: int, hidden: Tensor) -> Tensor:
+        part = slice(start, start + LOGIT_BLOCK)
+        head: Any = self.head
+        bias = head.bias[part] if head.bias is not None else None
+        forward = functools.partial(nn.functional.linear, weight=head.weight[part], bias=bias)
+        with replaced_forward(head, forward):
+            return self.logits_of(hidden)
+
+    def _head_comes_apart(self) -> bool:
+        """Whether the model makes each logit of its own row of the head alone. Found out once."""
+        if type(self.head) is not nn.Linear or self.head.weight.is_meta:
+            return False
+        if "head_comes_apart" not in self._memo:
+            with torch.inference_mode():
+                state = torch.ones(1, self.hidden_size, device=self.device, dtype=self.dtype)
+                whole = self.logits_of(state)
+                parts = [self._logits_from(start, state) for start in self._logit_starts()]
+            found = torch.cat(parts, -1)
+            same = found.shape == whole.shape and torch.allclose(found, whole, 0.02, 0.02)
+            self._memo["head_comes_apart"] = same
+        return bool(self._memo["head_comes_apart"])
 
     @property
     def _config(self) -> Any:

@@ -11,6 +11,7 @@ from langsteer.errors import ModelError
 from langsteer.models import Model
 
 TOKEN_BUDGET = 2048
+PROCESSOR_BUDGET = 1024  # more does not stay in its caches
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,11 @@ def batches(
         batch.append(index)
     if batch:
         yield batch
+
+
+def token_budget(model: Model) -> int:
+    """How many tokens to read at a time, where nothing has to be kept from one batch to the next."""
+    return PROCESSOR_BUDGET if model.device.type == "cpu" else TOKEN_BUDGET
 
 
 def count_batches(

@@ -15,7 +15,7 @@ from langsteer.capture import check_finite, pool_weights, visit_states
 from langsteer.intervention import resumed
 from langsteer.models import Model
 from langsteer.progress import track
-from langsteer.tokens import TOKEN_BUDGET, Tokens, batches, count_batches, pad_mask
+from langsteer.tokens import Tokens, batches, count_batches, pad_mask, token_budget
 from langsteer.vector import SteeringVector
 
 # A token to keep the states of: its text, and its place among the text's tokens.
@@ -70,7 +70,7 @@ def read_texts(
     vector: SteeringVector | None = None,
     strength: float | None = None,
     other_weights: bool = False,
-    budget: int = TOKEN_BUDGET,
+    budget: int | None = None,
     progress: str | None = None,
 ) -> tuple[Reading, Reading | None]:
     """Read all layers of each text in one pass, unsteered and, with `vector`, steered.
@@ -83,7 +83,7 @@ def read_texts(
     before = Reading.empty(model, len(tokens), len(picks), model.layers)
     lowest = model.layers if vector is None else vector.layer
     after = Reading.empty(model, len(tokens), len(picks), model.layers - lowest)
-    for batch in _batches(model, tokens, picks, budget, progress):
+    for batch in _batches(model, tokens, picks, budget or token_budget(model), progress):
         trunk = batch.read(model, before, 0, remember=lowest)
         if vector is None:
             continue

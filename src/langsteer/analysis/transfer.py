@@ -22,7 +22,7 @@ from langsteer.intervention import intervene, resumed
 from langsteer.languages import language_name
 from langsteer.models import Model
 from langsteer.progress import track
-from langsteer.tokens import TOKEN_BUDGET, Tokens, batches, count_batches, encode, pad_mask
+from langsteer.tokens import Tokens, batches, count_batches, encode, pad_mask, token_budget
 from langsteer.vector import SteeringVector
 
 STRENGTH = 1.0
@@ -69,7 +69,7 @@ def transfer(
     task: Task | None = None,
     control: bool = True,
     seed: int = 0,
-    budget: int = TOKEN_BUDGET,
+    budget: int | None = None,
 ) -> Transfer:
     """Apply each vector to the texts of each language of a corpus, at one strength or each at its own.
 
@@ -81,7 +81,7 @@ def transfer(
     text = chosen_lines(corpus, lines)
     every = [*vectors, _random_like(vectors, seed)] if control else list(vectors)
     scaled = [v if strength is None else v.with_strength(strength) for v in every]
-    reader = _Reader(model, layer, budget)
+    reader = _Reader(model, layer, budget or token_budget(model))
     pivot = reader.read(text.texts[text.pivot], [], language_name(text.pivot))
     columns = []
     for tag in text.languages:

@@ -42,7 +42,7 @@ def command(
         str | None,
         typer.Option(
             help="What learned lowers: centred, for questions about the text; translation, for "
-            "translating it; fisher, hidden or output. [default: centred]",
+            "translating it; contrastive, fisher, hidden or output. [default: centred]",
             show_default=False,
         ),
     ] = None,

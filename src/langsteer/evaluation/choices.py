@@ -9,7 +9,7 @@ from langsteer.errors import ModelError
 from langsteer.evaluation.scoring import Change, Question, score
 from langsteer.evaluation.statistics import calibrate
 from langsteer.models import Model
-from langsteer.tokens import TOKEN_BUDGET, Prompt, encode, encode_suffix
+from langsteer.tokens import Prompt, encode, encode_suffix
 
 
 def choice_scores(
@@ -18,7 +18,7 @@ def choice_scores(
     choices: Sequence[str],
     changes: Sequence[Change | None] = (None,),
     *,
-    budget: int = TOKEN_BUDGET,
+    budget: int | None = None,
     progress: str | None = None,
 ) -> list[Tensor]:
     """Scores under each change, None for none: float32 [prompts, choices] each.

@@ -85,7 +85,7 @@ class LangsteerLM(HFLM):
         device: str | None = None,
         device_map: str | None = None,
         batch_size: int | str | None = None,
-        budget: int = TOKEN_BUDGET,
+        budget: int | None = None,
         max_length: int | None = None,
         add_bos_token: bool | None = None,
         tasks: Mapping[str, TaskInfo] | None = None,
@@ -236,7 +236,7 @@ class LangsteerLM(HFLM):
             )
         kept = [Tokens(c.ids[-room:], c.source[-room:]) for c in contexts]
         texts = [""] * len(kept)
-        groups = list(batches(kept, self.budget, self.rows or GENERATION_ROWS))
+        groups = list(batches(kept, self.budget or TOKEN_BUDGET, self.rows or GENERATION_ROWS))
         for index in track(groups, progress, len(groups)):
             written = self._generate_batch(
                 [kept[i] for i in index], options, until, longest, change

@@ -22,11 +22,12 @@ from langsteer.intervention import Change
 from langsteer.models import Model, frozen
 from langsteer.passes import Clock, Pass, decode, lowest_layer
 from langsteer.progress import track
-from langsteer.tokens import TOKEN_BUDGET, Tokens, batches, pad_mask
+from langsteer.tokens import Tokens, batches, pad_mask, token_budget
 
 __all__ = ["Change", "Question", "Scores", "can_share_contexts", "score"]
 
-HEAD_ROWS = 256
+HEAD_ROWS = 512
+TAIL_BUDGET = 256  # tokens of answers that are read together
 SHORTEST_STEM = 16
 
 
@@ -65,7 +66,7 @@ def score(
     questions: Sequence[Question],
     changes: Sequence[Change | None] = (None,),
     *,
-    budget: int = TOKEN_BUDGET,
+    budget: int | None = None,
     progress: str | None = None,
 ) -> list[Scores]:
     """Score every question under every change; None is the model as it is.
@@ -90,7 +91,7 @@ def score(
     ]
     # What changes the lowest layer last is run first; every other goes on from its states.
     order = sorted(range(len(changes)), key=lambda c: -_lowest(model, changes[c]))
-    groups = list(batches(rest, budget))
+    groups = list(batches(rest, budget or token_budget(model)))
     with torch.inference_mode(), frozen(model):
         stem = _Stem(model, questions[0].context, length, changes, order)
         for c, run in stem.runs.items():
@@ -156,17 +157,18 @@ class _Stem:
 class _Batch:
     """Some questions: contexts padded on the left, longer answers on the right behind them.
 
-    `longer` names the answers of more than one token as (question, answer). Where contexts cannot
-    be shared, each of all answers has a row of its own with the context in front.
+    `tails` are groups of the answers of more than one token, of like length, each as (question,
+    answer). Where contexts cannot be shared, each of all answers has a row of its own with the
+    context in front.
     """
 
     def __init__(self, model: Model, questions: Sequence[Question], stem: _Stem) -> None:
         self.model, self.questions, self.stem = model, questions, stem
         answers = [(q, a) for q, item in enumerate(questions) for a in range(len(item.answers))]
-        self.longer = [(q, a) for q, a in answers if len(questions[q].answers[a]) > 1]
-        shared = can_share_contexts(model) or not self.longer
+        longer = [(q, a) for q, a in answers if len(questions[q].answers[a]) > 1]
+        shared = can_share_contexts(model) or not longer
         self.rows = [] if shared else answers
-        self.continues = shared and bool(self.longer)
+        self.tails = self._grouped(longer) if shared else []
         contexts = [question.context for question in questions]
         if not shared:
             contexts = [questions[q].context.followed_by(self._read_of(q, a)) for q, a in answers]
@@ -176,7 +178,12 @@ class _Batch:
         )
         source = pad_mask([context.source for context in contexts])
         self.source = torch.cat([stem.source.expand(len(contexts), -1), source], 1)
-        self.trunk: tuple[Pass, Pass | None] | None = None
+        self.trunk: tuple[Pass, list[Pass]] | None = None
+
+    def _grouped(self, answers: Sequence[tuple[int, int]]) -> list[list[tuple[int, int]]]:
+        """Answers of like length together, so that little of what is read is padding."""
+        read = [self._read_of(q, a) for q, a in answers]
+        return [[answers[i] for i in index] for index in batches(read, TAIL_BUDGET)]
 
     def _read_of(self, q: int, a: int) -> tuple[int, ...]:
         """The tokens of an answer that are read: all but the last, which is only predicted."""
@@ -196,31 +203,32 @@ class _Batch:
             self.inputs,
             trunk=self.trunk[0] if self.trunk else None,
             cache=self.stem.cache(c, len(self.inputs["input_ids"])),
-            caching=self.continues or self.stem.length > 0,
+            caching=bool(self.tails) or self.stem.length > 0,
         )
-        answers = None
-        if self.continues:
-            answers = decode(
-                self._answer_inputs(),
-                trunk=self.trunk[1] if self.trunk else None,
-                cache=_rows_of(context.cache, [q for q, _ in self.longer]),
+        tails = [
+            decode(
+                self._tail_inputs(tail),
+                trunk=self.trunk[1][i] if self.trunk else None,
+                cache=_rows_of(context.cache, [q for q, _ in tail]),
                 caching=True,
             )
-        found = self._read(context.hidden, answers.hidden if answers else None)
+            for i, tail in enumerate(self.tails)
+        ]
+        found = self._read(context.hidden, [run.hidden for run in tails])
         seconds = clock.seconds()
         if self.trunk:
             layer = _lowest(self.model, self.stem.changes[c])
-            seconds += sum(run.reached[layer] for run in self.trunk if run is not None)
-        self.trunk = self.trunk or (context, answers)
+            seconds += sum(run.reached[layer] for run in (self.trunk[0], *self.trunk[1]))
+        self.trunk = self.trunk or (context, tails)
         return _Found(*found, seconds)
 
-    def _answer_inputs(self) -> dict[str, Tensor]:
-        read = [self._read_of(q, a) for q, a in self.longer]
-        before = self.inputs["attention_mask"][[q for q, _ in self.longer]]
+    def _tail_inputs(self, tail: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
+        read = [self._read_of(q, a) for q, a in tail]
+        before = self.inputs["attention_mask"][[q for q, _ in tail]]
         return _after(self.model.batch(read, padding_side="right"), before)
 
     def _read(
-        self, hidden: Tensor, tails: Tensor | None
+        self, hidden: Tensor, tails: Sequence[Tensor]
     ) -> tuple[list[list[float]], list[list[bool]]]:
         """Apply the head to the states that predict an answer's token, and add up by answer."""
         total = [[0.0] * len(question.answers) for question in self.questions]
@@ -228,22 +236,21 @@ class _Batch:
         predicting = self._predicting(hidden, tails)
         for start in range(0, len(predicting), HEAD_ROWS):
             part = predicting[start : start + HEAD_ROWS]
-            logits = self.model.logits_of(torch.stack([states for states, _ in part])).float()
             rows, wanted, owners = [], [], []
             for row, (_, tokens) in enumerate(part):
                 for q, a, t in tokens:
                     rows.append(row)
                     wanted.append(self.questions[q].answers[a][t])
                     owners.append((q, a))
-            values = (logits[rows, wanted] - logits.logsumexp(-1)[rows]).tolist()
-            best = logits.argmax(-1)[rows].tolist()
-            for (q, a), value, likeliest, token in zip(owners, values, best, wanted, strict=True):
+            states = torch.stack([states for states, _ in part])
+            values, likeliest = _predicted(self.model, states, rows, wanted)
+            for (q, a), value, same in zip(owners, values, likeliest, strict=True):
                 total[q][a] += value
-                greedy[q][a] &= likeliest == token
+                greedy[q][a] &= same
         return total, greedy
 
     def _predicting(
-        self, hidden: Tensor, tails: Tensor | None
+        self, hidden: Tensor, tails: Sequence[Tensor]
     ) -> list[tuple[Tensor, list[tuple[int, int, int]]]]:
         """States [hidden], each with the (question, answer, token)s that it predicts."""
         found: list[tuple[Tensor, list[tuple[int, int, int]]]] = []
@@ -253,11 +260,31 @@ class _Batch:
         if not self.rows:
             for q, question in enumerate(self.questions):
                 found.append((hidden[q, -1], [(q, a, 0) for a in range(len(question.answers))]))
-        if tails is not None:
-            for row, (q, a) in enumerate(self.longer):
+        for tail, states in zip(self.tails, tails, strict=True):
+            for row, (q, a) in enumerate(tail):
                 length = len(self.questions[q].answers[a])
-                found += [(tails[row, t - 1], [(q, a, t)]) for t in range(1, length)]
+                found += [(states[row, t - 1], [(q, a, t)]) for t in range(1, length)]
         return found
+
+
+def _predicted(
+    model: Model, states: Tensor, rows: Sequence[int], wanted: Sequence[int]
+) -> tuple[list[float], list[bool]]:
+    """The log-probability of the token `wanted[i]` after `states[rows[i]]`, and whether it is the likeliest."""
+    at = torch.tensor(rows, device=states.device)
+    tokens = torch.tensor(wanted, device=states.device)
+    logit = torch.full((len(rows),), -torch.inf, device=states.device)
+    best, total = logit.new_full((2, len(states)), -torch.inf)
+    best_token = torch.zeros(len(states), dtype=torch.long, device=states.device)
+    for start, block in model.logit_blocks(states):
+        logits = block.float().to(states.device)
+        total = torch.logaddexp(total, logits.logsumexp(-1))
+        highest, place = logits.max(-1)
+        best_token = torch.where(highest > best, place + start, best_token)
+        best = torch.maximum(best, highest)
+        here = (tokens >= start) & (tokens < start + logits.shape[-1])
+        logit[here] = logits[at[here], tokens[here] - start]
+    return (logit - total[at]).tolist(), (best_token[at] == tokens).tolist()
 
 
 def can_share_contexts(model: Model) -> bool:

@@ -9,6 +9,7 @@ the states of the tokens of s changed at the output of layer l, the change c min
     hidden:  ‖f(c(s), w) − f(e, w)‖² ÷ ‖f(e, w)‖²
     output:  KL( p(· | e, w) ‖ p(· | c(s), w) )        p: next-token distributions at the words w
     translation: −log p(e | c(s), w) ÷ tokens of e
+    contrastive: −log of the share of e in Σ over the batch's e′ of exp(−½‖(f(c(s), w) − f(e′, w)) R‖²)
 
 Centred, the change is to bring over what a sentence says, and gains nothing by moving what the model says
 after any sentence. For the translation, e itself is read after w, up to 32 tokens of it.
@@ -42,7 +43,9 @@ from langsteer.models import Model, frozen
 from langsteer.progress import track
 from langsteer.tokens import batches, encode, encode_suffix, pad_mask
 
-Objective = Literal["centred", "fisher", "hidden", "output", "translation"]
+Objective = Literal["centred", "contrastive", "fisher", "hidden", "output", "translation"]
+AMONG_OTHERS = ("centred", "contrastive")  # a pair is compared with the others of its batch
+IN_METRIC = ("centred", "contrastive", "fisher")
 TRANSLATED = 32  # tokens at most
 LAST_RATE = 0.05  # of the first
 SAVE_STEPS = 25
@@ -166,8 +169,8 @@ def _check_options(model: Model, layers: Sequence[int], options: DescentOptions)
     if options.objective not in get_args(Objective):
         known = ", ".join(get_args(Objective))
         raise FitError(f"there is no objective {options.objective!r}; there are {known}")
-    if options.objective == "centred" and options.batch < 2:
-        raise FitError("the objective centred needs two pairs a step or more")
+    if options.objective in AMONG_OTHERS and options.batch < 2:
+        raise FitError(f"the objective {options.objective} needs two pairs a step or more")
 
 
 def _check_gradients(model: Model) -> None:
@@ -214,7 +217,7 @@ def _targets(model: Model, options: DescentOptions, pivot: Pivot) -> _Targets:
             return _Targets({i: (torch.tensor(line),) for i, line in enumerate(lines)})
         with frozen(model), torch.no_grad():
             words = _read_targets(model, options, pivot)
-        if options.objective not in ("centred", "fisher"):
+        if options.objective not in IN_METRIC:
             return _Targets(words)
         states = torch.cat([words[i][0] for i in range(len(words))])
         sample = states[:: max(1, len(states) // METRIC_STATES)]
@@ -360,7 +363,7 @@ class _Run:
     def _schedule(self) -> list[list[int]]:
         """The pairs of each step: all of them, in another order each time round."""
         groups = self.pairs.batches(self.options.batch)
-        if self.options.objective == "centred":
+        if self.options.objective in AMONG_OTHERS:
             groups = [group for group in groups if len(group) > 1]
         if not groups:
             raise FitError("learning needs two pairs with the same words after them, or more")
@@ -416,6 +419,8 @@ class _Run:
 
     def _distance(self, found: Tensor, wanted: Tensor) -> Tensor:
         """Mean squared distance of states [rows, words, hidden] in the objective's metric."""
+        if self.options.objective == "contrastive":
+            return self._contrast(found, wanted)
         apart = found - wanted
         if self.options.objective == "centred":
             rows = len(apart)
@@ -424,6 +429,15 @@ class _Run:
         if root is not None:
             return (apart @ root.to(apart.device)).pow(2).sum(-1).mean()
         return (apart.pow(2).sum(-1) / wanted.pow(2).sum(-1)).mean()
+
+    def _contrast(self, found: Tensor, wanted: Tensor) -> Tensor:
+        """Mean over words of how badly each state is told to be nearest to its own pair's, in nats."""
+        assert self.pairs.targets.root is not None
+        root = self.pairs.targets.root.to(found.device)
+        ours, theirs = ((states @ root).transpose(0, 1) for states in (found, wanted))
+        logits = -torch.cdist(ours, theirs).pow(2) / 2  # [words, rows, rows]
+        own = torch.arange(len(found), device=found.device).expand(len(ours), -1)
+        return torch.nn.functional.cross_entropy(logits.flatten(0, 1), own.flatten())
 
     def _save(self) -> None:
         if self.checkpoint is None:
