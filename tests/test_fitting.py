@@ -19,6 +19,7 @@ from langsteer.fitting.learned import LearnedOptions
 from langsteer.fitting.learned import fit as fit_learned
 from langsteer.fitting.mean_difference import fit_layers
 from langsteer.fitting.pivot import Pivot
+from langsteer.fitting.search import Measure
 from langsteer.intervention import resumed
 from langsteer.models import Model, frozen
 from langsteer.vector import SteeringVector
@@ -73,7 +74,48 @@ def test_a_planted_shift_is_found(name: str) -> None:
         assert float(vector.values.norm()) == pytest.approx(3.0, rel=0.05)
 
 
-@pytest.mark.parametrize("objective", get_args(Objective))
+def test_contrast_tells_pairs_apart() -> None:
+    model = build_model("llama")
+    with torch.no_grad():  # else its next-token distributions are all alike
+        model.head.weight.mul_(300)
+    vector = fit(
+        model,
+        pairs(15),
+        method="learned",
+        objective="contrastive",
+        suffixes=(" so",),
+        batch=15,
+        steps=50,
+        rate=0.03,
+        layer=1,
+    )
+    assert vector.loss[-1] < 0.9 * vector.loss[0]
+
+
+def test_positions_are_fitted_for() -> None:
+    model = tiny("llama")
+    options = {"method": "learned", "layer": 1, "steps": 4}
+    text = fit(model, pairs(), **options)
+    prompt = fit(model, pairs(), positions="prompt", **options)
+    assert (text.positions, prompt.positions) == ("source", "prompt")
+    assert not torch.equal(text.values, prompt.values)  # the words after the text were moved too
+    assert fit(model, pairs(), method="mean_difference", positions="all").positions == "all"
+    with pytest.raises(FitError, match="fitted at the positions source, prompt, all, not 'gen"):
+        fit(model, pairs(), positions="generated")
+
+
+def test_strength_is_chosen_at_the_vectors_positions() -> None:
+    model = tiny("llama")
+    vector = fit(model, pairs(), method="mean_difference", layer=1)
+    measure = Measure(model, pairs())
+    found = {
+        where: measure(replace(vector, positions=where), 4.0)
+        for where in ("source", "prompt", "all", "generated")
+    }
+    assert found["prompt"] == found["all"] != found["source"] == found["generated"]
+
+
+@pytest.mark.parametrize("objective", sorted(set(get_args(Objective)) - {"contrastive"}))
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_learning_lowers_its_loss(architecture: str, objective: str) -> None:
     model = tiny(architecture)
@@ -314,7 +356,9 @@ def test_bad_requests(llama: Model) -> None:
         fit(llama, pairs(), layer=40)
     with pytest.raises(FitError, match="is the last"):
         fit(llama, pairs(), method="learned", layer=3)
-    with pytest.raises(FitError, match="no objective 'likeness'; there are centred, contrastive, fisher"):
+    with pytest.raises(
+        FitError, match="no objective 'likeness'; there are centred, contrastive, fisher"
+    ):
         fit(llama, pairs(), method="learned", layer=1, objective="likeness")
     with pytest.raises(FitError, match="needs two pairs a step"):
         fit(llama, pairs(), method="learned", layer=1, batch=1)

@@ -10,21 +10,33 @@ from langsteer.capture import Pool, sentence_states
 from langsteer.corpus import ParallelCorpus
 from langsteer.errors import FitError
 from langsteer.fitting.pivot import Pivot
+from langsteer.intervention import PositionKind
 from langsteer.models import Model
 from langsteer.vector import SteeringVector
 
 SMALLEST_CORPUS = 4
+FITTED_AT = ("source", "prompt", "all")  # nothing is written while fitting
 
 
 @dataclass(frozen=True)
 class Options:
-    """Options of every method. `layer` None means the one at `depth`, a share of the layers."""
+    """Options of every method. `layer` None means the one at `depth`, a share of the layers.
+
+    `positions`: at which tokens the vector is to act, so learned and chosen for those: the text's,
+    or all of the prompt. The vector of either can be used at others.
+    """
 
     depth: ClassVar[float] = 0.45
 
     layer: int | None = None
     strength: float = 1.0
     seed: int = 0
+    positions: PositionKind = "source"
+
+    def __post_init__(self) -> None:
+        if self.positions not in FITTED_AT:
+            known = ", ".join(FITTED_AT)
+            raise FitError(f"a vector is fitted at the positions {known}, not {self.positions!r}")
 
 
 @dataclass(frozen=True)
@@ -89,6 +101,7 @@ def make_vector(
         model={"name": model.name, "fingerprint": model.fingerprint},
         method=method,
         strength=options.strength,
+        positions=options.positions,
         state_norm=state_norm,
         options={**asdict(options), "layer": layer},
         corpus=corpus.describe(),

@@ -38,10 +38,10 @@ from langsteer.files import save_errors, write_whole
 from langsteer.fitting.common import Options, check_corpus
 from langsteer.fitting.metric import output_root
 from langsteer.fitting.pivot import Pivot
-from langsteer.intervention import resumed
+from langsteer.intervention import PositionKind, resumed
 from langsteer.models import Model, frozen
 from langsteer.progress import track
-from langsteer.tokens import batches, encode, encode_suffix, pad_mask
+from langsteer.tokens import Tokens, batches, encode, encode_suffix, pad_mask
 
 Objective = Literal["centred", "contrastive", "fisher", "hidden", "output", "translation"]
 AMONG_OTHERS = ("centred", "contrastive")  # a pair is compared with the others of its batch
@@ -269,6 +269,10 @@ class Pairs:
         if options.objective == "translation":
             lines = (targets.words[i][0].tolist() for i in range(len(texts)))
             self.texts = [t.followed_by(line) for t, line in zip(self.texts, lines, strict=True)]
+        self.steered = [
+            _steered(whole, len(text), len(turn), options.positions)
+            for whole, text, turn in zip(self.texts, texts, self.turns, strict=True)
+        ]
         self.mean = torch.zeros(model.hidden_size, dtype=torch.float64)
         self.norm = 0.0
         self._keep_states(f"{corpus.language} states")
@@ -322,6 +326,12 @@ class Pairs:
                 kept = {"states": states[row, -length:].cpu().contiguous()}
                 with save_errors(self.folder, "set TMPDIR to a folder with more of it"):
                     save_file(kept, self.folder / f"{i}.safetensors")
+
+
+def _steered(text: Tokens, source: int, words: int, positions: PositionKind) -> list[bool]:
+    """Which tokens of a text are steered, with `words` after the `source` first tokens of it."""
+    more = range(source, source + words) if positions != "source" else ()
+    return [own or i in more for i, own in enumerate(text.source)]
 
 
 class _Run:
@@ -390,9 +400,9 @@ class _Run:
         pairs, model = self.pairs, self.model
         inputs = model.batch([pairs.texts[i].ids for i in index])
         device = next(model.blocks[pairs.layer].parameters()).device
-        source = pad_mask([pairs.texts[i].source for i in index]).to(device)
+        steered_tokens = pad_mask([pairs.steered[i] for i in index]).to(device)
         states = pairs.states(index).to(device)
-        steered = states + source[..., None] * self.change.shift(states).to(states.dtype)
+        steered = states + steered_tokens[..., None] * self.change.shift(states).to(states.dtype)
         if self.options.objective == "translation":
             with resumed(model, pairs.layer, steered):
                 return self._surprise(index, inputs)

@@ -87,6 +87,7 @@ def fit(
         pivot=corpus.pivot,
         model={"name": model.name, "fingerprint": model.fingerprint},
         alpha=options.strength,
+        positions=options.positions,
         options={"method": NAME, **asdict(options), "layer": layer},
         corpus=corpus.describe(),
         scores={"loss": list(found.losses)},

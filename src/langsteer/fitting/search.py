@@ -20,7 +20,7 @@ from langsteer.errors import FitError, StateError
 from langsteer.fitting.common import check_corpus
 from langsteer.fitting.metric import output_root
 from langsteer.fitting.pivot import Pivot
-from langsteer.intervention import Change
+from langsteer.intervention import Change, PositionKind
 from langsteer.models import Model, frozen
 from langsteer.passes import decode, lowest_layer
 from langsteer.progress import track
@@ -162,15 +162,21 @@ class Measure:
         inputs = self.model.batch([tokens[i].ids for i in index])
         source = pad_mask([tokens[i].source for i in index])
         items = [list(change.interventions(s)) if change else [] for change, s in trials]
+        places = [_read_at(change.positions) if change else "source" for change, _ in trials]
         layers = {lowest_layer(self.model, item) for item in items}
         with torch.inference_mode(), frozen(self.model):
             trunk = decode(self.model, inputs, keep=layers) if len(trials) > 1 else None
-            for item in items:
+            for item, where in zip(items, places, strict=True):
                 if trunk is not None and not item:
                     run = trunk
                 else:
-                    run = decode(self.model, inputs, item, "source", source, trunk=trunk)
+                    run = decode(self.model, inputs, item, where, source, trunk=trunk)
                 yield run.hidden[:, -1].float().cpu()
+
+
+def _read_at(positions: PositionKind) -> PositionKind:
+    """Where a change is tried that acts at `positions`: nothing is written here."""
+    return "source" if positions == "generated" else positions
 
 
 def _check_finite(states: Tensor, index: Sequence[int]) -> None:
