@@ -147,6 +147,12 @@ def test_a_method_at_other_tokens(model: Model, data: Path) -> None:
         assert torch.equal(plan.change.values, usual.change.values)
         assert (usual.change.positions, plan.change.positions) == ("source", "prompt")
     assert moved.settings["positions"] == "prompt"
+    fitted = get_method("mean_difference").plan(given, positions="prompt")
+    assert isinstance(fitted.change, SteeringVector)
+    assert fitted.change.positions == "prompt"
+    assert fitted.change.scores["trials"] != usual.change.scores["trials"]
+    again = get_method("mean_difference").plan(given)
+    assert again.training_seconds == usual.training_seconds  # each is kept
     assert get_method("projection@all").title == "Projection, one layer, at all tokens"
 
 

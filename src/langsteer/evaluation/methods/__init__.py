@@ -2,7 +2,8 @@
 
 A stack such as `few_shot+learned` asks as the first does and steers as the second does. What asks in
 English cannot be steered towards English, and hidden states are changed by one method at a time.
-`learned@prompt` is `learned` at other tokens than those of the text, at the strength chosen for those.
+`learned@prompt` is `learned` as it is fitted and chosen for the text, at other tokens; with the option
+`positions`, a method is fitted and chosen for those.
 """
 
 import inspect

@@ -78,7 +78,9 @@ def _learned(
 ) -> tuple[Change, float]:
     """What `learn` gives, kept in a folder of the work; an interrupted fit goes on beside it."""
     pair = _pair(setting, method)
-    path = setting.work / folder / method / f"{setting.language}.safetensors"
+    positions = options.get("positions", "source")
+    name = method if positions == "source" else f"{method}@{positions}"
+    path = setting.work / folder / name / f"{setting.language}.safetensors"
 
     def make() -> Change:
         checkpoint = path.parent / f"{setting.language}.fit"
