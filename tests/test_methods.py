@@ -152,7 +152,7 @@ def test_a_method_at_other_tokens(model: Model, data: Path) -> None:
     assert fitted.change.positions == "prompt"
     assert fitted.change.scores["trials"] != usual.change.scores["trials"]
     again = get_method("mean_difference").plan(given)
-    assert again.training_seconds == usual.training_seconds  # each is kept
+    assert again.training_seconds == round(usual.training_seconds, 3)  # both are kept
     assert get_method("projection@all").title == "Projection, one layer, at all tokens"
 
 
