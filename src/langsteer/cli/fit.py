@@ -46,6 +46,14 @@ def command(
             show_default=False,
         ),
     ] = None,
+    positions: Annotated[
+        str | None,
+        typer.Option(
+            help="Where it is to act: source, at the text; prompt, at the template too. "
+            "[default: source]",
+            show_default=False,
+        ),
+    ] = None,
     layer: Annotated[
         list[int] | None, typer.Option(help="Layer; several times to choose among several.")
     ] = None,
@@ -101,6 +109,7 @@ def command(
         overwrite=overwrite,
         seed=seed,
         **({"objective": objective} if objective else {}),
+        **({"positions": positions} if positions else {}),
     )
     if router:
         fit_router(opened, _texts(text), text.pivot).save(Path(output) / ROUTER_NAME)
