@@ -33,6 +33,7 @@ from langsteer.evaluation.demo import AFTER, BEFORE, TOPICS
 from langsteer.evaluation.statistics import difference, paired_bootstrap
 from langsteer.fitting import low_rank
 from langsteer.fitting.common import pair_states
+from langsteer.fitting.descent import DescentOptions
 from langsteer.fitting.projection import Projection
 from langsteer.intervention import POSITIONS
 from langsteer.languages import language_name
@@ -92,6 +93,8 @@ def _made(model: langsteer.Model, text: ParallelCorpus, about: dict[str, Any]) -
         return difference_vector(model, text, name, int(layer))
     if name in gated.NAMES:
         return gated.fit(model, text, int(layer), name)
+    if name == "together":
+        return together(model, about)
     if name == "mixture":
         text = mixed([corpus(about["corpus"], tag, about["lines"]) for tag in LANGUAGES])
         vector = fitted_vector(model, text, f"learned:{layer}")
@@ -119,6 +122,15 @@ def difference_vector(
     values = vector.values.clone()
     values[values.abs().topk(MASSIVE).indices] = 0.0
     return replace(vector, values=values)
+
+
+def together(model: langsteer.Model, about: dict[str, Any]) -> SteeringVector:
+    """One vector of pairs in all eight languages, as `langsteer.learn_together` takes them."""
+    everything = read_ntrex(SHARED / "ntrex", list(LANGUAGES)).checked()
+    part = everything.lines(spread(len(everything), about["lines"]))
+    pairs = part.mixed(DescentOptions().pairs)
+    vector = fitted_vector(model, pairs, about["fit"].replace("together", "learned"))
+    return replace(vector, language=about["language"])
 
 
 def mixed(texts: Sequence[ParallelCorpus]) -> ParallelCorpus:

@@ -1,4 +1,5 @@
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -145,3 +146,18 @@ def test_the_built_in_corpus() -> None:
         assert all(script_share(line, tag) > 0.5 for line in lines)
     with pytest.raises(CorpusError, match="has no 'fi'"):
         builtin("fi")
+
+
+@given(st.integers(4, 30), st.integers(1, 5), st.integers(1, 200), st.integers(0, 3))
+def test_languages_are_mixed_evenly(lines: int, languages: int, most: int, seed: int) -> None:
+    tags = ["sw", "et", "tr", "el", "hi"][:languages]
+    texts = {tag: tuple(f"{tag} {i}" for i in range(lines)) for tag in ("en", *tags)}
+    corpus = ParallelCorpus(texts, "en", "test")
+    found = corpus.mixed(most, seed)
+    pairs = list(zip(found.texts["mul"], found.texts["en"], strict=True))
+    assert len(pairs) == len(set(pairs)) == min(most, lines * languages)
+    counts = Counter(line.split()[0] for line, _ in pairs)
+    shares = [counts[tag] for tag in tags]
+    assert max(shares) - min(shares) <= 1
+    assert all(mine.split()[1] == theirs.split()[1] for mine, theirs in pairs)
+    assert found.texts == corpus.mixed(most, seed).texts

@@ -231,6 +231,30 @@ def test_all_languages_at_once_equal_one_by_one(
     assert labels.count("et states") == layers_read_apart
 
 
+@pytest.mark.parametrize("method", ["learned", "mean_difference"])
+def test_one_vector_for_all_languages(
+    llama: Model, tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = short(builtin("sw", "et", "tr").lines(range(0, 420, 5)))
+    files = {tag: tmp_path / f"{tag}.safetensors" for tag in text.languages}
+    grid: dict[str, Any] = {"layers": [1], "strengths": [0.5, 1.0], "files": files}
+    found = learn_all(llama, text, method, together=True, **grid)
+    part = text.split(fit=0.8, choose=0.2, report=0.0)["fit"]
+    most = LearnedOptions().pairs if method == "learned" else None
+    alone = fit(llama, part.mixed(most), method=method, layer=1)
+    for tag, vector in found.items():
+        assert torch.equal(vector.values, alone.values)
+        assert vector.language == tag
+        assert same(SteeringVector.load(files[tag]), vector)
+        held_out = text.split(fit=0.8, choose=0.2, report=0.0)["choose"].only(tag)
+        assert vector.scores["chosen_on"] == held_out.describe()
+    labels = reads(monkeypatch)
+    again = learn_all(llama, text, method, together=True, **grid)
+    assert all(same(again[tag], found[tag]) for tag in found)
+    assert labels == []
+    assert not same(learn_all(llama, text, method, **grid)["sw"], found["sw"])
+
+
 def test_languages_share_lines_however_the_corpus_is_cut(llama: Model) -> None:
     whole = short(builtin("sw", "et").lines(range(40)))
     twice = {**whole.texts, "et": (whole.texts["et"][0], *whole.texts["et"][:39])}

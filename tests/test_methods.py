@@ -109,6 +109,7 @@ def test_every_method_that_is_promised() -> None:
         "mean_difference",
         "principal_component",
         "probe",
+        "learned_together",
         "low_rank",
     ]
     assert get_method("few_shot + learned").name == "few_shot+learned"
@@ -426,6 +427,26 @@ def test_projections(model: Model, data: Path) -> None:
         MethodError, match="projection has no option 'strengths': it has layers, ridges"
     ):
         get_method("projection").plan(given, strengths=[1])
+
+
+def test_one_vector_for_all_languages(model: Model, data: Path) -> None:
+    corpus = ParallelCorpus(
+        {**pairs(60).texts, "et": tuple(reversed(pairs(60).texts["sw"]))}, "en", "two"
+    )
+    given = setting(model, data, limit=2, corpus=corpus)
+    plan = get_method("learned_together").plan(given, steps=4, strengths=[1.0])
+    assert isinstance(plan.change, SteeringVector)
+    assert plan.change.language == "sw"
+    folder = given.work / "vectors" / "learned_together"
+    other = SteeringVector.load(folder / "et.safetensors")
+    assert torch.equal(other.values, plan.change.values)
+    again = get_method("learned_together").plan(given, steps=4, strengths=[1.0])
+    assert again.training_seconds == round(plan.training_seconds, 3)
+    (folder / "sw.safetensors").unlink()  # it is made again
+    assert torch.equal(
+        get_method("learned_together").plan(given, steps=4, strengths=[1.0]).change.values,
+        plan.change.values,
+    )
 
 
 def test_a_low_rank_map(model: Model, data: Path) -> None:

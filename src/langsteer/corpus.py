@@ -6,6 +6,7 @@ Reading the formats it comes in is `readers.py`; the corpus that ships with the 
 import hashlib
 import importlib.resources
 import json
+import random
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,6 +25,7 @@ from langsteer.languages import language_name, parse_tag, script_of, script_shar
 PARTS = ("fit", "choose", "report")
 SMALLEST_PART = 4
 BUILTIN = "builtin"
+MIXED = "mul"  # ISO 639-2: multiple languages
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,25 @@ class ParallelCorpus:
             tuple(self.topics[i] for i in chosen) if self.topics else (),
             tuple(self.parts[i] for i in chosen) if self.parts else (),
         )
+
+    def mixed(self, most: int | None = None, seed: int = 0) -> "ParallelCorpus":
+        """Pairs of a line of the pivot and its translation into one of the languages, in random order.
+
+        As one corpus in the language `mul`. The languages have equally many of them, or one more; no
+        pair comes twice, and with `most` there are no more than that.
+        """
+        count, tags = len(self), self.languages
+        total = min(most or count * len(tags), count * len(tags))
+        places = []
+        for k in range(total):
+            row, which = divmod(k, len(tags))
+            places.append((tags[which], (row + which * count // len(tags)) % count))
+        random.Random(seed).shuffle(places)
+        texts = {
+            MIXED: tuple(self.texts[tag][i] for tag, i in places),
+            self.pivot: tuple(self.texts[self.pivot][i] for _, i in places),
+        }
+        return ParallelCorpus(texts, self.pivot, f"{self.name} in {', '.join(tags)}")
 
     def checked(self, script: bool = True, language: bool = True) -> "ParallelCorpus":
         """Without empty, untranslated, repeated and foreign lines; `dropped` counts them.

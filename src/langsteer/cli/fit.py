@@ -60,6 +60,12 @@ def command(
     strength: Annotated[
         list[float] | None, typer.Option(help="Strength; several times to choose among several.")
     ] = None,
+    together: Annotated[
+        bool,
+        typer.Option(
+            "--together", help="Learn one vector from all the languages; each has its strength."
+        ),
+    ] = False,
     router: Annotated[
         bool,
         typer.Option(
@@ -81,6 +87,8 @@ def command(
     Example: `langsteer fit -l sw -o sw.safetensors`
 
     Several languages, reading the English once: `langsteer fit -l sw,hi,el -o vectors/`
+
+    One vector for them all, in the time that one takes: `langsteer fit -l sw,hi,el -o vectors/ --together`
 
     And what tells them apart, so that each text gets the vector of its language: `langsteer fit -l sw,hi,el -o vectors/ --router`
 
@@ -107,6 +115,7 @@ def command(
         strengths=strength or STRENGTHS,
         files=files,
         overwrite=overwrite,
+        together=together,
         seed=seed,
         **({"objective": objective} if objective else {}),
         **({"positions": positions} if positions else {}),

@@ -5,7 +5,7 @@ Each is a function of (model, corpus, options) that returns a `SteeringVector`.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from langsteer.errors import FitError, SaveError, VectorError
 from langsteer.files import check_writable
 from langsteer.fitting import learned, mean_difference, principal_component, probe
 from langsteer.fitting.common import Options, PooledOptions, chosen_layer
+from langsteer.fitting.descent import DescentOptions
 from langsteer.fitting.pivot import Pivot
 from langsteer.fitting.search import STRENGTHS, check_strengths, search
 from langsteer.languages import parse_tag
@@ -111,16 +112,20 @@ def learn_all(
     strengths: Sequence[float] = STRENGTHS,
     files: Mapping[str, str | Path] | None = None,
     overwrite: bool = False,
+    together: bool = False,
     **options: Any,
 ) -> dict[str, SteeringVector]:
     """Like `learn`, for every language of the corpus; what it reads of the pivot, it reads once.
+
+    `together`: one vector for all, fitted on pairs of all languages in the time that one takes, with
+    layer and strength chosen for each.
 
     With `files`, by language, each vector is saved as soon as it is there. A file that already
     holds what the same call would give is read instead, unless `overwrite`; an interrupted
     gradient fit goes on from beside it. Raises SaveError where a file cannot be written, or would
     replace something other than a vector without `overwrite`.
     """
-    learning = _Learning(model, corpus, method, layers, strengths, options)
+    learning = _Learning(model, corpus, method, layers, strengths, options, together)
     places = {parse_tag(tag): Path(file) for tag, file in (files or {}).items()}
     if missing := [tag for tag in corpus.languages if places and tag not in places]:
         raise FitError(f"{', '.join(missing)} of {corpus.name}: no file was named for it")
@@ -148,6 +153,7 @@ class _Learning:
         layers: Sequence[int],
         strengths: Sequence[float],
         options: Mapping[str, Any],
+        together: bool = False,
     ) -> None:
         self.model, self.method, self.strengths = model, get_method(method), list(strengths)
         check_strengths(self.strengths)
@@ -156,17 +162,33 @@ class _Learning:
         self.layers = named or [chosen_layer(model, self.options)]
         parts = corpus.split(fit=0.8, choose=0.2, report=0.0)
         self.to_fit, self.to_choose = parts["fit"], parts["choose"]
-        self.fit_pivot = Pivot(model, self.to_fit)
+        self.mixed = self._mixed() if together else None
+        self.shared: list[SteeringVector] = []  # fitted on those
+        self.fit_pivot = Pivot(model, self.to_fit if self.mixed is None else self.mixed)
         self.choose_pivot = Pivot(model, self.to_choose)
 
     def vector(self, language: str, checkpoint: str | Path | None = None) -> SteeringVector:
-        more = {"checkpoint": checkpoint} if self.method.resumable else {}
-        pair = self.to_fit.only(language)
-        vectors = self.method.fit_layers(
-            self.model, pair, self.layers, self.options, self.fit_pivot, **more
-        )
+        vectors = self.shared or self._fit(language, checkpoint)
+        if self.mixed is not None:
+            self.shared = vectors
+        own = [replace(vector, language=language) for vector in vectors]
         held_out = self.to_choose.only(language)
-        return search(self.model, held_out, vectors, self.strengths, self.choose_pivot)
+        return search(self.model, held_out, own, self.strengths, self.choose_pivot)
+
+    def _fit(self, language: str, checkpoint: str | Path | None) -> list[SteeringVector]:
+        more = {"checkpoint": checkpoint} if self.method.resumable else {}
+        pairs = self._fitted_on(language)
+        return self.method.fit_layers(
+            self.model, pairs, self.layers, self.options, self.fit_pivot, **more
+        )
+
+    def _fitted_on(self, language: str) -> ParallelCorpus:
+        return self.mixed if self.mixed is not None else self.to_fit.only(language)
+
+    def _mixed(self) -> ParallelCorpus:
+        """Pairs of all languages: as many as are learned from, where the method learns from some."""
+        most = self.options.pairs if isinstance(self.options, DescentOptions) else None
+        return self.to_fit.mixed(most, self.options.seed)
 
     def saved_vector(self, language: str, file: Path | None) -> SteeringVector:
         vector = self.vector(language, file)
@@ -196,7 +218,7 @@ class _Learning:
         return (
             (vector.language, vector.method) == (language, self.method.name)
             and vector.model.get("fingerprint") == self.model.fingerprint
-            and vector.corpus == self.to_fit.only(language).describe()
+            and vector.corpus == self._fitted_on(language).describe()
             and vector.scores.get("chosen_on") == self.to_choose.only(language).describe()
             and trials == [(layer, s) for layer in self.layers for s in self.strengths]
             and vector.options | {"layer": None} == _as_saved(self.options) | {"layer": None}

@@ -64,7 +64,8 @@ SUFFIXES = (
 class DescentOptions(Options):
     """Options of a gradient fit.
 
-    `objective`: as above. `start`: the share of the mean difference to start from. `steps`: of
+    `objective`: as above. `still`: how much of the mean that `centred` leaves out it counts after all,
+    to keep still what the model says after any sentence; 0 is none and 1 nearly `fisher`. `start`: the share of the mean difference to start from. `steps`: of
     Adam, each on `batch` pairs with the same words; pairs that the steps do not come to are not
     read. `rate`: how far a step goes, relative to the mean length of the states at the layer; it
     falls to a twentieth. `suffixes`: the English words appended, one a pair in turn. `top`: tokens
@@ -72,12 +73,18 @@ class DescentOptions(Options):
     """
 
     objective: Objective = "centred"
+    still: float = 0.0
     start: float = 0.5
     steps: int = 100
     rate: float = 0.01
     batch: int = 8
     suffixes: tuple[str, ...] = SUFFIXES
     top: int = 256
+
+    @property
+    def pairs(self) -> int:
+        """How many are learned from, at most, each once."""
+        return self.steps * self.batch
 
 
 class Learnable(Protocol):
@@ -150,11 +157,10 @@ def _as_many_as_learned_from(
     model: Model, corpus: ParallelCorpus, pivot: Pivot, options: DescentOptions
 ) -> tuple[ParallelCorpus, Pivot]:
     """The corpus and its pivot, cut to lines spread evenly where the steps do not come to all."""
-    most = options.steps * options.batch
-    if len(corpus) <= most:
+    if len(corpus) <= options.pairs:
         return corpus, pivot
-    part = corpus.lines(spread(len(corpus), most))
-    return part, pivot.once(("descent", "lines", most), lambda: Pivot(model, part))
+    part = corpus.lines(spread(len(corpus), options.pairs))
+    return part, pivot.once(("descent", "lines", options.pairs), lambda: Pivot(model, part))
 
 
 def _check_options(model: Model, layers: Sequence[int], options: DescentOptions) -> None:
@@ -432,13 +438,15 @@ class _Run:
         if self.options.objective == "contrastive":
             return self._contrast(found, wanted)
         apart = found - wanted
-        if self.options.objective == "centred":
-            rows = len(apart)
-            apart = (apart - apart.mean(0)) * (rows / (rows - 1)) ** 0.5
-        root = self.pairs.targets.root
-        if root is not None:
-            return (apart @ root.to(apart.device)).pow(2).sum(-1).mean()
-        return (apart.pow(2).sum(-1) / wanted.pow(2).sum(-1)).mean()
+        if self.options.objective == "hidden":
+            return (apart.pow(2).sum(-1) / wanted.pow(2).sum(-1)).mean()
+        assert self.pairs.targets.root is not None
+        apart = apart @ self.pairs.targets.root.to(apart.device)
+        if self.options.objective == "fisher":
+            return apart.pow(2).sum(-1).mean()
+        mean, rows = apart.mean(0), len(apart)
+        spread = (apart - mean).pow(2).sum(-1).mean() * rows / (rows - 1)
+        return spread + self.options.still * mean.pow(2).sum(-1).mean()
 
     def _contrast(self, found: Tensor, wanted: Tensor) -> Tensor:
         """Mean over words of how badly each state is told to be nearest to its own pair's, in nats."""

@@ -38,6 +38,7 @@ from langsteer.evaluation.methods.states import (
     PROJECTION,
     PROJECTION_ALL,
     STEERING,
+    TOGETHER,
     describe_change,
 )
 from langsteer.evaluation.methods.translate import SELF_TRANSLATE, TRANSLATE_FILE
@@ -73,6 +74,7 @@ METHODS: dict[str, Method] = {
         PROJECTION,
         PROJECTION_ALL,
         *STEERING,
+        TOGETHER,
         LOW_RANK,
     )
 }

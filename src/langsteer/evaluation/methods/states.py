@@ -8,6 +8,7 @@ import inspect
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, cast
 
 from langsteer import fitting
@@ -36,6 +37,27 @@ def steering_change(setting: Setting, method: str, **options: Any) -> tuple[Chan
     """The vector of a fitting method, and the seconds that it took to learn."""
     learn = functools.partial(fitting.learn, method=method)
     return _learned(setting, method, "vectors", options, learn, SteeringVector.load)
+
+
+def together_change(setting: Setting, method: str, **options: Any) -> tuple[Change, float]:
+    """One vector that is learned from all languages of the corpus, at the language's strength.
+
+    The seconds are those of learning it for all.
+    """
+    pair, corpus = _pair(setting, method), cast(ParallelCorpus, setting.corpus)
+    path = setting.work / "vectors" / method / f"{setting.language}.safetensors"
+
+    def make() -> dict[str, SteeringVector]:
+        files = {tag: path.parent / f"{tag}.safetensors" for tag in corpus.languages}
+        more: dict[str, Any] = {"seed": setting.seed, "files": files, "overwrite": True} | options
+        return fitting.learn_all(setting.model, corpus, together=True, **more)
+
+    def load(folder: Path) -> dict[str, SteeringVector]:
+        return {setting.language: SteeringVector.load(path, setting.model)}
+
+    about = _about(setting, corpus, options)
+    vectors, seconds = kept(path.parent / "all", about, load, make)
+    return vectors[pair.language], seconds
 
 
 def projection_change(
@@ -185,10 +207,12 @@ def _title(name: str) -> str:
 
 
 CHANGES: dict[str, Maker] = dict.fromkeys(fitting.METHODS, steering_change) | {
+    "learned_together": together_change,
     "low_rank": low_rank_change,
     "projection": projection_change,
     "projection_all": projection_change,
 }
+TOGETHER = _method("learned_together", "Steering: learned, one for all languages", together_change)
 LOW_RANK = _method("low_rank", "Steering: low-rank map", low_rank_change)
 PROJECTION = _method("projection", "Projection, one layer", projection_change)
 PROJECTION_ALL = _method("projection_all", "Projection, all layers", projection_change)
