@@ -108,6 +108,29 @@ def test_a_steered_cell_is_what_the_model_says_when_steered_alone(
     )
 
 
+def test_one_vector_for_all_languages_that_have_text(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = {
+        tag: tuple(f"{mark} {word} {mark} number {n}" for n, word in enumerate(WORDS * 3))
+        for tag, mark in (("sw", "wa"), ("et", "on"), ("en", "of"))
+    }
+    corpus = ParallelCorpus(lines, "en", "pairs")
+    monkeypatch.setattr(
+        module, "fit_corpus", lambda path, lines, *languages: corpus.only(*languages)
+    )
+    options = {"learned_together": {"steps": 2, "layer": 1, "strengths": [1.0]}}
+    outcome = compare(wanted(tmp_path, languages=["sw", "et", "en"], methods=["direct", options]))
+    assert outcome.failed == []
+    sw, et = (
+        read_cell(cell_path(tmp_path / "out", "tiny", "sib200", tag, "learned_together"))
+        for tag in ("sw", "et")
+    )
+    assert sw.settings["corpus"] == et.settings["corpus"]
+    assert "sw, et" in sw.settings["corpus"]["name"]
+    assert sw.cost.training_seconds == pytest.approx(et.cost.training_seconds, abs=1e-3)
+
+
 def test_a_stopped_comparison_goes_on(data: Path, tmp_path: Path) -> None:
     def stop(step: Progress) -> None:
         if step.done == 2:

@@ -433,7 +433,7 @@ def test_one_vector_for_all_languages(model: Model, data: Path) -> None:
     corpus = ParallelCorpus(
         {**pairs(60).texts, "et": tuple(reversed(pairs(60).texts["sw"]))}, "en", "two"
     )
-    given = setting(model, data, limit=2, corpus=corpus)
+    given = setting(model, data, limit=2, all_languages=lambda: corpus)
     plan = get_method("learned_together").plan(given, steps=4, strengths=[1.0])
     assert isinstance(plan.change, SteeringVector)
     assert plan.change.language == "sw"

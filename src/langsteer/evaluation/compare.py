@@ -173,6 +173,7 @@ class _Language:
             benchmark=self.benchmark,
             language=self.language,
             corpus=corpus,
+            all_languages=self._all_languages,
             work=self.wanted.output / "work" / file_name(self.name),
             data=self.wanted.data,
             form=_form(self.wanted, self.benchmark.name),
@@ -195,6 +196,18 @@ class _Language:
         except (CorpusError, CompareError) as error:
             return None, str(error)
         return corpus, ""
+
+    def _all_languages(self) -> ParallelCorpus:
+        """Text to fit on in every language asked that there is text in."""
+        path, lines = self.wanted.corpus.path, self.wanted.corpus.lines
+        tags = [
+            tag for tag in self.wanted.languages_of(self.benchmark.name) if _has_text(path, tag)
+        ]
+        corpus = fit_corpus(path, lines, *tags)
+        for tag in tags:
+            docs = load_docs(self.benchmark, tag, "test", self.wanted.data)
+            check_apart(self.benchmark, docs, corpus)
+        return corpus
 
     def _ask(self, group: Sequence[tuple[Chosen, Plan]], key: str | None) -> None:
         """Ask the questions that all plans of a group share, each under its own change.
@@ -313,17 +326,24 @@ def task_info(benchmark: Benchmark, language: str, plan: Plan) -> TaskInfo:
     return TaskInfo(language, tuple(benchmark.source), tuple(examples))
 
 
-def fit_corpus(path: str, lines: int | None, language: str) -> ParallelCorpus:
-    """Checked parallel text of a language and English; with `lines`, that many, spread evenly."""
-    corpus = _read_corpus(path, language)
+def fit_corpus(path: str, lines: int | None, *languages: str) -> ParallelCorpus:
+    """Checked parallel text of languages and English; with `lines`, that many, spread evenly."""
+    corpus = _read_corpus(path, languages)
     if lines is None or lines >= len(corpus):
         return corpus
     return corpus.lines(spread(len(corpus), lines))
 
 
 @functools.lru_cache(maxsize=64)
-def _read_corpus(path: str, language: str) -> ParallelCorpus:
-    return read_corpus(path, [language])
+def _read_corpus(path: str, languages: tuple[str, ...]) -> ParallelCorpus:
+    return read_corpus(path, list(languages))
+
+
+def _has_text(path: str, language: str) -> bool:
+    try:
+        return bool(fit_corpus(path, None, language))
+    except CorpusError:
+        return False
 
 
 def check_apart(benchmark: Benchmark, docs: Sequence[Doc], corpus: ParallelCorpus) -> None:

@@ -30,7 +30,7 @@ class Setting:
     """One model, benchmark and language, and what a method may learn from.
 
     `corpus` holds parallel text to fit vectors, projections and adapters on; it shares nothing
-    with the benchmark. `data` is a folder with the data sets as published, None for the hub.
+    with the benchmark; `all_languages` gives the like in all languages that are compared. `data` is a folder with the data sets as published, None for the hub.
     `work` keeps what is costly to make (vectors, adapters, translations) between runs of one
     model. `limit` bounds the items asked, for a quick look.
     """
@@ -44,6 +44,7 @@ class Setting:
     form: str | None = None
     limit: int | None = None
     seed: int = 0
+    all_languages: Callable[[], ParallelCorpus] | None = None
 
 
 @dataclass(frozen=True)

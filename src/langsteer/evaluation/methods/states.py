@@ -44,7 +44,8 @@ def together_change(setting: Setting, method: str, **options: Any) -> tuple[Chan
 
     The seconds are those of learning it for all.
     """
-    pair, corpus = _pair(setting, method), cast(ParallelCorpus, setting.corpus)
+    pair = _pair(setting, method)
+    corpus = setting.all_languages() if setting.all_languages else pair
     path = setting.work / "vectors" / method / f"{setting.language}.safetensors"
 
     def make() -> dict[str, SteeringVector]:
