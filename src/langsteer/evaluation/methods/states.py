@@ -42,7 +42,7 @@ def steering_change(setting: Setting, method: str, **options: Any) -> tuple[Chan
 def together_change(setting: Setting, method: str, **options: Any) -> tuple[Change, float]:
     """One vector that is learned from all languages of the corpus, at the language's strength.
 
-    The seconds are those of learning it for all.
+    The seconds are a language's share of those that it takes for all.
     """
     pair = _pair(setting, method)
     corpus = setting.all_languages() if setting.all_languages else pair
@@ -58,7 +58,7 @@ def together_change(setting: Setting, method: str, **options: Any) -> tuple[Chan
 
     about = _about(setting, corpus, options)
     vectors, seconds = kept(path.parent / "all", about, load, make)
-    return vectors[pair.language], seconds
+    return vectors[pair.language], seconds / len(corpus.languages)
 
 
 def projection_change(
