@@ -38,7 +38,7 @@ from langsteer.languages import language_name
 from langsteer.models import Model, load_model
 from langsteer.progress import track
 from langsteer.tensor_file import FileKind, write_tensors
-from langsteer.tokens import Tokens, batches, count_batches, encode, pad_mask
+from langsteer.tokens import Tokens, batches, count_batches, encode, pad_mask, token_budget
 from langsteer.vector import SteeringVector, load_vectors
 
 T = TypeVar("T")
@@ -363,10 +363,13 @@ def _steered_states(
 ) -> Tensor:
     """Pooled states [lines, layers, hidden], steered at the very tokens that count as source."""
     found = torch.empty(len(tokens), model.layers, model.hidden_size)
-    for index in track(batches(tokens), label, count_batches(tokens)):
+    budget = token_budget(model)
+    for index in track(batches(tokens, budget), label, count_batches(tokens, budget)):
         rows = [tokens[i] for i in index]
         with vector.applied(model, mask=pad_mask([row.source for row in rows])):
-            found[index] = sentence_states(model, rows, range(model.layers), pool=pool)
+            found[index] = sentence_states(
+                model, rows, range(model.layers), pool=pool, budget=budget
+            )
     return found
 
 
