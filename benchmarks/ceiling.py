@@ -10,6 +10,8 @@ are not made again.
 import argparse
 import json
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -34,7 +36,12 @@ BATCH, RATE, LAST_RATE, BIAS_RATE = 8, 0.01, 0.05, 0.1
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    run_each(str(__doc__), FILE, run)
+
+
+def run_each(about: str, file: Path, run: Callable[[Model, dict[str, Any]], None]) -> None:
+    """The command line of a ceiling: `run` for each language and layer that `file` has no line of."""
+    parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--languages", nargs="+", default=["sw"])
     parser.add_argument("--layers", nargs="+", type=int, default=[8])
     parser.add_argument("--epochs", type=int, default=4)
@@ -44,14 +51,14 @@ def main() -> None:
     model = langsteer.load_model(dtype=chosen.dtype)
     for language in chosen.languages:
         for layer in chosen.layers:
-            about = {
+            settings = {
                 "language": language,
                 "layer": layer,
                 "epochs": chosen.epochs,
                 "dtype": chosen.dtype,
             }
-            if find_line(FILE, about) is None:
-                run(model, about)
+            if find_line(file, settings) is None:
+                run(model, settings)
 
 
 def run(model: Model, about: dict[str, Any]) -> None:

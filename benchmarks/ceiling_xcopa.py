@@ -7,7 +7,6 @@ was learned from. Nothing is chosen with these. Each run is a line of benchmarks
 are there are not made again.
 """
 
-import argparse
 import json
 import time
 from collections.abc import Sequence
@@ -18,15 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import langsteer
-from benchmarks.ceiling import BATCH, LAST_RATE, RATE, kept_states, padded
-from benchmarks.common import RESULTS, SHARED, add_line, find_line, rounded
+from benchmarks.ceiling import BATCH, LAST_RATE, RATE, kept_states, padded, run_each
+from benchmarks.common import RESULTS, SHARED, add_line, rounded
 from langsteer.evaluation.benchmarks import get_benchmark, load_docs, make_task
 from langsteer.evaluation.scoring import Question, score
 from langsteer.evaluation.statistics import calibrate, difference, paired_bootstrap
 from langsteer.intervention import resumed
 from langsteer.models import Model, frozen
-from langsteer.progress import show_progress
 from langsteer.tokens import Prompt, Tokens, encode, encode_suffix, pad_mask
 from langsteer.vector import SteeringVector
 
@@ -145,26 +142,5 @@ def run(model: Model, about: dict[str, Any]) -> None:
     print(json.dumps(line), flush=True)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--languages", nargs="+", default=["sw"])
-    parser.add_argument("--layers", nargs="+", type=int, default=[8])
-    parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--dtype", default="bfloat16")
-    chosen = parser.parse_args()
-    show_progress(False)
-    model = langsteer.load_model(dtype=chosen.dtype)
-    for language in chosen.languages:
-        for layer in chosen.layers:
-            about = {
-                "language": language,
-                "layer": layer,
-                "epochs": chosen.epochs,
-                "dtype": chosen.dtype,
-            }
-            if find_line(FILE, about) is None:
-                run(model, about)
-
-
 if __name__ == "__main__":
-    main()
+    run_each(str(__doc__), FILE, run)

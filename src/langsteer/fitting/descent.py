@@ -64,9 +64,9 @@ SUFFIXES = (
 class DescentOptions(Options):
     """Options of a gradient fit.
 
-    `objective`: as above. `still`: how much of the mean that `centred` leaves out it counts after all,
-    to keep still what the model says after any sentence; 0 is none and 1 nearly `fisher`. `start`: the share of the mean difference to start from. `steps`: of
-    Adam, each on `batch` pairs with the same words; pairs that the steps do not come to are not
+    `objective`: as above. `still`: how much of the mean that `centred` leaves out it counts after
+    all, to keep still what the model says after any sentence; 0 is none and 1 nearly `fisher`.
+    `start`: the share of the mean difference to start from. `steps`: of Adam, each on `batch` pairs with the same words; pairs that the steps do not come to are not
     read. `rate`: how far a step goes, relative to the mean length of the states at the layer; it
     falls to a twentieth. `suffixes`: the English words appended, one a pair in turn. `top`: tokens
     of the English distribution that `output` keeps apart.
