@@ -5,8 +5,10 @@
 A fit is METHOD:LAYER[:OPTION=VALUE...], or others:LAYER, the mean of what `learned` gives for seven other
 languages, as for a language without parallel text, or shared:LAYER, half of that and half of its own, or
 median:LAYER, the median in each dimension of the pairs' differences, or moderate:LAYER, the mean difference without its
-ten largest numbers, or mixture:LAYER, one vector learned on lines of all eight languages, or gate:LAYER and two:LAYER, see
-benchmarks.gated. Vectors are fitted on the built-in corpus (or `--corpus ntrex`), with a share of its lines moved to
+ten largest numbers, or whitened:LAYER, it times the inverse of the states' covariance, or in_place:LAYER, that of texts in
+the template, or by_token:LAYER, in which each token and not each text counts the same, or mixture:LAYER[:first=I], one vector learned on every fourth line in all eight languages, or
+together:LAYER, one learned on as many different lines, or parted:LAYER, the same with one language a batch, or gate:LAYER and
+two:LAYER, see benchmarks.gated, or kept:LAYER, scaled:LAYER, priorless:LAYER and nearest:LAYER, see benchmarks.variants. Vectors are fitted on the built-in corpus (or `--corpus ntrex`), with a share of its lines moved to
 other translations with `--noise`, and measured on training items of SIB-200, which nothing else reports on, without
 labels in the fit; at the tokens of the text, or at those that `--positions` names. Runs that are there are not made
 again. `--table` prints the table of what is there.
@@ -16,16 +18,20 @@ import argparse
 import ast
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
+from torch import Tensor
 
 import langsteer
-from benchmarks import gated
+from benchmarks import gated, variants
 from benchmarks.common import RESULTS, SHARED, add_line, markdown, read_lines, rounded
+from langsteer.capture import capture, mean_states
 from langsteer.corpus import ParallelCorpus, spread
 from langsteer.evaluation.benchmarks import get_benchmark, load_docs
 from langsteer.evaluation.choices import batch_calibrated, choice_scores
@@ -33,7 +39,7 @@ from langsteer.evaluation.demo import AFTER, BEFORE, TOPICS
 from langsteer.evaluation.statistics import difference, paired_bootstrap
 from langsteer.fitting import low_rank
 from langsteer.fitting.common import pair_states
-from langsteer.fitting.descent import DescentOptions
+from langsteer.fitting.descent import DescentOptions, Pairs
 from langsteer.fitting.projection import Projection
 from langsteer.intervention import POSITIONS
 from langsteer.languages import language_name
@@ -46,9 +52,10 @@ from langsteer.version import __version__
 FILE = RESULTS / "strength.jsonl"
 LANGUAGES = ("sw", "et", "tr", "el", "hi", "id", "ar", "ja")
 MASSIVE = 10  # numbers of a vector that are far larger than the rest
+RIDGE = 0.1  # of the mean of the covariance's diagonal
 USUAL = {"positions": "source", "noise": 0.0}  # in lines that do not say
 MIXED = "mul"  # ISO 639-2: multiple languages
-Change = SteeringVector | Projection | gated.GatedChange
+Change = SteeringVector | Projection | gated.GatedChange | variants.Moved
 
 
 def corpus(name: str, language: str, lines: int | None) -> ParallelCorpus:
@@ -59,9 +66,11 @@ def corpus(name: str, language: str, lines: int | None) -> ParallelCorpus:
     return found if lines is None else found.lines(range(0, len(found), len(found) // lines))
 
 
-def fitted(model: langsteer.Model, text: ParallelCorpus, fit: str) -> SteeringVector | Projection:
+def fitted(
+    model: langsteer.Model, text: ParallelCorpus, fit: str, way: str = ""
+) -> SteeringVector | Projection:
     """The vector (or low-rank map) of a fit; from its file, where it has been made before."""
-    name = f"{text.language}-{text.fingerprint[:12]}-{model.dtype}-{fit.replace(':', '-')}"
+    name = f"{text.language}-{text.fingerprint[:12]}-{model.dtype}-{way}{fit.replace(':', '-')}"
     file = RESULTS / "work" / "vectors" / f"{name}.safetensors"
     if file.exists():
         kind = Projection if fit.startswith(low_rank.NAME) else SteeringVector
@@ -80,31 +89,37 @@ def _fit(model: langsteer.Model, text: ParallelCorpus, fit: str) -> SteeringVect
     return langsteer.fit(model, text, method=method, layer=int(layer), **values)
 
 
-def fitted_vector(model: langsteer.Model, text: ParallelCorpus, fit: str) -> SteeringVector:
+def fitted_vector(
+    model: langsteer.Model, text: ParallelCorpus, fit: str, way: str = ""
+) -> SteeringVector:
     """That of a fit which gives a vector."""
-    found = fitted(model, text, fit)
+    found = fitted(model, text, fit, way)
     assert isinstance(found, SteeringVector)
     return found
 
 
 def _made(model: langsteer.Model, text: ParallelCorpus, about: dict[str, Any]) -> Change:
     name, _, layer = about["fit"].partition(":")
-    if name in ("median", "moderate"):
+    if name in DIFFERENCES:
         return difference_vector(model, text, name, int(layer))
     if name in gated.NAMES:
         return gated.fit(model, text, int(layer), name)
-    if name == "together":
-        return together(model, about)
+    if name in ("together", "parted"):
+        return together(model, about, name)
     if name == "mixture":
-        text = mixed([corpus(about["corpus"], tag, about["lines"]) for tag in LANGUAGES])
-        vector = fitted_vector(model, text, f"learned:{layer}")
+        layer, _, first = layer.partition(":first=")
+        texts = [corpus(about["corpus"], tag, about["lines"]) for tag in LANGUAGES]
+        vector = fitted_vector(model, mixed(texts, int(first or 0)), f"learned:{layer}")
         return replace(vector, language=about["language"])
-    if name not in ("others", "shared"):
+    if name not in ("others", "shared", *variants.NAMES):
         return fitted(model, text, about["fit"])
     texts = [
         corpus(about["corpus"], tag, about["lines"]) for tag in LANGUAGES if tag != text.language
     ]
     vectors = [fitted_vector(model, other, f"learned:{layer}") for other in texts]
+    if name in variants.NAMES:
+        own = fitted_vector(model, text, f"learned:{layer}")
+        return variants.made(model, text, name, own, vectors)
     values = torch.stack([vector.values for vector in vectors]).mean(0)
     if name == "shared":
         values = (values + fitted_vector(model, text, f"learned:{layer}").values) / 2
@@ -116,29 +131,98 @@ def difference_vector(
 ) -> SteeringVector:
     """The mean difference, estimated in another way."""
     vector = fitted_vector(model, text, f"mean_difference:{layer}")
-    if name == "median":
-        _, there, here = next(pair_states(model, text, [layer], "mean"))
-        return replace(vector, values=(there - here).median(0).values.float())
+    return replace(vector, values=DIFFERENCES[name](model, text, vector).float())
+
+
+def _median(model: langsteer.Model, text: ParallelCorpus, vector: SteeringVector) -> Tensor:
+    _, there, here = next(pair_states(model, text, [vector.layer], "mean"))
+    return (there - here).median(0).values
+
+
+def _moderate(model: langsteer.Model, text: ParallelCorpus, vector: SteeringVector) -> Tensor:
     values = vector.values.clone()
     values[values.abs().topk(MASSIVE).indices] = 0.0
-    return replace(vector, values=values)
+    return values
 
 
-def together(model: langsteer.Model, about: dict[str, Any]) -> SteeringVector:
+def _whitened(model: langsteer.Model, text: ParallelCorpus, vector: SteeringVector) -> Tensor:
+    _, _, here = next(pair_states(model, text, [vector.layer], "mean"))
+    covariance = torch.cov(here.T)
+    ridge = RIDGE * covariance.diagonal().mean() * torch.eye(len(covariance))
+    values = torch.linalg.solve(covariance + ridge, vector.values.double())
+    return values * vector.values.norm() / values.norm()
+
+
+def _in_place(model: langsteer.Model, text: ParallelCorpus, vector: SteeringVector) -> Tensor:
+    there, here = (
+        mean_states(
+            model, [Prompt(line, BEFORE, AFTER) for line in text.texts[tag]], [vector.layer]
+        ).mean[vector.layer]
+        for tag in (text.pivot, text.language)
+    )
+    return there - here
+
+
+def _by_token(model: langsteer.Model, text: ParallelCorpus, vector: SteeringVector) -> Tensor:
+    def mean(lines: Sequence[str]) -> Tensor:
+        found = [
+            part.layers[vector.layer][part.source].double()
+            for part in capture(model, lines, [vector.layer])
+        ]
+        return torch.cat(found).mean(0)
+
+    return mean(text.texts[text.pivot]) - mean(text.texts[text.language])
+
+
+DIFFERENCES = {
+    "median": _median,
+    "moderate": _moderate,
+    "whitened": _whitened,
+    "in_place": _in_place,
+    "by_token": _by_token,
+}
+
+
+def together(model: langsteer.Model, about: dict[str, Any], name: str) -> SteeringVector:
     """One vector of pairs in all eight languages, as `langsteer.learn_together` takes them."""
     everything = read_ntrex(SHARED / "ntrex", list(LANGUAGES)).checked()
     part = everything.lines(spread(len(everything), about["lines"]))
-    pairs = part.mixed(DescentOptions().pairs)
-    vector = fitted_vector(model, pairs, about["fit"].replace("together", "learned"))
+    _, _, *rest = about["fit"].split(":")
+    numbers = dict(option.split("=") for option in rest)
+    steps, batch = (int(numbers.get(key, 0)) for key in ("steps", "batch"))
+    usual = DescentOptions()
+    pairs = part.mixed((steps or usual.steps) * (batch or usual.batch))
+    of_text = {line: tag for tag in LANGUAGES for line in part.texts[tag]}
+    tags = [of_text[line] for line in pairs.texts[pairs.language]]
+    with one_language_a_batch(tags) if name == "parted" else nullcontext():
+        vector = fitted_vector(model, pairs, about["fit"].replace(name, "learned"), name)
     return replace(vector, language=about["language"])
 
 
-def mixed(texts: Sequence[ParallelCorpus]) -> ParallelCorpus:
+@contextmanager
+def one_language_a_batch(tags: Sequence[str]) -> Iterator[None]:
+    """Have each step of a descent learn from pairs of one language; `tags` has that of each pair."""
+    usual = Pairs.batches
+
+    def parted(pairs: Pairs, size: int) -> list[list[int]]:
+        turns = pairs.turns
+        pairs.turns = [
+            [*turn, -1 - LANGUAGES.index(tag)] for turn, tag in zip(turns, tags, strict=True)
+        ]
+        found = [batch for batch in usual(pairs, size) if len(batch) > 1]
+        pairs.turns = turns
+        return found
+
+    with patch.object(Pairs, "batches", parted):
+        yield
+
+
+def mixed(texts: Sequence[ParallelCorpus], first: int = 0) -> ParallelCorpus:
     """Every fourth line in every language, as one corpus: of 400 lines as many as are learned from."""
     pivot = texts[0].pivot
     lines = [
         (text.texts[text.language][i], text.texts[pivot][i])
-        for i in range(0, min(map(len, texts)), 4)
+        for i in range(first, min(map(len, texts)), 4)
         for text in texts
     ]
     theirs, ours = zip(*lines, strict=True)

@@ -9,10 +9,12 @@ the states of the tokens of s changed at the output of layer l, the change c min
     hidden:  ‖f(c(s), w) − f(e, w)‖² ÷ ‖f(e, w)‖²
     output:  KL( p(· | e, w) ‖ p(· | c(s), w) )        p: next-token distributions at the words w
     translation: −log p(e | c(s), w) ÷ tokens of e
+    continuation: the same of what the model writes, greedily, after e and w
     contrastive: −log of the share of e in Σ over the batch's e′ of exp(−½‖(f(c(s), w) − f(e′, w)) R‖²)
 
 Centred, the change is to bring over what a sentence says, and gains nothing by moving what the model says
-after any sentence. For the translation, e itself is read after w, up to 32 tokens of it.
+after any sentence. For the translation, e itself is read after w, up to 32 tokens of it, and for the
+continuation the 12 tokens that were written.
 
 Below layer l nothing depends on c, so those states are computed once and kept on disk, and each step
 runs only the layers above. After the setting of Mahmoud et al. (arXiv 2505.12584).
@@ -38,15 +40,27 @@ from langsteer.files import save_errors, write_whole
 from langsteer.fitting.common import Options, check_corpus
 from langsteer.fitting.metric import output_root
 from langsteer.fitting.pivot import Pivot
+from langsteer.generation import generate
 from langsteer.intervention import PositionKind, resumed
 from langsteer.models import Model, frozen
 from langsteer.progress import track
-from langsteer.tokens import Tokens, batches, encode, encode_suffix, pad_mask
+from langsteer.tokens import (
+    Prompt,
+    Tokens,
+    batches,
+    encode,
+    encode_suffix,
+    pad_mask,
+    token_budget,
+)
 
-Objective = Literal["centred", "contrastive", "fisher", "hidden", "output", "translation"]
+Objective = Literal[
+    "centred", "continuation", "contrastive", "fisher", "hidden", "output", "translation"
+]
 AMONG_OTHERS = ("centred", "contrastive")  # a pair is compared with the others of its batch
 IN_METRIC = ("centred", "contrastive", "fisher")
-TRANSLATED = 32  # tokens at most
+LIKELY_TEXT = ("continuation", "translation")
+TRANSLATED, CONTINUED = 32, 12  # tokens at most
 LAST_RATE = 0.05  # of the first
 SAVE_STEPS = 25
 FLATTEST = 1e-6  # the least deviation of a dimension, of the largest
@@ -197,8 +211,19 @@ def _suffix_turns(model: Model, options: DescentOptions, lines: int) -> list[lis
     return [suffixes[i % len(suffixes)] for i in range(lines)]
 
 
-def _translations(model: Model, lines: Sequence[str]) -> list[list[int]]:
-    return [encode_suffix(model, f" {line}")[:TRANSLATED] for line in lines]
+def _likely_texts(model: Model, options: DescentOptions, lines: Sequence[str]) -> list[list[int]]:
+    """The tokens that are to be likely after each pair's words."""
+    if options.objective == "translation":
+        return [encode_suffix(model, f" {line}")[:TRANSLATED] for line in lines]
+    suffixes = options.suffixes
+    prompts = [Prompt(line, after=suffixes[i % len(suffixes)]) for i, line in enumerate(lines)]
+    found: list[list[int]] = [[]] * len(lines)
+    groups = list(batches(encode(model, prompts), token_budget(model)))
+    for index in track(groups, "What the model writes", len(groups)):
+        texts = generate(model, [prompts[i] for i in index], max_new_tokens=CONTINUED)
+        for i, text in zip(index, texts, strict=True):
+            found[i] = encode_suffix(model, text)[:CONTINUED] if text else [model.pad_id]
+    return found
 
 
 @dataclass(frozen=True)
@@ -206,7 +231,7 @@ class _Targets:
     """What the steered model should give at each pair's suffix words.
 
     `words[i]` is what the objective compares with: states [words, hidden], or log-probabilities and
-    ids of tokens, each [words, top], or the ids of the translation [tokens]. `root` is the metric of
+    ids of tokens, each [words, top], or the ids of the text to be likely [tokens]. `root` is the metric of
     the output, where it is asked for.
     """
 
@@ -218,8 +243,8 @@ def _targets(model: Model, options: DescentOptions, pivot: Pivot) -> _Targets:
     """What the steered model should give, read once for all languages and layers."""
 
     def read() -> _Targets:
-        if options.objective == "translation":
-            lines = _translations(model, pivot.lines)
+        if options.objective in LIKELY_TEXT:
+            lines = _likely_texts(model, options, pivot.lines)
             return _Targets({i: (torch.tensor(line),) for i, line in enumerate(lines)})
         with frozen(model), torch.no_grad():
             words = _read_targets(model, options, pivot)
@@ -272,7 +297,7 @@ class Pairs:
         texts = encode(model, corpus.texts[corpus.language])
         self.turns = _suffix_turns(model, options, len(texts))
         self.texts = [t.followed_by(s) for t, s in zip(texts, self.turns, strict=True)]
-        if options.objective == "translation":
+        if options.objective in LIKELY_TEXT:
             lines = (targets.words[i][0].tolist() for i in range(len(texts)))
             self.texts = [t.followed_by(line) for t, line in zip(self.texts, lines, strict=True)]
         self.steered = [
@@ -409,7 +434,7 @@ class _Run:
         steered_tokens = pad_mask([pairs.steered[i] for i in index]).to(device)
         states = pairs.states(index).to(device)
         steered = states + steered_tokens[..., None] * self.change.shift(states).to(states.dtype)
-        if self.options.objective == "translation":
+        if self.options.objective in LIKELY_TEXT:
             with resumed(model, pairs.layer, steered):
                 return self._surprise(index, inputs)
         keep = len(pairs.turns[index[0]])
@@ -425,7 +450,7 @@ class _Run:
         return self._distance(found, wanted[0].to(found.device))
 
     def _surprise(self, index: list[int], inputs: Mapping[str, Tensor]) -> Tensor:
-        """Mean over the tokens of the translations at the ends of the rows of −log p, in nats."""
+        """Mean over the tokens of the likely texts at the ends of the rows of −log p, in nats."""
         lines = [self.pairs.targets.words[i][0] for i in index]
         longest = max(map(len, lines))
         states = self.model.run_decoder(inputs)[:, -longest - 1 : -1]
