@@ -42,7 +42,8 @@ def command(
         str | None,
         typer.Option(
             help="What learned lowers: centred, for questions about the text; translation, for "
-            "translating it; contrastive, fisher, hidden or output. [default: centred]",
+            "translating it; continuation, contrastive, fisher, hidden or output. "
+            "[default: centred]",
             show_default=False,
         ),
     ] = None,
