@@ -204,12 +204,12 @@ def one_language_a_batch(tags: Sequence[str]) -> Iterator[None]:
     """Have each step of a descent learn from pairs of one language; `tags` has that of each pair."""
     usual = Pairs.batches
 
-    def parted(pairs: Pairs, size: int) -> list[list[int]]:
+    def parted(pairs: Pairs) -> list[list[int]]:
         turns = pairs.turns
         pairs.turns = [
             [*turn, -1 - LANGUAGES.index(tag)] for turn, tag in zip(turns, tags, strict=True)
         ]
-        found = [batch for batch in usual(pairs, size) if len(batch) > 1]
+        found = usual(pairs)
         pairs.turns = turns
         return found
 

@@ -14,10 +14,10 @@ from langsteer.capture import sentence_states
 from langsteer.corpus import ParallelCorpus, builtin
 from langsteer.errors import CorpusError, FitError, ModelError, SaveError
 from langsteer.fitting import METHODS, descent, fit, learn, learn_all
-from langsteer.fitting.descent import Objective
 from langsteer.fitting.learned import LearnedOptions
 from langsteer.fitting.learned import fit as fit_learned
 from langsteer.fitting.mean_difference import fit_layers
+from langsteer.fitting.objectives import ObjectiveName
 from langsteer.fitting.pivot import Pivot
 from langsteer.fitting.search import Measure
 from langsteer.intervention import resumed
@@ -115,7 +115,7 @@ def test_strength_is_chosen_at_the_vectors_positions() -> None:
     assert found["prompt"] == found["all"] != found["source"] == found["generated"]
 
 
-@pytest.mark.parametrize("objective", sorted(set(get_args(Objective)) - {"contrastive"}))
+@pytest.mark.parametrize("objective", sorted(set(get_args(ObjectiveName)) - {"contrastive"}))
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_learning_lowers_its_loss(architecture: str, objective: str) -> None:
     model = tiny(architecture)
@@ -381,7 +381,7 @@ def test_bad_requests(llama: Model) -> None:
     with pytest.raises(FitError, match="is the last"):
         fit(llama, pairs(), method="learned", layer=3)
     with pytest.raises(
-        FitError, match="no objective 'likeness'; there are centred, contrastive, fisher"
+        FitError, match="no objective 'likeness'; there are centred, continuation, contrastive"
     ):
         fit(llama, pairs(), method="learned", layer=1, objective="likeness")
     with pytest.raises(FitError, match="needs two pairs a step"):

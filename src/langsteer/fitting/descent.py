@@ -1,32 +1,19 @@
 """Gradient descent on a small change of the hidden states at one layer, through the layers above it.
 
-The same English words w are put after a sentence s in the language and after its translation e. With
-the states of the tokens of s changed at the output of layer l, the change c minimises over pairs
+The states of the tokens of a sentence s in the language are changed at the output of layer l, so that the
+model goes on after it as after its translation: see `objectives` for what is lowered.
 
-    fisher:  ‖(f(c(s), w) − f(e, w)) R‖²               f: final-norm hidden states at the words w
-    centred: the same, each difference less the mean   R: the metric of the output, see `metric`
-             over a batch of pairs with the same w
-    hidden:  ‖f(c(s), w) − f(e, w)‖² ÷ ‖f(e, w)‖²
-    output:  KL( p(· | e, w) ‖ p(· | c(s), w) )        p: next-token distributions at the words w
-    translation: −log p(e | c(s), w) ÷ tokens of e
-    continuation: the same of what the model writes, greedily, after e and w
-    contrastive: −log of the share of e in Σ over the batch's e′ of exp(−½‖(f(c(s), w) − f(e′, w)) R‖²)
-
-Centred, the change is to bring over what a sentence says, and gains nothing by moving what the model says
-after any sentence. For the translation, e itself is read after w, up to 32 tokens of it, and for the
-continuation the 12 tokens that were written.
-
-Below layer l nothing depends on c, so those states are computed once and kept on disk, and each step
-runs only the layers above. After the setting of Mahmoud et al. (arXiv 2505.12584).
+Below layer l nothing depends on the change, so those states are computed once and kept on disk, and each
+step runs only the layers above. After the setting of Mahmoud et al. (arXiv 2505.12584).
 """
 
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Generic, Literal, Protocol, TypeVar, get_args
+from typing import Generic, Protocol, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -38,33 +25,22 @@ from langsteer.corpus import ParallelCorpus, spread
 from langsteer.errors import FitError, StateError
 from langsteer.files import save_errors, write_whole
 from langsteer.fitting.common import Options, check_corpus
-from langsteer.fitting.metric import output_root
+from langsteer.fitting.objectives import (
+    Objective,
+    ObjectiveName,
+    Targets,
+    get_objective,
+    suffix_turns,
+)
 from langsteer.fitting.pivot import Pivot
-from langsteer.generation import generate
 from langsteer.intervention import PositionKind, resumed
 from langsteer.models import Model, frozen
 from langsteer.progress import track
-from langsteer.tokens import (
-    Prompt,
-    Tokens,
-    batches,
-    encode,
-    encode_suffix,
-    pad_mask,
-    token_budget,
-)
+from langsteer.tokens import Tokens, batches, encode, pad_mask
 
-Objective = Literal[
-    "centred", "continuation", "contrastive", "fisher", "hidden", "output", "translation"
-]
-AMONG_OTHERS = ("centred", "contrastive")  # a pair is compared with the others of its batch
-IN_METRIC = ("centred", "contrastive", "fisher")
-LIKELY_TEXT = ("continuation", "translation")
-TRANSLATED, CONTINUED = 32, 12  # tokens at most
 LAST_RATE = 0.05  # of the first
 SAVE_STEPS = 25
 FLATTEST = 1e-6  # the least deviation of a dimension, of the largest
-METRIC_STATES = 512  # about as many states are enough to know the metric by
 
 SUFFIXES = (
     "\nIn other words,",
@@ -78,15 +54,15 @@ SUFFIXES = (
 class DescentOptions(Options):
     """Options of a gradient fit.
 
-    `objective`: as above. `still`: how much of the mean that `centred` leaves out it counts after
+    `objective`: see `objectives`. `still`: how much of the mean that `centred` leaves out it counts after
     all, to keep still what the model says after any sentence; 0 is none and 1 nearly `fisher`.
-    `start`: the share of the mean difference to start from. `steps`: of Adam, each on `batch` pairs with the same words; pairs that the steps do not come to are not
-    read. `rate`: how far a step goes, relative to the mean length of the states at the layer; it
-    falls to a twentieth. `suffixes`: the English words appended, one a pair in turn. `top`: tokens
+    `start`: the share of the mean difference to start from. `steps`: of Adam, each on `batch` pairs
+    with the same words; pairs that the steps do not come to are not read. `rate`: how far a step
+    goes, relative to the mean length of the states at the layer; it falls to a twentieth. `suffixes`: the English words appended, one a pair in turn. `top`: tokens
     of the English distribution that `output` keeps apart.
     """
 
-    objective: Objective = "centred"
+    objective: ObjectiveName = "centred"
     still: float = 0.0
     start: float = 0.5
     steps: int = 100
@@ -137,12 +113,15 @@ class Descent:
     ) -> None:
         """Raises FitError where a layer has none above it, or an option makes no sense."""
         check_corpus(corpus)
-        _check_options(model, layers, options)
+        self.objective = _checked_objective(model, layers, options)
         _check_gradients(model)
         self.model, self.options = model, options
         shared = Pivot.of(model, corpus, pivot)
         self.corpus, shared = _as_many_as_learned_from(model, corpus, shared, options)
-        self.targets = _targets(model, options, shared)
+        self.targets = shared.once(
+            ("descent", options.objective, options.suffixes, options.top),
+            lambda: self.objective.read(model, shared, options.suffixes),
+        )
         self._there = shared.mean_states(tuple(layers), "mean").mean if options.start else {}
 
     def run(
@@ -151,13 +130,13 @@ class Descent:
         """`make` gets the pairs and the vector to start from: a share of the mean difference."""
         model, options = self.model, self.options
         with frozen(model), tempfile.TemporaryDirectory(prefix="langsteer-") as folder:
-            pairs = Pairs(model, self.corpus, self.targets, layer, options, Path(folder))
+            pairs = Pairs(self, layer, Path(folder))
             start = torch.zeros(model.hidden_size)
             if options.start:
                 start = options.start * (self._there[layer] - pairs.mean).float()
             change = make(pairs, start)
             key = _key(model, self.corpus, options, layer)
-            run = _Run(model, pairs, options, change, checkpoint, key)
+            run = _Run(pairs, change, checkpoint, key)
             run.descend()
         return Descended(change, pairs.norm, tuple(run.losses))
 
@@ -177,7 +156,7 @@ def _as_many_as_learned_from(
     return part, pivot.once(("descent", "lines", options.pairs), lambda: Pivot(model, part))
 
 
-def _check_options(model: Model, layers: Sequence[int], options: DescentOptions) -> None:
+def _checked_objective(model: Model, layers: Sequence[int], options: DescentOptions) -> Objective:
     for layer in layers:
         if layer >= model.layers - 1:
             raise FitError(
@@ -186,11 +165,10 @@ def _check_options(model: Model, layers: Sequence[int], options: DescentOptions)
             )
     if not options.suffixes or options.steps < 1 or options.batch < 1:
         raise FitError("learning needs at least one suffix, one step and one pair a step")
-    if options.objective not in get_args(Objective):
-        known = ", ".join(get_args(Objective))
-        raise FitError(f"there is no objective {options.objective!r}; there are {known}")
-    if options.objective in AMONG_OTHERS and options.batch < 2:
+    objective = get_objective(options.objective, options.still, options.top)
+    if options.batch < objective.least:
         raise FitError(f"the objective {options.objective} needs two pairs a step or more")
+    return objective
 
 
 def _check_gradients(model: Model) -> None:
@@ -205,117 +183,37 @@ def _check_gradients(model: Model) -> None:
         )
 
 
-def _suffix_turns(model: Model, options: DescentOptions, lines: int) -> list[list[int]]:
-    """Pair i has suffix i mod n, so that each text is read once and the suffixes are shared out."""
-    suffixes = [encode_suffix(model, text) for text in options.suffixes]
-    return [suffixes[i % len(suffixes)] for i in range(lines)]
-
-
-def _likely_texts(model: Model, options: DescentOptions, lines: Sequence[str]) -> list[list[int]]:
-    """The tokens that are to be likely after each pair's words."""
-    if options.objective == "translation":
-        return [encode_suffix(model, f" {line}")[:TRANSLATED] for line in lines]
-    suffixes = options.suffixes
-    prompts = [Prompt(line, after=suffixes[i % len(suffixes)]) for i, line in enumerate(lines)]
-    found: list[list[int]] = [[]] * len(lines)
-    groups = list(batches(encode(model, prompts), token_budget(model)))
-    for index in track(groups, "What the model writes", len(groups)):
-        texts = generate(model, [prompts[i] for i in index], max_new_tokens=CONTINUED)
-        for i, text in zip(index, texts, strict=True):
-            found[i] = encode_suffix(model, text)[:CONTINUED] if text else [model.pad_id]
-    return found
-
-
-@dataclass(frozen=True)
-class _Targets:
-    """What the steered model should give at each pair's suffix words.
-
-    `words[i]` is what the objective compares with: states [words, hidden], or log-probabilities and
-    ids of tokens, each [words, top], or the ids of the text to be likely [tokens]. `root` is the metric of
-    the output, where it is asked for.
-    """
-
-    words: dict[int, tuple[Tensor, ...]]
-    root: Tensor | None = None
-
-
-def _targets(model: Model, options: DescentOptions, pivot: Pivot) -> _Targets:
-    """What the steered model should give, read once for all languages and layers."""
-
-    def read() -> _Targets:
-        if options.objective in LIKELY_TEXT:
-            lines = _likely_texts(model, options, pivot.lines)
-            return _Targets({i: (torch.tensor(line),) for i, line in enumerate(lines)})
-        with frozen(model), torch.no_grad():
-            words = _read_targets(model, options, pivot)
-        if options.objective not in IN_METRIC:
-            return _Targets(words)
-        states = torch.cat([words[i][0] for i in range(len(words))])
-        sample = states[:: max(1, len(states) // METRIC_STATES)]
-        return _Targets(words, output_root(model, sample))
-
-    return pivot.once(("descent", options.objective, options.suffixes, options.top), read)
-
-
-def _read_targets(
-    model: Model, options: DescentOptions, pivot: Pivot
-) -> dict[int, tuple[Tensor, ...]]:
-    turns = _suffix_turns(model, options, len(pivot.lines))
-    texts = [t.followed_by(s) for t, s in zip(encode(model, pivot.lines), turns, strict=True)]
-    targets: dict[int, tuple[Tensor, ...]] = {}
-    groups = list(batches(texts))
-    for index in track(groups, f"{pivot.tag} targets", len(groups)):
-        inputs = model.batch([texts[i].ids for i in index])
-        keep = max(len(turns[i]) for i in index)
-        if options.objective != "output":
-            states = model.run_decoder(inputs)[:, -keep:].float().cpu()
-            check_finite(states.flatten(1), model.layers - 1, index)
-            found: tuple[Tensor, ...] = (states,)
-        else:
-            logits = model.last_logits(inputs, keep).float()
-            top = torch.log_softmax(logits, -1).topk(min(options.top, logits.shape[-1]), -1)
-            found = (top.values.cpu(), top.indices.cpu())
-        for row, i in enumerate(index):
-            targets[i] = tuple(part[row, keep - len(turns[i]) :].clone() for part in found)
-    return targets
-
-
 class Pairs:
     """What the steps need of each pair and suffix: states at the layer (on disk), and targets."""
 
-    def __init__(
-        self,
-        model: Model,
-        corpus: ParallelCorpus,
-        targets: _Targets,
-        layer: int,
-        options: DescentOptions,
-        folder: Path,
-    ) -> None:
-        self.model, self.layer, self.folder = model, layer, folder
-        self.targets = targets
-        texts = encode(model, corpus.texts[corpus.language])
-        self.turns = _suffix_turns(model, options, len(texts))
-        self.texts = [t.followed_by(s) for t, s in zip(texts, self.turns, strict=True)]
-        if options.objective in LIKELY_TEXT:
-            lines = (targets.words[i][0].tolist() for i in range(len(texts)))
-            self.texts = [t.followed_by(line) for t, line in zip(self.texts, lines, strict=True)]
+    def __init__(self, descent: Descent, layer: int, folder: Path) -> None:
+        self.model, self.options = descent.model, descent.options
+        self.objective, self.targets = descent.objective, descent.targets
+        self.layer, self.folder = layer, folder
+        corpus = descent.corpus
+        texts = encode(self.model, corpus.texts[corpus.language])
+        self.turns = suffix_turns(self.model, self.options.suffixes, len(texts))
+        self.texts = [
+            text.followed_by(turn + self.objective.appended(self.targets, i))
+            for i, (text, turn) in enumerate(zip(texts, self.turns, strict=True))
+        ]
         self.steered = [
-            _steered(whole, len(text), len(turn), options.positions)
+            _steered(whole, len(text), len(turn), self.options.positions)
             for whole, text, turn in zip(self.texts, texts, self.turns, strict=True)
         ]
-        self.mean = torch.zeros(model.hidden_size, dtype=torch.float64)
+        self.mean = torch.zeros(self.model.hidden_size, dtype=torch.float64)
         self.norm = 0.0
         self._keep_states(f"{corpus.language} states")
 
-    def batches(self, size: int) -> list[list[int]]:
-        """Pairs of like length with the same words after them."""
+    def batches(self) -> list[list[int]]:
+        """Pairs of like length with the same words after them, as many as the objective needs."""
         found: list[list[int]] = []
         for words in sorted(set(map(tuple, self.turns))):
             own = [i for i, turn in enumerate(self.turns) if tuple(turn) == words]
             texts = [self.texts[i] for i in own]
-            found += [[own[i] for i in part] for part in batches(texts, budget=2**30, most=size)]
-        return found
+            parts = batches(texts, budget=2**30, most=self.options.batch)
+            found += [[own[i] for i in part] for part in parts]
+        return [part for part in found if len(part) >= self.objective.least]
 
     def states(self, index: Sequence[int]) -> Tensor:
         """States at the layer [rows, longest, hidden], left-padded with zeros."""
@@ -369,15 +267,9 @@ class _Run:
     """Adam on what is learned, with what is needed to go on after an interruption."""
 
     def __init__(
-        self,
-        model: Model,
-        pairs: Pairs,
-        options: DescentOptions,
-        change: Learnable,
-        checkpoint: str | Path | None,
-        key: str,
+        self, pairs: Pairs, change: Learnable, checkpoint: str | Path | None, key: str
     ) -> None:
-        self.model, self.pairs, self.options, self.key = model, pairs, options, key
+        self.model, self.pairs, self.options, self.key = pairs.model, pairs, pairs.options, key
         self.checkpoint = Path(checkpoint) if checkpoint is not None else None
         self.change = change
         groups = [{"params": [p], "lr": change.rates[n]} for n, p in change.parameters.items()]
@@ -403,9 +295,7 @@ class _Run:
 
     def _schedule(self) -> list[list[int]]:
         """The pairs of each step: all of them, in another order each time round."""
-        groups = self.pairs.batches(self.options.batch)
-        if self.options.objective in AMONG_OTHERS:
-            groups = [group for group in groups if len(group) > 1]
+        groups = self.pairs.batches()
         if not groups:
             raise FitError("learning needs two pairs with the same words after them, or more")
         order = torch.Generator().manual_seed(self.options.seed)
@@ -434,53 +324,10 @@ class _Run:
         steered_tokens = pad_mask([pairs.steered[i] for i in index]).to(device)
         states = pairs.states(index).to(device)
         steered = states + steered_tokens[..., None] * self.change.shift(states).to(states.dtype)
-        if self.options.objective in LIKELY_TEXT:
-            with resumed(model, pairs.layer, steered):
-                return self._surprise(index, inputs)
-        keep = len(pairs.turns[index[0]])
-        wanted = [
-            torch.stack(part) for part in zip(*(pairs.targets.words[i] for i in index), strict=True)
-        ]
+        words = len(pairs.turns[index[0]])
+        wanted = Targets([pairs.targets.words[i] for i in index], pairs.targets.root)
         with resumed(model, pairs.layer, steered):
-            if self.options.objective == "output":
-                found = torch.log_softmax(model.last_logits(inputs, keep).float(), -1)
-                log_p, ids = (part.to(found.device) for part in wanted)
-                return _divergence(log_p, found.gather(-1, ids))
-            found = model.run_decoder(inputs)[:, -keep:].float()
-        return self._distance(found, wanted[0].to(found.device))
-
-    def _surprise(self, index: list[int], inputs: Mapping[str, Tensor]) -> Tensor:
-        """Mean over the tokens of the likely texts at the ends of the rows of −log p, in nats."""
-        lines = [self.pairs.targets.words[i][0] for i in index]
-        longest = max(map(len, lines))
-        states = self.model.run_decoder(inputs)[:, -longest - 1 : -1]
-        there = pad_mask([[True] * len(line) for line in lines]).to(states.device)
-        logits = self.model.logits_of(states[there]).float()
-        return torch.nn.functional.cross_entropy(logits, torch.cat(lines).to(logits.device))
-
-    def _distance(self, found: Tensor, wanted: Tensor) -> Tensor:
-        """Mean squared distance of states [rows, words, hidden] in the objective's metric."""
-        if self.options.objective == "contrastive":
-            return self._contrast(found, wanted)
-        apart = found - wanted
-        if self.options.objective == "hidden":
-            return (apart.pow(2).sum(-1) / wanted.pow(2).sum(-1)).mean()
-        assert self.pairs.targets.root is not None
-        apart = apart @ self.pairs.targets.root.to(apart.device)
-        if self.options.objective == "fisher":
-            return apart.pow(2).sum(-1).mean()
-        mean, rows = apart.mean(0), len(apart)
-        spread = (apart - mean).pow(2).sum(-1).mean() * rows / (rows - 1)
-        return spread + self.options.still * mean.pow(2).sum(-1).mean()
-
-    def _contrast(self, found: Tensor, wanted: Tensor) -> Tensor:
-        """Mean over words of how badly each state is told to be nearest to its own pair's, in nats."""
-        assert self.pairs.targets.root is not None
-        root = self.pairs.targets.root.to(found.device)
-        ours, theirs = ((states @ root).transpose(0, 1) for states in (found, wanted))
-        logits = -torch.cdist(ours, theirs).pow(2) / 2  # [words, rows, rows]
-        own = torch.arange(len(found), device=found.device).expand(len(ours), -1)
-        return torch.nn.functional.cross_entropy(logits.flatten(0, 1), own.flatten())
+            return pairs.objective.loss(model, inputs, words, wanted)
 
     def _save(self) -> None:
         if self.checkpoint is None:
@@ -515,16 +362,6 @@ class _Run:
                 "exp_avg": tensors[f"{name}.first"],
                 "exp_avg_sq": tensors[f"{name}.second"],
             }
-
-
-def _divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """Mean KL in nats over the tokens given [..., tokens], the others together as one more."""
-    rest_p, rest_q = _rest(log_p), _rest(log_q)
-    return ((log_p.exp() * (log_p - log_q)).sum(-1) + rest_p * (rest_p / rest_q).log()).mean()
-
-
-def _rest(log_p: Tensor) -> Tensor:
-    return (1 - log_p.exp().sum(-1)).clamp(min=1e-6)
 
 
 def _read(path: Path) -> Tensor:

@@ -1,0 +1,255 @@
+"""What a gradient fit lowers: how far the model, reading a changed text, is from reading its translation.
+
+The same English words w are put after a sentence s in the language and after its translation e. With
+c(s) for s with its states changed, an objective is the mean over pairs of one of
+
+    fisher:  ‖(f(c(s), w) − f(e, w)) R‖²               f: final-norm hidden states at the words w
+    centred: the same, each difference less the mean   R: the metric of the output, see `metric`
+             over a batch of pairs with the same w
+    hidden:  ‖f(c(s), w) − f(e, w)‖² ÷ ‖f(e, w)‖²
+    output:  KL( p(· | e, w) ‖ p(· | c(s), w) )        p: next-token distributions at the words w
+    translation: −log p(e | c(s), w) ÷ tokens of e
+    continuation: the same of what the model writes, greedily, after e and w
+    contrastive: −log of the share of e in Σ over the batch's e′ of exp(−½‖(f(c(s), w) − f(e′, w)) R‖²)
+
+Centred, the change is to bring over what a sentence says, and gains nothing by moving what the model says
+after any sentence. For the translation, e itself is read after w, up to 32 tokens of it, and for the
+continuation the 12 tokens that were written.
+"""
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, get_args
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from langsteer.capture import check_finite
+from langsteer.errors import FitError
+from langsteer.fitting.metric import output_root
+from langsteer.fitting.pivot import Pivot
+from langsteer.generation import generate
+from langsteer.models import Model, frozen
+from langsteer.progress import track
+from langsteer.tokens import Prompt, batches, encode, encode_suffix, pad_mask, token_budget
+
+ObjectiveName = Literal[
+    "centred", "continuation", "contrastive", "fisher", "hidden", "output", "translation"
+]
+TRANSLATED, CONTINUED = 32, 12  # tokens at most
+METRIC_STATES = 512  # about as many states are enough to know the metric by
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What a pair is compared with, read once for all languages and layers.
+
+    `words[i]`, of pair i: states [words, hidden], or log-probabilities and ids of tokens, each
+    [words, top], or the ids of a text that is to be likely [tokens]. `root` is the metric of the
+    output, where it is asked for.
+    """
+
+    words: list[tuple[Tensor, ...]]
+    root: Tensor | None = None
+
+
+class Objective(Protocol):
+    @property
+    def least(self) -> int:
+        """Pairs of a batch, at the least: two, where they are compared with each other."""
+
+    def read(self, model: Model, pivot: Pivot, suffixes: Sequence[str]) -> Targets:
+        """What to compare with, from the pivot's lines."""
+
+    def appended(self, targets: Targets, pair: int) -> list[int]:
+        """Tokens that are read after the words of a pair."""
+
+    def loss(
+        self, model: Model, inputs: Mapping[str, Tensor], words: int, wanted: Targets
+    ) -> Tensor:
+        """Of a batch of changed texts with as many words after them; `wanted` is that of its pairs."""
+
+
+def get_objective(name: str, still: float, top: int) -> Objective:
+    """The objective of a name; `still` and `top` as in `DescentOptions`."""
+    known: dict[str, Objective] = {
+        "centred": _AtWords(functools.partial(_centred, still), least=2),
+        "contrastive": _AtWords(_contrast, least=2),
+        "fisher": _AtWords(_fisher),
+        "hidden": _AtWords(_hidden, metric=False),
+        "output": _Output(top),
+        "translation": _Likely(_translations),
+        "continuation": _Likely(_continuations),
+    }
+    if name not in known:
+        names = ", ".join(get_args(ObjectiveName))
+        raise FitError(f"there is no objective {name!r}; there are {names}")
+    return known[name]
+
+
+def suffix_turns(model: Model, suffixes: Sequence[str], lines: int) -> list[list[int]]:
+    """Pair i has suffix i mod n, so that each text is read once and the suffixes are shared out."""
+    encoded = [encode_suffix(model, text) for text in suffixes]
+    return [encoded[i % len(encoded)] for i in range(lines)]
+
+
+Into = Callable[[Tensor], Tensor]  # into the metric of the output
+
+
+@dataclass(frozen=True)
+class _AtWords:
+    """A distance of final-norm states [rows, words, hidden] from those after the translations."""
+
+    distance: Callable[[Tensor, Tensor, Into], Tensor]
+    metric: bool = True
+    least: int = 1
+
+    def read(self, model: Model, pivot: Pivot, suffixes: Sequence[str]) -> Targets:
+        def states(inputs: Mapping[str, Tensor], keep: int, index: list[int]) -> tuple[Tensor, ...]:
+            found = model.run_decoder(inputs)[:, -keep:].float().cpu()
+            check_finite(found.flatten(1), model.layers - 1, index)
+            return (found,)
+
+        words = _after_lines(model, pivot, suffixes, states)
+        if not self.metric:
+            return Targets(words)
+        every = torch.cat([found for (found,) in words])
+        sample = every[:: max(1, len(every) // METRIC_STATES)]
+        return Targets(words, output_root(model, sample))
+
+    def appended(self, targets: Targets, pair: int) -> list[int]:
+        return []
+
+    def loss(
+        self, model: Model, inputs: Mapping[str, Tensor], words: int, wanted: Targets
+    ) -> Tensor:
+        found = model.run_decoder(inputs)[:, -words:].float()
+        root = None if wanted.root is None else wanted.root.to(found.device)
+        states = torch.stack([states for (states,) in wanted.words]).to(found.device)
+        return self.distance(found, states, lambda x: x if root is None else x @ root)
+
+
+def _hidden(found: Tensor, wanted: Tensor, into: Into) -> Tensor:
+    return ((found - wanted).pow(2).sum(-1) / wanted.pow(2).sum(-1)).mean()
+
+
+def _fisher(found: Tensor, wanted: Tensor, into: Into) -> Tensor:
+    return into(found - wanted).pow(2).sum(-1).mean()
+
+
+def _centred(still: float, found: Tensor, wanted: Tensor, into: Into) -> Tensor:
+    apart = into(found - wanted)
+    mean, rows = apart.mean(0), len(apart)
+    spread = (apart - mean).pow(2).sum(-1).mean() * rows / (rows - 1)
+    return spread + still * mean.pow(2).sum(-1).mean()
+
+
+def _contrast(found: Tensor, wanted: Tensor, into: Into) -> Tensor:
+    """How badly each state is told to be nearest to its own pair's, in nats."""
+    ours, theirs = into(found).transpose(0, 1), into(wanted).transpose(0, 1)
+    logits = -torch.cdist(ours, theirs).pow(2) / 2  # [words, rows, rows]
+    own = torch.arange(len(found), device=found.device).expand(len(ours), -1)
+    return cross_entropy(logits.flatten(0, 1), own.flatten())
+
+
+@dataclass(frozen=True)
+class _Output:
+    """The divergence of next-token distributions; the `top` likeliest tokens are kept apart."""
+
+    top: int
+    least: int = 1
+
+    def read(self, model: Model, pivot: Pivot, suffixes: Sequence[str]) -> Targets:
+        def likeliest(
+            inputs: Mapping[str, Tensor], keep: int, index: list[int]
+        ) -> tuple[Tensor, ...]:
+            logits = model.last_logits(inputs, keep).float()
+            found = torch.log_softmax(logits, -1).topk(min(self.top, logits.shape[-1]), -1)
+            return found.values.cpu(), found.indices.cpu()
+
+        return Targets(_after_lines(model, pivot, suffixes, likeliest))
+
+    def appended(self, targets: Targets, pair: int) -> list[int]:
+        return []
+
+    def loss(
+        self, model: Model, inputs: Mapping[str, Tensor], words: int, wanted: Targets
+    ) -> Tensor:
+        found = torch.log_softmax(model.last_logits(inputs, words).float(), -1)
+        log_p, ids = (
+            torch.stack(part).to(found.device) for part in zip(*wanted.words, strict=True)
+        )
+        return _divergence(log_p, found.gather(-1, ids))
+
+
+@dataclass(frozen=True)
+class _Likely:
+    """How unlikely a text is after the words, in nats a token."""
+
+    texts: Callable[[Model, Sequence[str], Sequence[str]], list[list[int]]]
+    least: int = 1
+
+    def read(self, model: Model, pivot: Pivot, suffixes: Sequence[str]) -> Targets:
+        return Targets([(torch.tensor(ids),) for ids in self.texts(model, pivot.lines, suffixes)])
+
+    def appended(self, targets: Targets, pair: int) -> list[int]:
+        (ids,) = targets.words[pair]
+        return list(ids.tolist())
+
+    def loss(
+        self, model: Model, inputs: Mapping[str, Tensor], words: int, wanted: Targets
+    ) -> Tensor:
+        lines = [ids for (ids,) in wanted.words]
+        longest = max(map(len, lines))
+        states = model.run_decoder(inputs)[:, -longest - 1 : -1]
+        there = pad_mask([[True] * len(line) for line in lines]).to(states.device)
+        logits = model.logits_of(states[there]).float()
+        return cross_entropy(logits, torch.cat(lines).to(logits.device))
+
+
+def _translations(model: Model, lines: Sequence[str], suffixes: Sequence[str]) -> list[list[int]]:
+    return [encode_suffix(model, f" {line}")[:TRANSLATED] for line in lines]
+
+
+def _continuations(model: Model, lines: Sequence[str], suffixes: Sequence[str]) -> list[list[int]]:
+    prompts = [Prompt(line, after=suffixes[i % len(suffixes)]) for i, line in enumerate(lines)]
+    found: list[list[int]] = [[]] * len(lines)
+    groups = list(batches(encode(model, prompts), token_budget(model)))
+    for index in track(groups, "What the model writes", len(groups)):
+        texts = generate(model, [prompts[i] for i in index], max_new_tokens=CONTINUED)
+        for i, text in zip(index, texts, strict=True):
+            found[i] = encode_suffix(model, text)[:CONTINUED] if text else [model.pad_id]
+    return found
+
+
+def _after_lines(
+    model: Model,
+    pivot: Pivot,
+    suffixes: Sequence[str],
+    read: Callable[[Mapping[str, Tensor], int, list[int]], tuple[Tensor, ...]],
+) -> list[tuple[Tensor, ...]]:
+    """What `read` finds at the words after each line; it gets a batch, how many words and which lines."""
+    turns = suffix_turns(model, suffixes, len(pivot.lines))
+    encoded = encode(model, pivot.lines)
+    texts = [text.followed_by(turn) for text, turn in zip(encoded, turns, strict=True)]
+    targets: list[tuple[Tensor, ...]] = [()] * len(texts)
+    groups = list(batches(texts))
+    with frozen(model), torch.no_grad():
+        for index in track(groups, f"{pivot.tag} targets", len(groups)):
+            keep = max(len(turns[i]) for i in index)
+            found = read(model.batch([texts[i].ids for i in index]), keep, index)
+            for row, i in enumerate(index):
+                targets[i] = tuple(part[row, keep - len(turns[i]) :].clone() for part in found)
+    return targets
+
+
+def _divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """Mean KL in nats over the tokens given [..., tokens], the others together as one more."""
+    rest_p, rest_q = _rest(log_p), _rest(log_q)
+    return ((log_p.exp() * (log_p - log_q)).sum(-1) + rest_p * (rest_p / rest_q).log()).mean()
+
+
+def _rest(log_p: Tensor) -> Tensor:
+    return (1 - log_p.exp().sum(-1)).clamp(min=1e-6)
