@@ -2,13 +2,20 @@
 
     python -m benchmarks.strength --languages sw et tr --fits mean_difference:4 mean_difference:8
 
-A fit is METHOD:LAYER[:OPTION=VALUE...], or others:LAYER, the mean of what `learned` gives for seven other
-languages, as for a language without parallel text, or shared:LAYER, half of that and half of its own, or
-median:LAYER, the median in each dimension of the pairs' differences, or moderate:LAYER, the mean difference without its
-ten largest numbers, or whitened:LAYER, it times the inverse of the states' covariance, or in_place:LAYER, that of texts in
-the template, or by_token:LAYER, in which each token and not each text counts the same, or mixture:LAYER[:first=I], one vector learned on every fourth line in all eight languages, or
-together:LAYER, one learned on as many different lines, or parted:LAYER, the same with one language a batch, or gate:LAYER and
-two:LAYER, see benchmarks.gated, or kept:LAYER, scaled:LAYER, priorless:LAYER and nearest:LAYER, see benchmarks.variants. Vectors are fitted on the built-in corpus (or `--corpus ntrex`), with a share of its lines moved to
+A fit is METHOD:LAYER[:OPTION=VALUE...], or one of
+
+others, nearest: the mean of what `learned` gives for seven other languages, as for a language without parallel
+    text, and for the three of them that are nearest to its own by cosine, as for one with a family
+shared: half of its own and half of all others
+median, moderate, whitened, in_place, by_token: the mean difference, estimated in another way: the median in each
+    dimension of the pairs' differences; without its ten largest numbers; times the inverse of the states' covariance;
+    of texts in the template; with each token and not each text counting the same
+together: one vector learned on pairs of all eight languages, of different lines; parted: of one language a batch
+mixture[:first=I]: one learned on every fourth line in all eight
+gate, two: see benchmarks.gated
+kept, scaled, priorless: see benchmarks.variants
+
+each with its layer. Vectors are fitted on the built-in corpus (or `--corpus ntrex`), with a share of its lines moved to
 other translations with `--noise`, and measured on training items of SIB-200, which nothing else reports on, without
 labels in the fit; at the tokens of the text, or at those that `--positions` names. Runs that are there are not made
 again. `--table` prints the table of what is there.
@@ -52,6 +59,7 @@ from langsteer.version import __version__
 FILE = RESULTS / "strength.jsonl"
 LANGUAGES = ("sw", "et", "tr", "el", "hi", "id", "ar", "ja")
 MASSIVE = 10  # numbers of a vector that are far larger than the rest
+NEAREST = 3
 RIDGE = 0.1  # of the mean of the covariance's diagonal
 USUAL = {"positions": "source", "noise": 0.0}  # in lines that do not say
 MIXED = "mul"  # ISO 639-2: multiple languages
@@ -111,18 +119,28 @@ def _made(model: langsteer.Model, text: ParallelCorpus, about: dict[str, Any]) -
         texts = [corpus(about["corpus"], tag, about["lines"]) for tag in LANGUAGES]
         vector = fitted_vector(model, mixed(texts, int(first or 0)), f"learned:{layer}")
         return replace(vector, language=about["language"])
-    if name not in ("others", "shared", *variants.NAMES):
-        return fitted(model, text, about["fit"])
-    texts = [
-        corpus(about["corpus"], tag, about["lines"]) for tag in LANGUAGES if tag != text.language
-    ]
-    vectors = [fitted_vector(model, other, f"learned:{layer}") for other in texts]
     if name in variants.NAMES:
-        own = fitted_vector(model, text, f"learned:{layer}")
-        return variants.made(model, text, name, own, vectors)
+        return variants.made(model, text, name, fitted_vector(model, text, f"learned:{layer}"))
+    if name in ("others", "shared", "nearest"):
+        return of_others(model, text, about, name, layer)
+    return fitted(model, text, about["fit"])
+
+
+def of_others(
+    model: langsteer.Model, text: ParallelCorpus, about: dict[str, Any], name: str, layer: str
+) -> SteeringVector:
+    """A mean of the vectors of other languages."""
+    tags = [tag for tag in LANGUAGES if tag != text.language]
+    texts = [corpus(about["corpus"], tag, about["lines"]) for tag in tags]
+    vectors = [fitted_vector(model, other, f"learned:{layer}") for other in texts]
+    if name != "others":
+        own = fitted_vector(model, text, f"learned:{layer}").values
+    if name == "nearest":
+        vectors.sort(key=lambda v: -float(torch.cosine_similarity(v.values, own, 0)))
+        vectors = vectors[:NEAREST]
     values = torch.stack([vector.values for vector in vectors]).mean(0)
     if name == "shared":
-        values = (values + fitted_vector(model, text, f"learned:{layer}").values) / 2
+        values = (values + own) / 2
     return replace(vectors[0], values=values, language=text.language)
 
 

@@ -1,11 +1,10 @@
-"""Other ways to use the vector that `learned` gives, and other vectors made of it, for benchmarks.strength.
+"""Other ways to use the vector that `learned` gives, for benchmarks.strength.
 
 kept:      each state keeps its length: it is turned by the vector and not made longer
 scaled:    each state is moved by the vector in proportion to its own length
 priorless: the vector without the directions that move what the model says after any text: with δ the mean change
            of the final-norm states at words after the text, in the metric of the output, the direction is the
            gradient of δ · (the same) with respect to the vector; three of them, each at what is left of the vector
-nearest:   the mean of the three vectors of other languages that are nearest to it by cosine, as a family's
 """
 
 import functools
@@ -23,9 +22,9 @@ from langsteer.models import Model, frozen
 from langsteer.tokens import batches, encode, pad_mask
 from langsteer.vector import SteeringVector
 
-NAMES = ("kept", "scaled", "priorless", "nearest")
+NAMES = ("kept", "scaled", "priorless")
 LINES = 60  # to know a mean by
-DIRECTIONS, NEAREST = 3, 3
+DIRECTIONS = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,17 +50,14 @@ class Moved:
 
 
 def made(
-    model: Model, text: ParallelCorpus, name: str, own: SteeringVector, others: list[SteeringVector]
+    model: Model, text: ParallelCorpus, name: str, own: SteeringVector
 ) -> Moved | SteeringVector:
-    """The variant `name` of a language's vector; `others` are those of other languages."""
+    """The variant `name` of a language's vector."""
     if name == "kept":
         return Moved(own, _turned)
     if name == "scaled":
         return Moved(own, functools.partial(_scaled, _mean_length(model, text, own.layer)))
-    if name == "priorless":
-        return _without_prior(model, text, own)
-    near = sorted(others, key=lambda v: -float(torch.cosine_similarity(v.values, own.values, 0)))
-    return replace(own, values=torch.stack([v.values for v in near[:NEAREST]]).mean(0))
+    return _without_prior(model, text, own)
 
 
 def _turned(states: Tensor, added: Tensor) -> Tensor:
