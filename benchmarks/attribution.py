@@ -20,9 +20,9 @@ from torch import Tensor
 import langsteer
 from benchmarks.common import RESULTS, add_line, find_line
 from benchmarks.strength import corpus
-from langsteer.fitting.common import PooledOptions
+from langsteer.fitting.common import STRENGTHS, PooledOptions
 from langsteer.fitting.mean_difference import fit_layers
-from langsteer.fitting.search import STRENGTHS, Measure
+from langsteer.fitting.search import Measure
 from langsteer.intervention import Intervention, intervene
 from langsteer.models import Model, frozen
 from langsteer.progress import show_progress

@@ -95,13 +95,50 @@ def test_contrast_tells_pairs_apart() -> None:
 def test_positions_are_fitted_for() -> None:
     model = tiny("llama")
     options = {"method": "learned", "layer": 1, "steps": 4}
-    text = fit(model, pairs(), **options)
+    text = fit(model, pairs(), positions="source", **options)
     prompt = fit(model, pairs(), positions="prompt", **options)
     assert (text.positions, prompt.positions) == ("source", "prompt")
     assert not torch.equal(text.values, prompt.values)  # the words after the text were moved too
     assert fit(model, pairs(), method="mean_difference", positions="all").positions == "all"
     with pytest.raises(FitError, match="fitted at the positions source, prompt, all, not 'gen"):
         fit(model, pairs(), positions="generated")
+
+
+def test_without_positions_it_is_learned_at_the_text_and_acts_at_the_prompt() -> None:
+    model = tiny("llama")
+    options = {"method": "learned", "layer": 1, "steps": 4}
+    usual = fit(model, pairs(), **options)
+    text = fit(model, pairs(), positions="source", **options)
+    assert torch.equal(usual.values, text.values)
+    assert usual.positions == "prompt"
+    assert fit(model, pairs(), objective="translation", **options).positions == "source"
+    assert fit(model, pairs(), method="mean_difference").positions == "source"
+
+
+def test_a_centred_vector_has_one_strength_and_others_are_searched_for() -> None:
+    model, text = tiny("llama"), pairs()
+    options: dict[str, Any] = {"layers": [1], "steps": 4}
+    strengths = {
+        name: [t["strength"] for t in learn(model, text, **more).scores["trials"]]
+        for name, more in {
+            "centred": options,
+            "hidden": options | {"objective": "hidden"},
+            "mean": {"layers": [1], "method": "mean_difference"},
+            "named": options | {"strengths": [0.1, 0.2]},
+        }.items()
+    }
+    assert strengths["centred"] == [0.75]
+    assert strengths["hidden"] == strengths["mean"] == [0.25, 0.5, 0.75, 1.0]
+    assert strengths["named"] == [0.1, 0.2]
+
+
+def test_together_takes_more_steps_than_one_alone() -> None:
+    text = short(builtin("sw", "hi").lines(range(24)))
+    model, text = tiny("llama"), replace(text, name="test", topics=(), parts=())
+    found = learn_all(model, text, layers=[1], together=True, batch=4)
+    assert {vector.options["steps"] for vector in found.values()} == {400}
+    own = learn_all(model, text, layers=[1], together=True, batch=4, steps=3)
+    assert {vector.options["steps"] for vector in own.values()} == {3}
 
 
 def test_strength_is_chosen_at_the_vectors_positions() -> None:

@@ -13,7 +13,6 @@ from langsteer.cli.inspect import describe, print_vector
 from langsteer.corpus import ParallelCorpus, builtin
 from langsteer.errors import LanguageError, SaveError
 from langsteer.fitting import DEFAULT_METHOD, METHODS, learn_all
-from langsteer.fitting.search import STRENGTHS
 from langsteer.languages import language_name, parse_tag
 from langsteer.readers import read_corpus
 from langsteer.routing import fit_router
@@ -50,8 +49,8 @@ def command(
     positions: Annotated[
         str | None,
         typer.Option(
-            help="Where it is to act: source, at the text; prompt, at the template too. "
-            "[default: source]",
+            help="Where it is to act, and is learned for: source, at the text; prompt, at the template "
+            "too. [default: learned at the text, and centred acts at the prompt]",
             show_default=False,
         ),
     ] = None,
@@ -59,12 +58,17 @@ def command(
         list[int] | None, typer.Option(help="Layer; several times to choose among several.")
     ] = None,
     strength: Annotated[
-        list[float] | None, typer.Option(help="Strength; several times to choose among several.")
+        list[float] | None,
+        typer.Option(
+            help="Strength; several times to choose among several. [default: 0.75 for centred, else "
+            "0.25, 0.5, 0.75 and 1]",
+            show_default=False,
+        ),
     ] = None,
     together: Annotated[
         bool,
         typer.Option(
-            "--together", help="Learn one vector from all the languages; each has its strength."
+            "--together", help="Learn one vector from all the languages, in the time of four."
         ),
     ] = False,
     router: Annotated[
@@ -89,7 +93,7 @@ def command(
 
     Several languages, reading the English once: `langsteer fit -l sw,hi,el -o vectors/`
 
-    One vector for them all, in the time that one takes: `langsteer fit -l sw,hi,el -o vectors/ --together`
+    One vector for them all, in the time that four take: `langsteer fit -l sw,hi,el -o vectors/ --together`
 
     And what tells them apart, so that each text gets the vector of its language: `langsteer fit -l sw,hi,el -o vectors/ --router`
 
@@ -113,7 +117,7 @@ def command(
         text,
         method,
         layers=layer or (),
-        strengths=strength or STRENGTHS,
+        strengths=strength or None,
         files=files,
         overwrite=overwrite,
         together=together,
@@ -176,6 +180,7 @@ def _print_unhelpful(vectors: Mapping[str, SteeringVector]) -> None:
     if worse:
         typer.echo(
             f"Steering did not bring {', '.join(worse)} nearer to how the model reads English on "
-            "the pairs held out: try more text, another layer or another method.",
+            "the pairs held out, where what it says after any text counts too: measure what you need "
+            "it for, or try more text, another layer or another method.",
             err=True,
         )

@@ -16,7 +16,7 @@ from langsteer.fitting import learned, mean_difference, principal_component, pro
 from langsteer.fitting.common import Options, PooledOptions, chosen_layer
 from langsteer.fitting.descent import DescentOptions
 from langsteer.fitting.pivot import Pivot
-from langsteer.fitting.search import STRENGTHS, check_strengths, search
+from langsteer.fitting.search import check_strengths, search
 from langsteer.languages import parse_tag
 from langsteer.models import Model
 from langsteer.progress import announce
@@ -54,6 +54,7 @@ METHODS = {
     )
 }
 DEFAULT_METHOD = learned.NAME
+TOGETHER_STEPS = 400  # of all languages, where one alone has 100
 
 
 def get_method(name: str) -> Method:
@@ -87,14 +88,15 @@ def learn(
     method: str = DEFAULT_METHOD,
     *,
     layers: Sequence[int] = (),
-    strengths: Sequence[float] = STRENGTHS,
+    strengths: Sequence[float] | None = None,
     checkpoint: str | Path | None = None,
     **options: Any,
 ) -> SteeringVector:
     """Fit on one part of the corpus, and choose layer and strength on another.
 
     A corpus that comes split keeps its parts, and its `report` part is not touched; any other is
-    cut four to one. Without `layers`, at the method's own layer only. `checkpoint` is a file stem
+    cut four to one. Without `layers`, at the method's own layer only, and without `strengths` at the
+    method's usual ones, of which `learned` has one. `checkpoint` is a file stem
     from which an interrupted gradient fit goes on.
     """
     learning = _Learning(model, corpus, method, layers, strengths, options)
@@ -109,7 +111,7 @@ def learn_all(
     method: str = DEFAULT_METHOD,
     *,
     layers: Sequence[int] = (),
-    strengths: Sequence[float] = STRENGTHS,
+    strengths: Sequence[float] | None = None,
     files: Mapping[str, str | Path] | None = None,
     overwrite: bool = False,
     together: bool = False,
@@ -117,8 +119,8 @@ def learn_all(
 ) -> dict[str, SteeringVector]:
     """Like `learn`, for every language of the corpus; what it reads of the pivot, it reads once.
 
-    `together`: one vector for all, fitted on pairs of all languages in the time that one takes, with
-    layer and strength chosen for each.
+    `together`: one vector for all, fitted on pairs of all languages, by `learned` in four times the
+    steps that one takes, with layer and strength chosen for each.
 
     With `files`, by language, each vector is saved as soon as it is there. A file that already
     holds what the same call would give is read instead, unless `overwrite`; an interrupted
@@ -151,13 +153,18 @@ class _Learning:
         corpus: ParallelCorpus,
         method: str,
         layers: Sequence[int],
-        strengths: Sequence[float],
+        strengths: Sequence[float] | None,
         options: Mapping[str, Any],
         together: bool = False,
     ) -> None:
-        self.model, self.method, self.strengths = model, get_method(method), list(strengths)
+        self.model, self.method = model, get_method(method)
+        more = together and issubclass(self.method.options, DescentOptions)
+        self.options = self.method.make_options(
+            {"steps": TOGETHER_STEPS, **options} if more else options
+        )
+        usual = self.options.usual_strengths
+        self.strengths = list(usual if strengths is None else strengths)
         check_strengths(self.strengths)
-        self.options = self.method.make_options(options)
         named = [model.check_layer(layer) for layer in dict.fromkeys(layers)]
         self.layers = named or [chosen_layer(model, self.options)]
         parts = corpus.split(fit=0.8, choose=0.2, report=0.0)

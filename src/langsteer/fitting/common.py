@@ -16,6 +16,7 @@ from langsteer.vector import SteeringVector
 
 SMALLEST_CORPUS = 4
 FITTED_AT = ("source", "prompt", "all")  # nothing is written while fitting
+STRENGTHS = (0.25, 0.5, 0.75, 1.0)
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Options:
     """Options of every method. `layer` None means the one at `depth`, a share of the layers.
 
     `positions`: at which tokens the vector is to act, so learned and chosen for those: the text's,
-    or all of the prompt. The vector of either can be used at others.
+    or all of the prompt. Without it, the vector is learned at the text's and acts at `acts_at`. Any
+    vector can be used at others.
     """
 
     depth: ClassVar[float] = 0.45
@@ -31,12 +33,22 @@ class Options:
     layer: int | None = None
     strength: float = 1.0
     seed: int = 0
-    positions: PositionKind = "source"
+    positions: PositionKind | None = None
 
     def __post_init__(self) -> None:
-        if self.positions not in FITTED_AT:
+        if self.positions is not None and self.positions not in FITTED_AT:
             known = ", ".join(FITTED_AT)
             raise FitError(f"a vector is fitted at the positions {known}, not {self.positions!r}")
+
+    @property
+    def acts_at(self) -> PositionKind:
+        """The tokens that a fitted vector changes."""
+        return self.positions or "source"
+
+    @property
+    def usual_strengths(self) -> tuple[float, ...]:
+        """Those that are tried where none are named."""
+        return STRENGTHS
 
 
 @dataclass(frozen=True)
@@ -101,7 +113,7 @@ def make_vector(
         model={"name": model.name, "fingerprint": model.fingerprint},
         method=method,
         strength=options.strength,
-        positions=options.positions,
+        positions=options.acts_at,
         state_norm=state_norm,
         options={**asdict(options), "layer": layer},
         corpus=corpus.describe(),

@@ -198,7 +198,7 @@ class Pairs:
             for i, (text, turn) in enumerate(zip(texts, self.turns, strict=True))
         ]
         self.steered = [
-            _steered(whole, len(text), len(turn), self.options.positions)
+            _steered(whole, len(text), len(turn), self.options.positions or "source")
             for whole, text, turn in zip(self.texts, texts, self.turns, strict=True)
         ]
         self.mean = torch.zeros(self.model.hidden_size, dtype=torch.float64)

@@ -10,15 +10,30 @@ from langsteer.corpus import ParallelCorpus
 from langsteer.fitting.common import chosen_layer, make_vector
 from langsteer.fitting.descent import Descent, DescentOptions, Pairs, step_rate
 from langsteer.fitting.pivot import Pivot
+from langsteer.intervention import PositionKind
 from langsteer.models import Model
 from langsteer.vector import SteeringVector
 
 NAME = "learned"
+STRENGTH = 0.75
 
 
 @dataclass(frozen=True)
 class LearnedOptions(DescentOptions):
-    """Options of `descent`."""
+    """Options of `descent`.
+
+    A vector with the objective `centred` acts at all of the prompt, at one strength, unless told
+    otherwise: those did best on development items, and the search, which counts that a vector moves
+    what the model says after any text, stops short of them (docs/strength.md).
+    """
+
+    @property
+    def acts_at(self) -> PositionKind:
+        return self.positions or ("prompt" if self.objective == "centred" else "source")
+
+    @property
+    def usual_strengths(self) -> tuple[float, ...]:
+        return (STRENGTH,) if self.objective == "centred" else super().usual_strengths
 
 
 def fit(

@@ -19,10 +19,10 @@ from torch import Tensor
 
 from langsteer.corpus import ParallelCorpus
 from langsteer.errors import FitError
-from langsteer.fitting.common import check_corpus, chosen_layer
+from langsteer.fitting.common import STRENGTHS, check_corpus, chosen_layer
 from langsteer.fitting.descent import Descent, DescentOptions, Pairs, step_rate
 from langsteer.fitting.projection import Projection
-from langsteer.fitting.search import STRENGTHS, check_strengths, search
+from langsteer.fitting.search import check_strengths, search
 from langsteer.models import Model
 
 NAME = "low_rank"
@@ -87,7 +87,7 @@ def fit(
         pivot=corpus.pivot,
         model={"name": model.name, "fingerprint": model.fingerprint},
         alpha=options.strength,
-        positions=options.positions,
+        positions=options.acts_at,
         options={"method": NAME, **asdict(options), "layer": layer},
         corpus=corpus.describe(),
         scores={"loss": list(found.losses)},

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from langsteer.corpus import ParallelCorpus
 from langsteer.errors import FitError, StateError
-from langsteer.fitting.common import check_corpus
+from langsteer.fitting.common import STRENGTHS, check_corpus
 from langsteer.fitting.metric import output_root
 from langsteer.fitting.pivot import Pivot
 from langsteer.intervention import Change, PositionKind
@@ -26,7 +26,6 @@ from langsteer.passes import decode, lowest_layer
 from langsteer.progress import track
 from langsteer.tokens import Tokens, batches, encode, encode_suffix, pad_mask
 
-STRENGTHS = (0.25, 0.5, 0.75, 1.0)
 SUFFIXES = ("\nA headline for this text:", "\nThe subject of the text above is")
 
 
