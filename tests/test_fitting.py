@@ -112,6 +112,11 @@ def test_without_positions_it_is_learned_at_the_text_and_acts_at_the_prompt() ->
     assert torch.equal(usual.values, text.values)
     assert usual.positions == "prompt"
     assert fit(model, pairs(), objective="translation", **options).positions == "source"
+    chosen, there = (
+        learn(model, pairs(), layers=[1], steps=4, **more) for more in ({}, {"positions": "source"})
+    )
+    assert (chosen.positions, there.positions) == ("prompt", "source")
+    assert chosen.scores == there.scores  # measured where it was learned
     assert fit(model, pairs(), method="mean_difference").positions == "source"
 
 

@@ -178,9 +178,11 @@ class _Learning:
         vectors = self.shared or self._fit(language, checkpoint)
         if self.mixed is not None:
             self.shared = vectors
-        own = [replace(vector, language=language) for vector in vectors]
+        fitted_at = self.options.positions or "source"
+        own = [replace(vector, language=language, positions=fitted_at) for vector in vectors]
         held_out = self.to_choose.only(language)
-        return search(self.model, held_out, own, self.strengths, self.choose_pivot)
+        best = search(self.model, held_out, own, self.strengths, self.choose_pivot)
+        return replace(best, positions=self.options.acts_at)
 
     def _fit(self, language: str, checkpoint: str | Path | None) -> list[SteeringVector]:
         more = {"checkpoint": checkpoint} if self.method.resumable else {}
