@@ -72,7 +72,7 @@ def _differences(
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.grid(axis="x", color=INK, alpha=0.12)
     axes.tick_params(axis="y", length=0)
-    axes.set_xlabel("Difference to direct (points), mean over languages, 95% interval")
+    axes.set_xlabel("Difference to direct (points),\nmean over languages, 95% interval")
     caption = (
         "Difference of each method to direct, with its 95% bootstrap interval. "
         "Filled: significant after Holm's correction"

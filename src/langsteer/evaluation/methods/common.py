@@ -195,8 +195,8 @@ def kept(
             pass  # damaged or gone: it is made again
     started = time.perf_counter()
     made = make()
-    seconds = measured() if measured is not None else time.perf_counter() - started
-    write_json(record, {"about": wanted, "seconds": round(seconds, 3)})
+    seconds = round(measured() if measured is not None else time.perf_counter() - started, 3)
+    write_json(record, {"about": wanted, "seconds": seconds})
     return made, seconds
 
 
