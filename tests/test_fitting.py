@@ -13,7 +13,7 @@ from langsteer import progress
 from langsteer.capture import sentence_states
 from langsteer.corpus import ParallelCorpus, builtin
 from langsteer.errors import CorpusError, FitError, ModelError, SaveError
-from langsteer.fitting import METHODS, descent, fit, learn, learn_all
+from langsteer.fitting import METHODS, TOGETHER_STEPS, descent, fit, learn, learn_all
 from langsteer.fitting.learned import LearnedOptions
 from langsteer.fitting.learned import fit as fit_learned
 from langsteer.fitting.mean_difference import fit_layers
@@ -242,8 +242,8 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         labels.append(str(label))
         return track(items, label, total)
 
-    for name in ("langsteer.capture", "langsteer.fitting.descent", "langsteer.fitting.search"):
-        monkeypatch.setattr(importlib.import_module(name), "track", noted)
+    for name in ("capture", "fitting.descent", "fitting.objectives", "fitting.search"):
+        monkeypatch.setattr(importlib.import_module(f"langsteer.{name}"), "track", noted)
     return labels
 
 
@@ -282,8 +282,9 @@ def test_one_vector_for_all_languages(
     grid: dict[str, Any] = {"layers": [1], "strengths": [0.5, 1.0], "files": files}
     found = learn_all(llama, text, method, together=True, **grid)
     part = text.split(fit=0.8, choose=0.2, report=0.0)["fit"]
-    most = LearnedOptions().pairs if method == "learned" else None
-    alone = fit(llama, part.mixed(most), method=method, layer=1)
+    steps = {"steps": TOGETHER_STEPS} if method == "learned" else {}
+    most = LearnedOptions(**steps).pairs if method == "learned" else None
+    alone = fit(llama, part.mixed(most), method=method, layer=1, **steps)
     for tag, vector in found.items():
         assert torch.equal(vector.values, alone.values)
         assert vector.language == tag
