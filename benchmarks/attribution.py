@@ -20,13 +20,13 @@ from torch import Tensor
 import langsteer
 from benchmarks.common import RESULTS, add_line, find_line
 from benchmarks.strength import corpus
+from benchmarks.variants import last_states
 from langsteer.fitting.common import STRENGTHS, PooledOptions
 from langsteer.fitting.mean_difference import fit_layers
 from langsteer.fitting.search import Measure
-from langsteer.intervention import Intervention, intervene
+from langsteer.intervention import Intervention
 from langsteer.models import Model, frozen
 from langsteer.progress import show_progress
-from langsteer.tokens import batches, pad_mask
 from langsteer.vector import SteeringVector
 
 FILE = RESULTS / "attribution.jsonl"
@@ -40,11 +40,7 @@ def gradients(model: Model, measure: Measure) -> Tensor:
         Intervention(layer, functools.partial(torch.add, added[layer]))
         for layer in range(model.layers)
     ]
-    for index in batches(measure.texts, 512):
-        inputs = model.batch([measure.texts[i].ids for i in index])
-        source = pad_mask([measure.texts[i].source for i in index])
-        with intervene(model, items, "source", source):
-            last = model.run_decoder(inputs)[:, -1].float()
+    for index, last in last_states(model, measure, items):
         apart = (last - measure.english.states[index]) @ measure.english.root
         (apart.pow(2).sum() / 2 / len(measure.texts)).backward()  # type: ignore[no-untyped-call]
     assert added.grad is not None

@@ -4,17 +4,19 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from langsteer.evaluation.compare import versions
 from langsteer.evaluation.statistics import Interval
 from langsteer.files import write_json
+from langsteer.intervention import Intervention, PositionKind
 
 RESULTS = Path(__file__).parent / "results"
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -33,6 +35,23 @@ class Ratio:
     first_seconds: float
     second_seconds: float
     rounds: int
+
+
+@dataclass(frozen=True, eq=False)
+class Moved:
+    """A change that depends on the state: `move` maps states and a strength to new states."""
+
+    layer: int
+    move: Callable[[Tensor, float], Tensor]
+    strength: float = 1.0
+    positions: PositionKind = "source"
+
+    def with_strength(self, strength: float) -> "Moved":
+        return replace(self, strength=strength)
+
+    def interventions(self, strength: float | None = None) -> Sequence[Intervention]:
+        by = self.strength if strength is None else strength
+        return [Intervention(self.layer, lambda states: self.move(states, by))]
 
 
 def paired(

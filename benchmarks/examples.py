@@ -102,7 +102,7 @@ def right_items(model: langsteer.Model, language: str, condition: Condition) -> 
     change: SteeringVector | None = None
     if condition.fit is not None:
         found = fitted_vector(model, corpus("ntrex", language, LINES), condition.fit)
-        change = replace(found, strength=condition.strength)
+        change = replace(found, strength=condition.strength, positions="source")
     scores = torch.tensor(score(model, asked, [change])[0].loglikelihoods)
     return (batch_calibrated(scores).argmax(1) == right).double().numpy() * 100
 

@@ -5,15 +5,12 @@ With z the state, standardised in each dimension, a token is moved by Σₖ soft
 package.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-
 import torch
 from torch import Tensor
 
+from benchmarks.common import Moved
 from langsteer.corpus import ParallelCorpus
 from langsteer.fitting.descent import Descent, DescentOptions, Pairs, step_rate
-from langsteer.intervention import Intervention, PositionKind
 from langsteer.models import Model
 
 NAMES = ("gate", "two")
@@ -50,28 +47,13 @@ class _Gated:
         return shares[..., : len(vectors)] @ vectors
 
 
-@dataclass(frozen=True, eq=False)
-class GatedChange:
-    layer: int
-    learned: _Gated
-    strength: float = 1.0
-    positions: PositionKind = "source"
-
-    def with_strength(self, strength: float) -> "GatedChange":
-        return replace(self, strength=strength)
-
-    def interventions(self, strength: float | None = None) -> Sequence[Intervention]:
-        by = self.strength if strength is None else strength
-
-        def change(hidden: Tensor) -> Tensor:
-            with torch.no_grad():
-                return hidden + (by * self.learned.shift(hidden)).to(hidden)
-
-        return [Intervention(self.layer, change)]
-
-
-def fit(model: Model, corpus: ParallelCorpus, layer: int, name: str) -> GatedChange:
+def fit(model: Model, corpus: ParallelCorpus, layer: int, name: str) -> Moved:
     options = DescentOptions(steps=STEPS)
     descent = Descent(model, corpus, [layer], options)
     found = descent.run(layer, lambda pairs, start: _Gated(pairs, start, options, name), None)
-    return GatedChange(layer, found.change)
+
+    def move(states: Tensor, strength: float) -> Tensor:
+        with torch.no_grad():
+            return states + (strength * found.change.shift(states)).to(states)
+
+    return Moved(layer, move)

@@ -37,9 +37,9 @@ from torch import Tensor
 
 import langsteer
 from benchmarks import gated, variants
-from benchmarks.common import RESULTS, SHARED, add_line, markdown, read_lines, rounded
-from langsteer.capture import capture, mean_states
-from langsteer.corpus import ParallelCorpus, spread
+from benchmarks.common import RESULTS, SHARED, Moved, add_line, markdown, read_lines, rounded
+from langsteer.capture import mean_states
+from langsteer.corpus import MIXED, ParallelCorpus, spread
 from langsteer.evaluation.benchmarks import get_benchmark, load_docs
 from langsteer.evaluation.choices import batch_calibrated, choice_scores
 from langsteer.evaluation.demo import AFTER, BEFORE, TOPICS
@@ -62,8 +62,7 @@ MASSIVE = 10  # numbers of a vector that are far larger than the rest
 NEAREST = 3
 RIDGE = 0.1  # of the mean of the covariance's diagonal
 USUAL = {"positions": "source", "noise": 0.0}  # in lines that do not say
-MIXED = "mul"  # ISO 639-2: multiple languages
-Change = SteeringVector | Projection | gated.GatedChange | variants.Moved
+Change = SteeringVector | Projection | Moved
 
 
 def corpus(name: str, language: str, lines: int | None) -> ParallelCorpus:
@@ -89,12 +88,17 @@ def fitted(
 
 
 def _fit(model: langsteer.Model, text: ParallelCorpus, fit: str) -> SteeringVector | Projection:
+    method, layer, values = _parts(fit)
+    if method == low_rank.NAME:
+        return low_rank.fit(model, text, low_rank.LowRankOptions(layer=layer, **values))
+    return langsteer.fit(model, text, method=method, layer=layer, **values)
+
+
+def _parts(fit: str) -> tuple[str, int, dict[str, Any]]:
+    """The method, layer and options of METHOD:LAYER[:OPTION=VALUE...]."""
     method, layer, *rest = fit.split(":")
     options = dict(part.split("=", 1) for part in rest)
-    values = {key: _value(value) for key, value in options.items()}
-    if method == low_rank.NAME:
-        return low_rank.fit(model, text, low_rank.LowRankOptions(layer=int(layer), **values))
-    return langsteer.fit(model, text, method=method, layer=int(layer), **values)
+    return method, int(layer), {key: _value(value) for key, value in options.items()}
 
 
 def fitted_vector(
@@ -182,14 +186,11 @@ def _in_place(model: langsteer.Model, text: ParallelCorpus, vector: SteeringVect
 
 
 def _by_token(model: langsteer.Model, text: ParallelCorpus, vector: SteeringVector) -> Tensor:
-    def mean(lines: Sequence[str]) -> Tensor:
-        found = [
-            part.layers[vector.layer][part.source].double()
-            for part in capture(model, lines, [vector.layer])
-        ]
-        return torch.cat(found).mean(0)
-
-    return mean(text.texts[text.pivot]) - mean(text.texts[text.language])
+    there, here = (
+        variants.token_states(model, text.texts[tag], vector.layer).mean(0)
+        for tag in (text.pivot, text.language)
+    )
+    return there - here
 
 
 DIFFERENCES = {
@@ -202,31 +203,26 @@ DIFFERENCES = {
 
 
 def together(model: langsteer.Model, about: dict[str, Any], name: str) -> SteeringVector:
-    """One vector of pairs in all eight languages, as `langsteer.learn_together` takes them."""
+    """One vector of pairs in all eight languages, as `langsteer.learn_all` takes them."""
     everything = read_ntrex(SHARED / "ntrex", list(LANGUAGES)).checked()
     part = everything.lines(spread(len(everything), about["lines"]))
-    _, _, *rest = about["fit"].split(":")
-    numbers = dict(option.split("=") for option in rest)
-    steps, batch = (int(numbers.get(key, 0)) for key in ("steps", "batch"))
-    usual = DescentOptions()
-    pairs = part.mixed((steps or usual.steps) * (batch or usual.batch))
-    of_text = {line: tag for tag in LANGUAGES for line in part.texts[tag]}
-    tags = [of_text[line] for line in pairs.texts[pairs.language]]
-    with one_language_a_batch(tags) if name == "parted" else nullcontext():
+    _, _, values = _parts(about["fit"])
+    pairs = part.mixed(DescentOptions(**values).pairs)
+    with one_language_a_batch(part, pairs) if name == "parted" else nullcontext():
         vector = fitted_vector(model, pairs, about["fit"].replace(name, "learned"), name)
     return replace(vector, language=about["language"])
 
 
 @contextmanager
-def one_language_a_batch(tags: Sequence[str]) -> Iterator[None]:
-    """Have each step of a descent learn from pairs of one language; `tags` has that of each pair."""
+def one_language_a_batch(apart: ParallelCorpus, mixed: ParallelCorpus) -> Iterator[None]:
+    """Have each step of a descent on the mixed lines of a corpus learn from pairs of one language."""
     usual = Pairs.batches
+    places = {line: place for place, tag in enumerate(LANGUAGES) for line in apart.texts[tag]}
+    own = [-1 - places[line] for line in mixed.texts[mixed.language]]  # no token has such an id
 
     def parted(pairs: Pairs) -> list[list[int]]:
         turns = pairs.turns
-        pairs.turns = [
-            [*turn, -1 - LANGUAGES.index(tag)] for turn, tag in zip(turns, tags, strict=True)
-        ]
+        pairs.turns = [[*turn, mark] for turn, mark in zip(turns, own, strict=True)]
         found = usual(pairs)
         pairs.turns = turns
         return found

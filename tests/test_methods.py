@@ -11,6 +11,7 @@ import torch
 
 pytest.importorskip("lm_eval")
 
+from langsteer import fitting
 from langsteer.corpus import ParallelCorpus
 from langsteer.errors import BenchmarkError, FitError, MethodError, MissingExtraError
 from langsteer.evaluation.benchmarks import get_benchmark, make_task
@@ -386,6 +387,10 @@ def test_what_dspy_proposes_is_in_the_pool(model: Model, data: Path) -> None:
 # --- hidden states
 
 
+def refuse(*args: Any, **options: Any) -> None:
+    raise AssertionError("learned again")
+
+
 def test_vectors_are_kept_between_runs(
     model: Model, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -393,10 +398,6 @@ def test_vectors_are_kept_between_runs(
     plan = get_method("mean_difference").plan(given, layer=1)
     assert isinstance(plan.change, SteeringVector)
     assert plan.settings["layer"] == 1
-    from langsteer import fitting
-
-    def refuse(*args: Any, **options: Any) -> None:
-        raise AssertionError("learned again")
 
     monkeypatch.setattr(fitting, "learn", refuse)
     again = get_method("mean_difference").plan(given, layer=1)
@@ -427,6 +428,20 @@ def test_projections(model: Model, data: Path) -> None:
         MethodError, match="projection has no option 'strengths': it has layers, ridges"
     ):
         get_method("projection").plan(given, strengths=[1])
+
+
+def test_the_same_method_at_other_positions_is_kept_apart(
+    model: Model, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = setting(model, data, limit=2, all_languages=lambda: pairs(60))
+    ways: list[dict[str, Any]] = [{"steps": 4}, {"steps": 4, "positions": "source"}]
+    names = ("learned", "learned_together")
+    made = [get_method(name).plan(given, **way).change for name in names for way in ways]
+    monkeypatch.setattr(fitting, "learn", refuse)
+    monkeypatch.setattr(fitting, "learn_all", refuse)
+    kept = [get_method(name).plan(given, **way).change for name in names for way in ways]
+    assert [change.positions for change in kept] == ["prompt", "source"] * 2
+    assert [change.positions for change in made] == ["prompt", "source"] * 2
 
 
 def test_one_vector_for_all_languages(model: Model, data: Path) -> None:

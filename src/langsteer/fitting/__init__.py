@@ -178,8 +178,8 @@ class _Learning:
         vectors = self.shared or self._fit(language, checkpoint)
         if self.mixed is not None:
             self.shared = vectors
-        fitted_at = self.options.positions or "source"
-        own = [replace(vector, language=language, positions=fitted_at) for vector in vectors]
+        there = self.options.fitted_at
+        own = [replace(vector, language=language, positions=there) for vector in vectors]
         held_out = self.to_choose.only(language)
         best = search(self.model, held_out, own, self.strengths, self.choose_pivot)
         return replace(best, positions=self.options.acts_at)

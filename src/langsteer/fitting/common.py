@@ -41,9 +41,14 @@ class Options:
             raise FitError(f"a vector is fitted at the positions {known}, not {self.positions!r}")
 
     @property
+    def fitted_at(self) -> PositionKind:
+        """The tokens that are changed while a vector is fitted and chosen."""
+        return self.positions or "source"
+
+    @property
     def acts_at(self) -> PositionKind:
         """The tokens that a fitted vector changes."""
-        return self.positions or "source"
+        return self.fitted_at
 
     @property
     def usual_strengths(self) -> tuple[float, ...]:

@@ -58,8 +58,9 @@ class DescentOptions(Options):
     all, to keep still what the model says after any sentence; 0 is none and 1 nearly `fisher`.
     `start`: the share of the mean difference to start from. `steps`: of Adam, each on `batch` pairs
     with the same words; pairs that the steps do not come to are not read. `rate`: how far a step
-    goes, relative to the mean length of the states at the layer; it falls to a twentieth. `suffixes`: the English words appended, one a pair in turn. `top`: tokens
-    of the English distribution that `output` keeps apart.
+    goes, relative to the mean length of the states at the layer; it falls to a twentieth.
+    `suffixes`: the English words appended, one a pair in turn. `top`: tokens of the English
+    distribution that `output` keeps apart.
     """
 
     objective: ObjectiveName = "centred"
@@ -198,7 +199,7 @@ class Pairs:
             for i, (text, turn) in enumerate(zip(texts, self.turns, strict=True))
         ]
         self.steered = [
-            _steered(whole, len(text), len(turn), self.options.positions or "source")
+            _steered(whole, len(text), len(turn), self.options.fitted_at)
             for whole, text, turn in zip(self.texts, texts, self.turns, strict=True)
         ]
         self.mean = torch.zeros(self.model.hidden_size, dtype=torch.float64)

@@ -18,9 +18,10 @@ continuation the 12 tokens that were written.
 """
 
 import functools
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Literal, TypeVar, get_args
 
 import torch
 from torch import Tensor
@@ -55,17 +56,20 @@ class Targets:
     root: Tensor | None = None
 
 
-class Objective(Protocol):
-    @property
-    def least(self) -> int:
-        """Pairs of a batch, at the least: two, where they are compared with each other."""
+class Objective(ABC):
+    """`least`: pairs of a batch, at the least: two, where they are compared with each other."""
 
+    least: int = 1
+
+    @abstractmethod
     def read(self, model: Model, pivot: Pivot, suffixes: Sequence[str]) -> Targets:
         """What to compare with, from the pivot's lines."""
 
     def appended(self, targets: Targets, pair: int) -> list[int]:
         """Tokens that are read after the words of a pair."""
+        return []
 
+    @abstractmethod
     def loss(
         self, model: Model, inputs: Mapping[str, Tensor], words: int, wanted: Targets
     ) -> Tensor:
@@ -89,17 +93,23 @@ def get_objective(name: str, still: float, top: int) -> Objective:
     return known[name]
 
 
+T = TypeVar("T")
+
+
 def suffix_turns(model: Model, suffixes: Sequence[str], lines: int) -> list[list[int]]:
-    """Pair i has suffix i mod n, so that each text is read once and the suffixes are shared out."""
-    encoded = [encode_suffix(model, text) for text in suffixes]
-    return [encoded[i % len(encoded)] for i in range(lines)]
+    """The suffix of each pair: they take turns, so that each text is read once."""
+    return _in_turn([encode_suffix(model, text) for text in suffixes], lines)
+
+
+def _in_turn(items: Sequence[T], lines: int) -> list[T]:
+    return [items[i % len(items)] for i in range(lines)]
 
 
 Into = Callable[[Tensor], Tensor]  # into the metric of the output
 
 
 @dataclass(frozen=True)
-class _AtWords:
+class _AtWords(Objective):
     """A distance of final-norm states [rows, words, hidden] from those after the translations."""
 
     distance: Callable[[Tensor, Tensor, Into], Tensor]
@@ -118,9 +128,6 @@ class _AtWords:
         every = torch.cat([found for (found,) in words])
         sample = every[:: max(1, len(every) // METRIC_STATES)]
         return Targets(words, output_root(model, sample))
-
-    def appended(self, targets: Targets, pair: int) -> list[int]:
-        return []
 
     def loss(
         self, model: Model, inputs: Mapping[str, Tensor], words: int, wanted: Targets
@@ -155,11 +162,10 @@ def _contrast(found: Tensor, wanted: Tensor, into: Into) -> Tensor:
 
 
 @dataclass(frozen=True)
-class _Output:
+class _Output(Objective):
     """The divergence of next-token distributions; the `top` likeliest tokens are kept apart."""
 
     top: int
-    least: int = 1
 
     def read(self, model: Model, pivot: Pivot, suffixes: Sequence[str]) -> Targets:
         def likeliest(
@@ -170,9 +176,6 @@ class _Output:
             return found.values.cpu(), found.indices.cpu()
 
         return Targets(_after_lines(model, pivot, suffixes, likeliest))
-
-    def appended(self, targets: Targets, pair: int) -> list[int]:
-        return []
 
     def loss(
         self, model: Model, inputs: Mapping[str, Tensor], words: int, wanted: Targets
@@ -185,11 +188,10 @@ class _Output:
 
 
 @dataclass(frozen=True)
-class _Likely:
+class _Likely(Objective):
     """How unlikely a text is after the words, in nats a token."""
 
     texts: Callable[[Model, Sequence[str], Sequence[str]], list[list[int]]]
-    least: int = 1
 
     def read(self, model: Model, pivot: Pivot, suffixes: Sequence[str]) -> Targets:
         return Targets([(torch.tensor(ids),) for ids in self.texts(model, pivot.lines, suffixes)])
@@ -214,7 +216,8 @@ def _translations(model: Model, lines: Sequence[str], suffixes: Sequence[str]) -
 
 
 def _continuations(model: Model, lines: Sequence[str], suffixes: Sequence[str]) -> list[list[int]]:
-    prompts = [Prompt(line, after=suffixes[i % len(suffixes)]) for i, line in enumerate(lines)]
+    turns = _in_turn(suffixes, len(lines))
+    prompts = [Prompt(line, after=turn) for line, turn in zip(lines, turns, strict=True)]
     found: list[list[int]] = [[]] * len(lines)
     groups = list(batches(encode(model, prompts), token_budget(model)))
     for index in track(groups, "What the model writes", len(groups)):

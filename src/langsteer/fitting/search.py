@@ -19,12 +19,13 @@ from langsteer.corpus import ParallelCorpus
 from langsteer.errors import FitError, StateError
 from langsteer.fitting.common import STRENGTHS, check_corpus
 from langsteer.fitting.metric import output_root
+from langsteer.fitting.objectives import suffix_turns
 from langsteer.fitting.pivot import Pivot
 from langsteer.intervention import Change, PositionKind
 from langsteer.models import Model, frozen
 from langsteer.passes import decode, lowest_layer
 from langsteer.progress import track
-from langsteer.tokens import Tokens, batches, encode, encode_suffix, pad_mask
+from langsteer.tokens import Tokens, batches, encode, pad_mask
 
 SUFFIXES = ("\nA headline for this text:", "\nThe subject of the text above is")
 
@@ -132,9 +133,9 @@ class Measure:
         return _English(states, output_root(self.model, states))
 
     def _with_suffixes(self, texts: Sequence[str]) -> list[Tokens]:
-        suffixes = [encode_suffix(self.model, text) for text in SUFFIXES]
+        turns = suffix_turns(self.model, SUFFIXES, len(texts))
         encoded = encode(self.model, texts)
-        return [t.followed_by(suffixes[i % len(suffixes)]) for i, t in enumerate(encoded)]
+        return [text.followed_by(turn) for text, turn in zip(encoded, turns, strict=True)]
 
     def _states(
         self,

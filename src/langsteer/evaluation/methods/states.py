@@ -6,7 +6,7 @@ Fitted on the setting's parallel corpus, without labels of the benchmark, and ke
 import functools
 import inspect
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
@@ -46,7 +46,7 @@ def together_change(setting: Setting, method: str, **options: Any) -> tuple[Chan
     """
     pair = _pair(setting, method)
     corpus = setting.all_languages() if setting.all_languages else pair
-    path = setting.work / "vectors" / method / f"{setting.language}.safetensors"
+    path = _place(setting, "vectors", method, options)
 
     def make() -> dict[str, SteeringVector]:
         files = {tag: path.parent / f"{tag}.safetensors" for tag in corpus.languages}
@@ -101,9 +101,7 @@ def _learned(
 ) -> tuple[Change, float]:
     """What `learn` gives, kept in a folder of the work; an interrupted fit goes on beside it."""
     pair = _pair(setting, method)
-    positions = options.get("positions", "source")
-    name = method if positions == "source" else f"{method}@{positions}"
-    path = setting.work / folder / name / f"{setting.language}.safetensors"
+    path = _place(setting, folder, method, options)
 
     def make() -> Change:
         checkpoint = path.parent / f"{setting.language}.fit"
@@ -114,6 +112,12 @@ def _learned(
 
     about = _about(setting, pair, options)
     return kept(path, about, lambda p: load(p, setting.model), make)
+
+
+def _place(setting: Setting, folder: str, method: str, options: Mapping[str, Any]) -> Path:
+    """Where a change is kept: apart for the positions named, as one comparison may have several."""
+    name = f"{method}@{options['positions']}" if "positions" in options else method
+    return setting.work / folder / name / f"{setting.language}.safetensors"
 
 
 def _check_options(method: str, given: Iterable[str], known: Sequence[str]) -> None:
