@@ -24,7 +24,7 @@ from langsteer.capture import visit_states
 from langsteer.evaluation.benchmarks import get_benchmark, load_docs
 from langsteer.evaluation.demo import AFTER, BEFORE, TOPICS
 from langsteer.evaluation.statistics import difference, paired_bootstrap
-from langsteer.intervention import resumed
+from langsteer.intervention import PositionKind, resumed
 from langsteer.models import Model, frozen
 from langsteer.progress import show_progress
 from langsteer.tokens import Prompt, Tokens, batches, encode, encode_suffix, pad_mask
@@ -44,6 +44,7 @@ def run_each(about: str, file: Path, run: Callable[[Model, dict[str, Any]], None
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--languages", nargs="+", default=["sw"])
     parser.add_argument("--layers", nargs="+", type=int, default=[8])
+    parser.add_argument("--positions", choices=("source", "all"), default="source")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--dtype", default="bfloat16")
     chosen = parser.parse_args()
@@ -54,6 +55,7 @@ def run_each(about: str, file: Path, run: Callable[[Model, dict[str, Any]], None
             settings = {
                 "language": language,
                 "layer": layer,
+                "positions": chosen.positions,
                 "epochs": chosen.epochs,
                 "dtype": chosen.dtype,
             }
@@ -63,7 +65,7 @@ def run_each(about: str, file: Path, run: Callable[[Model, dict[str, Any]], None
 
 def run(model: Model, about: dict[str, Any]) -> None:
     start = time.perf_counter()
-    vector, loss = learned_from_labels(model, about["language"], about["layer"], about["epochs"])
+    vector, loss = learned_from_labels(model, about)
     seconds = time.perf_counter() - start
     direct, steered = answers(model, about["language"], MEASURED, [None, vector])
     change = paired_bootstrap(difference, direct["calibrated"], steered["calibrated"])
@@ -81,17 +83,17 @@ def run(model: Model, about: dict[str, Any]) -> None:
     print(json.dumps(line), flush=True)
 
 
-def learned_from_labels(
-    model: Model, language: str, layer: int, epochs: int
-) -> tuple[SteeringVector, float]:
+def learned_from_labels(model: Model, about: dict[str, Any]) -> tuple[SteeringVector, float]:
     """The vector, and the mean loss of the last epoch.
 
     The loss is the cross-entropy of the right topic among the topics, with a free bias for each, so
     that the vector need not learn what calibration takes away.
     """
+    language, layer, epochs = about["language"], about["layer"], about["epochs"]
     docs = load_docs(get_benchmark("sib200"), language, "train", SHARED)[MEASURED:]
     right = torch.tensor([list(TOPICS).index(doc["category"]) for doc in docs])
     tokens = encode(model, [Prompt(doc["text"], BEFORE, AFTER) for doc in docs])
+    tokens = [acted_on(model, text, about["positions"]) for text in tokens]
     states, norm = kept_states(model, tokens, layer)
     topics = [encode_suffix(model, topic)[0] for topic in TOPICS.values()]
     vector = torch.zeros(model.hidden_size, requires_grad=True)
@@ -116,8 +118,18 @@ def learned_from_labels(
             fall.step()
             total += float(loss.detach()) * len(index)
     fitted = {"name": model.name, "fingerprint": model.fingerprint}
-    found = SteeringVector(vector.detach(), layer, language, "en", fitted, "labels")
+    found = SteeringVector(
+        vector.detach(), layer, language, "en", fitted, "labels", positions=about["positions"]
+    )
     return found, total / len(tokens)
+
+
+def acted_on(model: Model, text: Tokens, positions: PositionKind) -> Tokens:
+    """A text whose source is what a vector acts on: the source, or all but the special tokens."""
+    if positions == "source":
+        return text
+    special = set(model.tokenizer.all_special_ids)
+    return Tokens(text.ids, [token not in special for token in text.ids])
 
 
 def kept_states(model: Model, tokens: list[Tokens], layer: int) -> tuple[list[Tensor], float]:

@@ -1,67 +1,41 @@
 """How far one vector at one layer can go on XCOPA: learned from the task's own labels.
 
     python -m benchmarks.ceiling_xcopa --languages sw et --layers 8
+    python -m benchmarks.ceiling_xcopa --languages sw+et+tr+th+id+vi+zh-Hans+it+ta --positions all --epochs 1
 
 In two halves of the test items: a vector learned on each half is measured on the other, so that all 500 count and none
-was learned from. Nothing is chosen with these. Each run is a line of benchmarks/results/ceiling_xcopa.jsonl; runs that
-are there are not made again.
+was learned from. Languages with + between them have one vector, learned from the labels of all. With positions `all`
+the answers are moved too. Nothing is chosen with these. Each run is a line of benchmarks/results/ceiling_xcopa.jsonl;
+runs that are there are not made again.
 """
 
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.ceiling import BATCH, LAST_RATE, RATE, kept_states, padded, run_each
-from benchmarks.common import RESULTS, SHARED, add_line, rounded
-from langsteer.evaluation.benchmarks import get_benchmark, load_docs, make_task
-from langsteer.evaluation.scoring import Question, score
-from langsteer.evaluation.statistics import calibrate, difference, paired_bootstrap
+from benchmarks.ceiling import BATCH, LAST_RATE, RATE, acted_on, kept_states, padded, run_each
+from benchmarks.common import RESULTS, add_line, rounded
+from benchmarks.xcopa import Items, items_of
+from langsteer.evaluation.scoring import score
+from langsteer.evaluation.statistics import Array, calibrate, correct, difference, paired_bootstrap
 from langsteer.intervention import resumed
 from langsteer.models import Model, frozen
-from langsteer.tokens import Prompt, Tokens, encode, encode_suffix, pad_mask
+from langsteer.tokens import Tokens, pad_mask
 from langsteer.vector import SteeringVector
 
 FILE = RESULTS / "ceiling_xcopa.jsonl"
 
 
-@dataclass(frozen=True)
-class Items:
-    """Questions in the native form, whose source is the premise, and which answer is right."""
-
-    questions: list[Question]
-    right: list[int]
-
-    def part(self, index: Sequence[int]) -> "Items":
-        return Items([self.questions[i] for i in index], [self.right[i] for i in index])
-
-
-def items_of(model: Model, language: str) -> Items:
-    benchmark = get_benchmark("xcopa")
-    docs = load_docs(benchmark, language, "test", SHARED)
-    task = make_task(benchmark, language, docs, form="native")
-    prompts, answers = [], []
-    for doc in docs:
-        text, premise = task.doc_to_text(doc), doc["premise"].strip()[:-1]
-        assert text.startswith(premise), text
-        prompts.append(Prompt(premise, after=text[len(premise) :]))
-        space = task.config.target_delimiter
-        choices = [encode_suffix(model, space + choice) for choice in task.doc_to_choice(doc)]
-        answers.append(tuple(map(tuple, choices)))
-    questions = list(map(Question, encode(model, prompts), answers))
-    return Items(questions, [doc["label"] for doc in docs])
-
-
-def learned_from_labels(
-    model: Model, items: Items, language: str, layer: int, epochs: int
-) -> SteeringVector:
+def learned_from_labels(model: Model, items: Items, about: dict[str, Any]) -> SteeringVector:
     """By descent on the cross-entropy of the right answer of two."""
-    rows = [q.context.followed_by(answer) for q in items.questions for answer in q.answers]
+    layer, epochs, positions = about["layer"], about["epochs"], about["positions"]
+    texts = [q.context.followed_by(answer) for q in items.questions for answer in q.answers]
+    rows = [acted_on(model, text, positions) for text in texts]
     tails = [len(answer) for q in items.questions for answer in q.answers]
     states, norm = kept_states(model, rows, layer)
     vector = torch.zeros(model.hidden_size, requires_grad=True)
@@ -81,7 +55,9 @@ def learned_from_labels(
             adam.step()
             fall.step()
     fitted = {"name": model.name, "fingerprint": model.fingerprint}
-    return SteeringVector(vector.detach(), layer, language, "en", fitted, "labels")
+    return SteeringVector(
+        vector.detach(), layer, about["language"], "en", fitted, "labels", positions=positions
+    )
 
 
 def logprobs(
@@ -107,28 +83,17 @@ def logprobs(
     return torch.stack([part.sum() for part in found.split([tails[i] for i in chosen])])
 
 
-def correct(model: Model, items: Items, vector: SteeringVector) -> list[np.ndarray]:
-    """0 or 100 for each item, calibrated, without and with the vector."""
-    right = np.array(items.right)
-    found = score(model, items.questions, [None, vector])
-    return [
-        (calibrate(np.array(scores.loglikelihoods)).argmax(1) == right) * 100.0 for scores in found
-    ]
-
-
 def run(model: Model, about: dict[str, Any]) -> None:
     start = time.perf_counter()
-    items = items_of(model, about["language"])
-    halves = [items.part(range(first, len(items.right), 2)) for first in (0, 1)]
+    languages = {tag: items_of(model, tag, "test") for tag in about["language"].split("+")}
     direct, steered, seen = [], [], []
-    for mine, other in (halves, halves[::-1]):
-        vector = learned_from_labels(
-            model, mine, about["language"], about["layer"], about["epochs"]
-        )
-        before, after = correct(model, other, vector)
+    for first in (0, 1):
+        mine, other = (halves(languages, half) for half in (first, 1 - first))
+        vector = learned_from_labels(model, joined(mine), about)
+        before, after = hits(model, other, [None, vector])
         direct.append(before)
         steered.append(after)
-        seen.append(correct(model, mine, vector)[1])
+        seen += hits(model, mine, [vector])
     without, with_vector = np.concatenate(direct), np.concatenate(steered)
     line = {
         **about,
@@ -140,6 +105,27 @@ def run(model: Model, about: dict[str, Any]) -> None:
     }
     add_line(FILE, line)
     print(json.dumps(line), flush=True)
+
+
+def halves(languages: dict[str, Items], first: int) -> list[Items]:
+    """Every other item of each language."""
+    return [items.part(range(first, len(items.right), 2)) for items in languages.values()]
+
+
+def joined(parts: Sequence[Items]) -> Items:
+    questions = [question for part in parts for question in part.questions]
+    return Items(questions, [right for part in parts for right in part.right])
+
+
+def hits(
+    model: Model, languages: Sequence[Items], vectors: Sequence[SteeringVector | None]
+) -> list[Array]:
+    """Under each vector, the share of languages in which an item is right, calibrated, in per cent."""
+    found: list[list[Array]] = [[] for _ in vectors]
+    for items in languages:
+        for own, scores in zip(found, score(model, items.questions, vectors), strict=True):
+            own.append(correct(calibrate(np.array(scores.loglikelihoods)), items.right))
+    return [np.mean(own, axis=0) for own in found]
 
 
 if __name__ == "__main__":

@@ -5,10 +5,10 @@
 
 Three things are asked about sentences of FLORES: `translate` one into English after four examples (chrF++); go on in
 English after a sentence in the language (`into_english`: share of answers in English); and go on in the language after it
-(`into_language`: share of answers in the language). Conditions: `learned` steers the sentence that is read with a learned
-vector, `translation` with one of the objective `translation`, `mean_difference` with a mean difference; `away` steers what
-is written with the mean difference turned round, from English towards the language; `both` is `learned_half` and `away`
-together; `_half` is half strength.
+(`into_language`: share of answers in the language). Conditions: `default` steers all of the prompt with a learned vector
+at the strength of the defaults, `learned` the sentence that is read alone, `translation` that with one of the objective
+`translation`, `mean_difference` with a mean difference; `away` steers what is written with the mean difference turned
+round, from English towards the language; `both` is `learned_half` and `away` together; `_half` is half strength.
 Vectors are fitted on NTREX. Each run is a line of benchmarks/results/generation.jsonl, with
 the change against `none` in points and its paired 95% bootstrap interval; runs that are there are not made again.
 `--table` prints the table of what is there; its means are over the languages that have every condition asked for.
@@ -63,6 +63,7 @@ AWAY = Condition("mean_difference:8", "generated", -1.0, WRITING)
 AWAY_HALF = replace(AWAY, strength=-0.5)
 CONDITIONS = {
     "none": Condition(),
+    "default": Condition("learned:8", "prompt", 0.75),
     "learned": Condition("learned:8"),
     "learned_half": Condition("learned:8", strength=0.5),
     "translation": Condition(TRANSLATION),

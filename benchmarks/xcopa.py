@@ -1,0 +1,252 @@
+"""What moves XCOPA, on its development items: vectors at one set of tokens or another, and parts put into English.
+
+    python -m benchmarks.xcopa --languages sw et tr --conditions english_premise learned:8@source
+    python -m benchmarks.xcopa --table
+
+A condition is FIT@POSITIONS, tried at each of `--strengths` (a fit as in benchmarks.strength, or `next:LAYER`: a vector
+by which the line that comes next in the language becomes likelier), or one of
+
+english_premise, english_answers, english_both: the premise, the answers, or both are those of English COPA, the
+    connective with the premise: what a vector could reach at the most that made the one or the other English
+google_premise: the premise is Google's English of the language's
+
+Vectors are fitted on NTREX. Each run is a line of benchmarks/results/xcopa.jsonl, with the batch-calibrated accuracy,
+its change, and the change of the margin in nats (how much likelier the right answer is than the wrong one, calibrated
+too), and the values of each item; runs that are there are not made again.
+"""
+
+import argparse
+import json
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+import langsteer
+from benchmarks.common import RESULTS, SHARED, add_line, find_line, markdown, rounded
+from benchmarks.strength import corpus, fitted_vector
+from langsteer.corpus import ParallelCorpus
+from langsteer.evaluation.benchmarks import get_benchmark, load_docs, make_task
+from langsteer.evaluation.benchmarks.common import Doc
+from langsteer.evaluation.benchmarks.xcopa import translated
+from langsteer.evaluation.scoring import Question, score
+from langsteer.evaluation.statistics import Array, calibrate, correct, difference, paired_bootstrap
+from langsteer.intervention import Change, PositionKind
+from langsteer.languages import language_name
+from langsteer.models import Model
+from langsteer.progress import show_progress
+from langsteer.tokens import Prompt, encode, encode_suffix
+from langsteer.version import __version__
+
+FILE = RESULTS / "xcopa.jsonl"
+LANGUAGES = ("sw", "et", "tr", "th", "id", "vi", "zh-Hans", "it", "ta")
+DIRECT = "direct"
+ENGLISH = ("english_premise", "english_answers", "english_both", "google_premise")
+LINES = 400
+
+
+@dataclass(frozen=True)
+class Items:
+    """Questions in the native form, whose source is the premise, and which answer is right."""
+
+    questions: list[Question]
+    right: list[int]
+
+    def part(self, index: range) -> "Items":
+        return Items([self.questions[i] for i in index], [self.right[i] for i in index])
+
+
+def items_of(model: Model, language: str, part: str, condition: str = DIRECT) -> Items:
+    """The items of a language, or with what a condition puts into English."""
+    own, connectives = docs_of(language, part), connectives_of(language, part)
+    premises = answers = own
+    if condition in ("english_premise", "english_both"):
+        premises, connectives = docs_of("en", part), connectives_of("en", part)
+    if condition == "google_premise":
+        premises = translated(SHARED / "xcopa", language, part)
+        connectives = connectives_of("en", part)
+    if condition in ("english_answers", "english_both"):
+        answers = docs_of("en", part)
+    assert [doc["label"] for doc in premises] == [doc["label"] for doc in answers]
+    prompts = [
+        Prompt(_open(doc), after=connective)
+        for doc, connective in zip(premises, connectives, strict=True)
+    ]
+    choices = [
+        tuple(tuple(encode_suffix(model, f" {_answer(doc[name])}")) for name in CHOICES)
+        for doc in answers
+    ]
+    questions = list(map(Question, encode(model, prompts), choices))
+    return Items(questions, [doc["label"] for doc in own])
+
+
+CHOICES = ("choice1", "choice2")
+
+
+def docs_of(language: str, part: str) -> list[Doc]:
+    return list(load_docs(get_benchmark("xcopa"), language, part, SHARED))
+
+
+def connectives_of(language: str, part: str) -> list[str]:
+    """What the harness's prompt puts after each premise."""
+    docs = docs_of(language, part)
+    task = make_task(get_benchmark("xcopa"), language, docs, form="native")
+    texts = [task.doc_to_text(doc) for doc in docs]
+    assert all(text.startswith(_open(doc)) for text, doc in zip(texts, docs, strict=True))
+    return [text[len(_open(doc)) :] for text, doc in zip(texts, docs, strict=True)]
+
+
+def _open(doc: Doc) -> str:
+    return str(doc["premise"]).strip()[:-1]
+
+
+def _answer(choice: str) -> str:
+    """As the harness writes it after the connective."""
+    return choice[:1].lower() + choice[1:]
+
+
+def next_lines(text: ParallelCorpus) -> ParallelCorpus:
+    """Each line with the one after it, in the language, in the place of its translation."""
+    lines = text.texts[text.language]
+    return replace(
+        text,
+        texts={text.language: lines[:-1], text.pivot: lines[1:]},
+        name=f"{text.name}, next",
+        topics=(),
+        parts=(),
+    )
+
+
+def change_of(model: Model, language: str, condition: str, strength: float) -> Change | None:
+    if "@" not in condition:
+        return None
+    fit, at = condition.split("@")
+    name, _, rest = fit.partition(":")
+    if name == "next":
+        text = next_lines(corpus("ntrex", language, None))
+        vector = fitted_vector(model, text, f"learned:{rest}:objective=translation")
+    else:
+        vector = fitted_vector(model, corpus("ntrex", language, LINES), fit)
+    positions: PositionKind = at  # type: ignore[assignment]
+    return replace(vector, positions=positions, strength=strength)
+
+
+def measured(model: Model, about: dict[str, Any]) -> dict[str, list[float]]:
+    """For each item: 0 or 100, and the margin in nats, both calibrated."""
+    condition, language = about["condition"], about["language"]
+    items = items_of(model, language, about["part"], condition)
+    change = change_of(model, language, condition, about["strength"])
+    (found,) = score(model, items.questions, [change])
+    scores = calibrate(np.array(found.loglikelihoods))
+    right = np.array(items.right)
+    each = np.arange(len(right))
+    return {
+        "correct": correct(scores, right).tolist(),
+        "margin": np.round(scores[each, right] - scores[each, 1 - right], 3).tolist(),
+    }
+
+
+def run(model: Model, about: dict[str, Any]) -> None:
+    start = time.perf_counter()
+    found = measured(model, about)
+    line = {
+        **about,
+        "accuracy": round(float(np.mean(found["correct"])), 1),
+        "seconds": round(time.perf_counter() - start, 1),
+        "version": __version__,
+        **found,
+    }
+    add_line(FILE, line)
+    told = {name: line[name] for name in ("language", "condition", "strength", "accuracy")}
+    print(json.dumps(told), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--languages", nargs="+", default=list(LANGUAGES))
+    parser.add_argument("--conditions", nargs="+", default=list(ENGLISH))
+    parser.add_argument("--strengths", nargs="+", type=float, default=[0.5, 1.0])
+    parser.add_argument("--part", choices=("development", "test"), default="development")
+    parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--table", action="store_true", help="print what is there, run nothing")
+    chosen = parser.parse_args()
+    if chosen.table:
+        print(table(chosen))
+        return
+    show_progress(False)
+    model = langsteer.load_model(dtype=chosen.dtype)
+    for condition, strength in tried(chosen):
+        for language in chosen.languages:
+            about = settings(language, condition, strength, chosen)
+            if find_line(FILE, about) is None:
+                run(model, about)
+
+
+def tried(chosen: argparse.Namespace) -> list[tuple[str, float | None]]:
+    """Direct first; what has no strength once."""
+    found: list[tuple[str, float | None]] = [(DIRECT, None)]
+    for condition in chosen.conditions:
+        found += [(condition, s) for s in (chosen.strengths if "@" in condition else [None])]
+    return found
+
+
+def settings(
+    language: str, condition: str, strength: float | None, chosen: argparse.Namespace
+) -> dict[str, Any]:
+    return {
+        "language": language,
+        "condition": condition,
+        "strength": strength,
+        "part": chosen.part,
+        "dtype": chosen.dtype,
+    }
+
+
+def table(chosen: argparse.Namespace) -> str:
+    """Accuracy by language, and the changes of the mean accuracy and margin, over items."""
+    heads = ["condition", *map(language_name, chosen.languages), "mean", "change", "margin"]
+    rows: list[list[str]] = []
+    known: dict[str, dict[str, Any]] = {}
+    for condition, strength in tried(chosen):
+        found = {
+            tag: line
+            for tag in chosen.languages
+            if (line := find_line(FILE, settings(tag, condition, strength, chosen))) is not None
+        }
+        known = known or found
+        cells = [
+            f"{found[tag]['accuracy']:.1f}" if tag in found else "" for tag in chosen.languages
+        ]
+        name = condition if strength is None else f"{condition}, {strength:g}"
+        rows.append([name, *cells, *_pooled(found, known)])
+    return markdown(heads, rows)
+
+
+def _pooled(found: dict[str, dict[str, Any]], direct: dict[str, dict[str, Any]]) -> list[str]:
+    """The mean over languages, and the changes against direct in the same ones, items resampled."""
+    if not found:
+        return ["", "", ""]
+    before, after = (
+        {name: _mean([lines[tag][name] for tag in found]) for name in ("correct", "margin")}
+        for lines in (direct, found)
+    )
+    if found is direct:
+        return [f"{after['correct'].mean():.1f}", "", ""]
+    right, margin = (
+        paired_bootstrap(difference, before[name], after[name]) for name in ("correct", "margin")
+    )
+    return [
+        f"{after['correct'].mean():.1f}",
+        "{:+} [{}, {}]".format(*rounded(right)),
+        f"{margin.value:+.2f} [{margin.low:.2f}, {margin.high:.2f}]",
+    ]
+
+
+def _mean(values: list[list[float]]) -> Array:
+    found: Array = np.mean(np.array(values), axis=0)
+    return found
+
+
+if __name__ == "__main__":
+    main()
