@@ -4,8 +4,9 @@
 
 On the items of benchmarks.strength, after one solved item of each topic, from training items that are not measured. The
 mean difference turned round moves the texts of English examples towards the language (as in arXiv 2602.02326); `learned`
-moves the text that is asked about. Vectors are those of benchmarks.strength, from NTREX. Each run is a line of
-benchmarks/results/examples.jsonl; runs that are there are not made again. `--table` prints the table of what is there.
+moves the text that is asked about, or all that is read. Vectors are those of benchmarks.strength, from NTREX. Each run
+is a line of benchmarks/results/examples.jsonl; runs that are there are not made again. `--table` prints the table of
+what is there.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from langsteer.evaluation.choices import batch_calibrated
 from langsteer.evaluation.demo import AFTER, BEFORE, TOPICS
 from langsteer.evaluation.scoring import Question, score
 from langsteer.evaluation.statistics import difference, paired_bootstrap
+from langsteer.intervention import PositionKind
 from langsteer.languages import language_name
 from langsteer.progress import show_progress
 from langsteer.tokens import Prompt, Tokens, encode, encode_suffix
@@ -50,6 +52,8 @@ CONDITIONS = (
     Condition("no examples", None),
     Condition("no examples, text steered", None, "text", "learned:8", 0.5),
     Condition("examples in the language", "own"),
+    Condition("examples in the language, text steered", "own", "text", "learned:8", 0.5),
+    Condition("examples in the language, all steered", "own", "all", "learned:8", 0.75),
     Condition("examples in English"),
     Condition("examples in English, text steered", "en", "text", "learned:8", 0.5),
     *(
@@ -102,7 +106,8 @@ def right_items(model: langsteer.Model, language: str, condition: Condition) -> 
     change: SteeringVector | None = None
     if condition.fit is not None:
         found = fitted_vector(model, corpus("ntrex", language, LINES), condition.fit)
-        change = replace(found, strength=condition.strength, positions="source")
+        positions: PositionKind = "all" if condition.moved == "all" else "source"
+        change = replace(found, strength=condition.strength, positions=positions)
     scores = torch.tensor(score(model, asked, [change])[0].loglikelihoods)
     return (batch_calibrated(scores).argmax(1) == right).double().numpy() * 100
 
@@ -140,7 +145,11 @@ def main() -> None:
         done = {line["condition"] for line in read_lines(FILE) if line["language"] == language}
         if all(condition.name in done for condition in CONDITIONS):
             continue
+        missing = {condition.examples for condition in CONDITIONS if condition.name not in done}
         for condition in CONDITIONS:
+            base = condition.moved is None and condition.examples in missing
+            if condition.name in done and not base:
+                continue
             found = right_items(model, language, condition)
             before = unmoved.setdefault(condition.examples, found)
             moved = condition.moved is not None

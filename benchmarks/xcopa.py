@@ -9,6 +9,7 @@ by which the line that comes next in the language becomes likelier), or one of
 english_premise, english_answers, english_both: the premise, the answers, or both are those of English COPA, the
     connective with the premise: what a vector could reach at the most that made the one or the other English
 google_premise: the premise is Google's English of the language's
+label: an English frame around all, in which the answers have the letters A and B, and the letter is scored
 
 Vectors are fitted on NTREX. Each run is a line of benchmarks/results/xcopa.jsonl, with the batch-calibrated accuracy,
 its change, and the change of the margin in nats (how much likelier the right answer is than the wrong one, calibrated
@@ -42,7 +43,9 @@ from langsteer.version import __version__
 FILE = RESULTS / "xcopa.jsonl"
 LANGUAGES = ("sw", "et", "tr", "th", "id", "vi", "zh-Hans", "it", "ta")
 DIRECT = "direct"
+LABEL = "label"
 ENGLISH = ("english_premise", "english_answers", "english_both", "google_premise")
+CHOICES = ("choice1", "choice2")
 LINES = 400
 
 
@@ -59,6 +62,8 @@ class Items:
 
 def items_of(model: Model, language: str, part: str, condition: str = DIRECT) -> Items:
     """The items of a language, or with what a condition puts into English."""
+    if condition == LABEL:
+        return labelled(model, language, part)
     own, connectives = docs_of(language, part), connectives_of(language, part)
     premises = answers = own
     if condition in ("english_premise", "english_both"):
@@ -81,7 +86,13 @@ def items_of(model: Model, language: str, part: str, condition: str = DIRECT) ->
     return Items(questions, [doc["label"] for doc in own])
 
 
-CHOICES = ("choice1", "choice2")
+def labelled(model: Model, language: str, part: str) -> Items:
+    docs = docs_of(language, part)
+    task = make_task(get_benchmark("xcopa"), language, docs, form="english")
+    letters = tuple(tuple(encode_suffix(model, f" {letter}")) for letter in "AB")
+    contexts = encode(model, [Prompt(task.doc_to_text(doc)) for doc in docs])
+    questions = [Question(context, letters) for context in contexts]
+    return Items(questions, [doc["label"] for doc in docs])
 
 
 def docs_of(language: str, part: str) -> list[Doc]:
