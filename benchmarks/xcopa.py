@@ -8,8 +8,11 @@ by which the line that comes next in the language becomes likelier), or one of
 
 english_premise, english_answers, english_both: the premise, the answers, or both are those of English COPA, the
     connective with the premise: what a vector could reach at the most that made the one or the other English
+english_frame: the answers and the connective are, the premise stays in the language
 google_premise: the premise is Google's English of the language's
 label: an English frame around all, in which the answers have the letters A and B, and the letter is scored
+
+or one of these and a fit: english_frame+learned:8@prompt, whose change is against english_frame alone.
 
 Vectors are fitted on NTREX. Each run is a line of benchmarks/results/xcopa.jsonl, with the batch-calibrated accuracy,
 its change, and the change of the margin in nats (how much likelier the right answer is than the wrong one, calibrated
@@ -44,7 +47,13 @@ FILE = RESULTS / "xcopa.jsonl"
 LANGUAGES = ("sw", "et", "tr", "th", "id", "vi", "zh-Hans", "it", "ta")
 DIRECT = "direct"
 LABEL = "label"
-ENGLISH = ("english_premise", "english_answers", "english_both", "google_premise")
+ENGLISH = (
+    "english_premise",
+    "english_answers",
+    "english_both",
+    "english_frame",
+    "google_premise",
+)
 CHOICES = ("choice1", "choice2")
 LINES = 400
 
@@ -67,11 +76,12 @@ def items_of(model: Model, language: str, part: str, condition: str = DIRECT) ->
     own, connectives = docs_of(language, part), connectives_of(language, part)
     premises = answers = own
     if condition in ("english_premise", "english_both"):
-        premises, connectives = docs_of("en", part), connectives_of("en", part)
+        premises = docs_of("en", part)
+    if condition in ("english_premise", "english_both", "english_frame", "google_premise"):
+        connectives = connectives_of("en", part)
     if condition == "google_premise":
         premises = translated(SHARED / "xcopa", language, part)
-        connectives = connectives_of("en", part)
-    if condition in ("english_answers", "english_both"):
+    if condition in ("english_answers", "english_both", "english_frame"):
         answers = docs_of("en", part)
     assert [doc["label"] for doc in premises] == [doc["label"] for doc in answers]
     prompts = [
@@ -129,10 +139,19 @@ def next_lines(text: ParallelCorpus) -> ParallelCorpus:
     )
 
 
+def parts_of(condition: str) -> tuple[str, str | None]:
+    """What is in English, and the fit with its positions, if any."""
+    first, _, second = condition.partition("+")
+    if second:
+        return first, second
+    return (DIRECT, condition) if "@" in condition else (condition, None)
+
+
 def change_of(model: Model, language: str, condition: str, strength: float) -> Change | None:
-    if "@" not in condition:
+    _, fit = parts_of(condition)
+    if fit is None:
         return None
-    fit, at = condition.split("@")
+    fit, at = fit.split("@")
     name, _, rest = fit.partition(":")
     if name == "next":
         text = next_lines(corpus("ntrex", language, None))
@@ -146,7 +165,7 @@ def change_of(model: Model, language: str, condition: str, strength: float) -> C
 def measured(model: Model, about: dict[str, Any]) -> dict[str, list[float]]:
     """For each item: 0 or 100, and the margin in nats, both calibrated."""
     condition, language = about["condition"], about["language"]
-    items = items_of(model, language, about["part"], condition)
+    items = items_of(model, language, about["part"], parts_of(condition)[0])
     change = change_of(model, language, condition, about["strength"])
     (found,) = score(model, items.questions, [change])
     scores = calibrate(np.array(found.loglikelihoods))
@@ -218,31 +237,37 @@ def table(chosen: argparse.Namespace) -> str:
     """Accuracy by language, and the changes of the mean accuracy and margin, over items."""
     heads = ["condition", *map(language_name, chosen.languages), "mean", "change", "margin"]
     rows: list[list[str]] = []
-    known: dict[str, dict[str, Any]] = {}
     for condition, strength in tried(chosen):
-        found = {
-            tag: line
-            for tag in chosen.languages
-            if (line := find_line(FILE, settings(tag, condition, strength, chosen))) is not None
-        }
-        known = known or found
+        found = lines_of(condition, strength, chosen)
+        text, _ = parts_of(condition)
+        base = lines_of(DIRECT if text == condition else text, None, chosen)
         cells = [
             f"{found[tag]['accuracy']:.1f}" if tag in found else "" for tag in chosen.languages
         ]
         name = condition if strength is None else f"{condition}, {strength:g}"
-        rows.append([name, *cells, *_pooled(found, known)])
+        rows.append([name, *cells, *_pooled(found, base)])
     return markdown(heads, rows)
 
 
-def _pooled(found: dict[str, dict[str, Any]], direct: dict[str, dict[str, Any]]) -> list[str]:
-    """The mean over languages, and the changes against direct in the same ones, items resampled."""
+def lines_of(
+    condition: str, strength: float | None, chosen: argparse.Namespace
+) -> dict[str, dict[str, Any]]:
+    """What is known of a condition, by language."""
+    found = {
+        tag: find_line(FILE, settings(tag, condition, strength, chosen)) for tag in chosen.languages
+    }
+    return {tag: line for tag, line in found.items() if line is not None}
+
+
+def _pooled(found: dict[str, dict[str, Any]], base: dict[str, dict[str, Any]]) -> list[str]:
+    """The mean over languages, and the changes against `base` in the same ones, items resampled."""
     if not found:
         return ["", "", ""]
     before, after = (
         {name: _mean([lines[tag][name] for tag in found]) for name in ("correct", "margin")}
-        for lines in (direct, found)
+        for lines in (base, found)
     )
-    if found is direct:
+    if found == base:
         return [f"{after['correct'].mean():.1f}", "", ""]
     right, margin = (
         paired_bootstrap(difference, before[name], after[name]) for name in ("correct", "margin")
