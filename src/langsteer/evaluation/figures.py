@@ -9,6 +9,8 @@ from langsteer.evaluation.table import DIRECT, ENGLISH, PIVOT, Comparison, Row, 
 from langsteer.languages import language_name
 from langsteer.plotting import INK, Figure
 
+LEGEND_COLUMNS, LEGEND_LINE = 2, 0.22  # of a legend below a figure; inches a line
+
 
 def draw_figures(table: Table) -> list[Figure]:
     """The scores by language, the differences to `direct`, and what they cost, as far as known."""
@@ -38,8 +40,8 @@ def _scores(pyplot: Any, table: Table, looks: Mapping[str, Mapping[str, Any]]) -
     scores = dict(zip(table.languages, direct.entries, strict=True))
     shown = [name for name in table.languages if name != PIVOT]
     shown.sort(key=lambda name: scores[name].score if scores[name] else 0.0)  # type: ignore[union-attr]
-    height = 0.34 * len(shown) + 1.0
-    figure, axes = pyplot.subplots(figsize=(8.4, max(height, 0.22 * len(table.rows) + 1.2)))
+    height = 0.34 * len(shown) + 1.0 + _legend_height(table.rows)
+    figure, axes = pyplot.subplots(figsize=(8.4, height))
     for row in table.rows:
         found = dict(zip(table.languages, row.entries, strict=True))
         points = [(e.score, y) for y, name in enumerate(shown) if (e := found[name]) is not None]
@@ -51,7 +53,7 @@ def _scores(pyplot: Any, table: Table, looks: Mapping[str, Mapping[str, Any]]) -
     axes.grid(axis="y", color=INK, alpha=0.12)
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel(f"{_name(table)} (%)")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside right center", alignment="left")
+    _legend_below(figure, axes)
     caption = f"{_name(table)} of each method in each language"
     return _finished(pyplot, figure, table, "scores", caption)
 
@@ -84,8 +86,9 @@ def _costs(
     pyplot: Any, table: Table, rows: Sequence[Row], looks: Mapping[str, Mapping[str, Any]]
 ) -> Figure:
     trained = any(row.cost.training_seconds for row in rows)
+    height = 3.6 + _legend_height(rows)
     figure, panels = pyplot.subplots(
-        1, 1 + trained, figsize=(8.4, max(3.0, 0.22 * len(rows) + 1.2)), sharey=True, squeeze=False
+        1, 1 + trained, figsize=(8.4, height), sharey=True, squeeze=False
     )
     axes, *others = panels[0]
     for row in rows:
@@ -102,9 +105,19 @@ def _costs(
         other.set_xlim(left=-0.04 * max(row.cost.training_seconds / 60 for row in rows))
     if min(row.cost.seconds for row in rows) > 0:
         plotting.logarithmic(axes)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside right center", alignment="left")
+    _legend_below(figure, axes)
     caption = "What each method costs against what it gains over direct, with 95% intervals"
     return _finished(pyplot, figure, table, "costs", caption)
+
+
+def _legend_below(figure: Any, axes: Any) -> None:
+    """Names below leave the width to what is drawn, however long they are."""
+    names = axes.get_legend_handles_labels()
+    figure.legend(*names, loc="outside lower center", ncols=LEGEND_COLUMNS)
+
+
+def _legend_height(rows: Sequence[Row]) -> float:
+    return LEGEND_LINE * -(-len(rows) // LEGEND_COLUMNS)
 
 
 def _point(axes: Any, cost: float, row: Row, looks: Mapping[str, Mapping[str, Any]]) -> None:
