@@ -48,6 +48,7 @@ def test_fit_inspect_generate(
     code, out, _ = run(capsys, "inspect", file, *model)
     assert code == 0
     assert "Swahili (sw) → English (en)" in out
+    assert "questions about a text" in out
     code, out, _ = run(
         capsys, "generate", "Habari", "-v", file, *model, "--max-new-tokens", "4", "--json"
     )
@@ -70,6 +71,8 @@ def test_learned_by_command(
     assert code == 0, err
     vector = SteeringVector.load(tmp_path / "v")
     assert (vector.method, vector.options["objective"]) == ("learned", "translation")
+    _, out, _ = run(capsys, "inspect", str(tmp_path / "v"))
+    assert "translating a text into English" in out
 
 
 def test_several_languages_are_fitted_into_a_folder(

@@ -11,6 +11,11 @@ from langsteer.cli import common
 from langsteer.languages import language_name
 from langsteer.vector import SteeringVector
 
+SERVES = {
+    "centred": "questions about a text, answered in {} or by choosing",
+    "translation": "translating a text into {}",
+}
+
 
 def command(
     file: Annotated[Path, typer.Argument(help="A vector file.")],
@@ -62,7 +67,10 @@ def print_vector(vector: SteeringVector, name: str) -> None:
     table.add_row("layer", f"{vector.layer} of {vector.model.get('fingerprint', {}).get('layers')}")
     table.add_row("strength", f"{vector.strength:g} ({vector.relative_strength:.1%} of the states)")
     table.add_row("positions", vector.positions)
-    table.add_row("method", vector.method)
+    objective = vector.options.get("objective")
+    table.add_row("method", f"{vector.method}, {objective}" if objective else vector.method)
+    if objective in SERVES:
+        table.add_row("serves", SERVES[objective].format(language_name(vector.pivot)))
     corpus = vector.corpus
     table.add_row("fitted on", f"{corpus.get('lines')} pairs of {corpus.get('name')}")
     if "divergence" in vector.scores:
