@@ -117,11 +117,19 @@ def learned_from_labels(model: Model, about: dict[str, Any]) -> tuple[SteeringVe
             adam.step()
             fall.step()
             total += float(loss.detach()) * len(index)
-    fitted = {"name": model.name, "fingerprint": model.fingerprint}
-    found = SteeringVector(
-        vector.detach(), layer, language, "en", fitted, "labels", positions=about["positions"]
+    return vector_of_labels(model, vector, about), total / len(tokens)
+
+
+def vector_of_labels(model: Model, values: Tensor, about: dict[str, Any]) -> SteeringVector:
+    return SteeringVector(
+        values.detach(),
+        about["layer"],
+        about["language"],
+        "en",
+        {"name": model.name, "fingerprint": model.fingerprint},
+        "labels",
+        positions=about["positions"],
     )
-    return found, total / len(tokens)
 
 
 def acted_on(model: Model, text: Tokens, positions: PositionKind) -> Tokens:

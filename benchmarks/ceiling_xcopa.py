@@ -18,7 +18,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.ceiling import BATCH, LAST_RATE, RATE, acted_on, kept_states, padded, run_each
+from benchmarks.ceiling import (
+    BATCH,
+    LAST_RATE,
+    RATE,
+    acted_on,
+    kept_states,
+    padded,
+    run_each,
+    vector_of_labels,
+)
 from benchmarks.common import RESULTS, add_line, rounded
 from benchmarks.xcopa import Items, items_of
 from langsteer.evaluation.scoring import score
@@ -33,9 +42,9 @@ FILE = RESULTS / "ceiling_xcopa.jsonl"
 
 def learned_from_labels(model: Model, items: Items, about: dict[str, Any]) -> SteeringVector:
     """By descent on the cross-entropy of the right answer of two."""
-    layer, epochs, positions = about["layer"], about["epochs"], about["positions"]
+    layer, epochs = about["layer"], about["epochs"]
     texts = [q.context.followed_by(answer) for q in items.questions for answer in q.answers]
-    rows = [acted_on(model, text, positions) for text in texts]
+    rows = [acted_on(model, text, about["positions"]) for text in texts]
     tails = [len(answer) for q in items.questions for answer in q.answers]
     states, norm = kept_states(model, rows, layer)
     vector = torch.zeros(model.hidden_size, requires_grad=True)
@@ -54,10 +63,7 @@ def learned_from_labels(model: Model, items: Items, about: dict[str, Any]) -> St
                 torch.nn.functional.cross_entropy(found, right).backward()  # type: ignore[no-untyped-call]
             adam.step()
             fall.step()
-    fitted = {"name": model.name, "fingerprint": model.fingerprint}
-    return SteeringVector(
-        vector.detach(), layer, about["language"], "en", fitted, "labels", positions=positions
-    )
+    return vector_of_labels(model, vector, about)
 
 
 def logprobs(

@@ -3,8 +3,7 @@
     python -m benchmarks.xcopa --languages sw et tr --conditions english_premise learned:8@source
     python -m benchmarks.xcopa --table
 
-A condition is FIT@POSITIONS, tried at each of `--strengths` (a fit as in benchmarks.strength, or `next:LAYER`: a vector
-by which the line that comes next in the language becomes likelier), or one of
+A condition is FIT@POSITIONS, a fit as in benchmarks.strength, tried at each of `--strengths`, or one of
 
 english_premise, english_answers, english_both: the premise, the answers, or both are those of English COPA, the
     connective with the premise: what a vector could reach at the most that made the one or the other English
@@ -20,6 +19,7 @@ too), and the values of each item; runs that are there are not made again.
 """
 
 import argparse
+import functools
 import json
 import time
 from dataclasses import dataclass, replace
@@ -30,7 +30,6 @@ import numpy as np
 import langsteer
 from benchmarks.common import RESULTS, SHARED, add_line, find_line, markdown, rounded
 from benchmarks.strength import corpus, fitted_vector
-from langsteer.corpus import ParallelCorpus
 from langsteer.evaluation.benchmarks import get_benchmark, load_docs, make_task
 from langsteer.evaluation.benchmarks.common import Doc
 from langsteer.evaluation.benchmarks.xcopa import translated
@@ -46,15 +45,14 @@ from langsteer.version import __version__
 FILE = RESULTS / "xcopa.jsonl"
 LANGUAGES = ("sw", "et", "tr", "th", "id", "vi", "zh-Hans", "it", "ta")
 DIRECT = "direct"
-LABEL = "label"
-ENGLISH = (
-    "english_premise",
-    "english_answers",
-    "english_both",
-    "english_frame",
-    "google_premise",
-)
-CHOICES = ("choice1", "choice2")
+LABEL, GOOGLE = "label", "google_premise"
+ENGLISH = {
+    "english_premise": ("premise", "connective"),
+    "english_answers": ("answers",),
+    "english_both": ("premise", "connective", "answers"),
+    "english_frame": ("connective", "answers"),
+    GOOGLE: ("connective",),
+}
 LINES = 400
 
 
@@ -73,70 +71,65 @@ def items_of(model: Model, language: str, part: str, condition: str = DIRECT) ->
     """The items of a language, or with what a condition puts into English."""
     if condition == LABEL:
         return labelled(model, language, part)
-    own, connectives = docs_of(language, part), connectives_of(language, part)
-    premises = answers = own
-    if condition in ("english_premise", "english_both"):
-        premises = docs_of("en", part)
-    if condition in ("english_premise", "english_both", "english_frame", "google_premise"):
-        connectives = connectives_of("en", part)
-    if condition == "google_premise":
-        premises = translated(SHARED / "xcopa", language, part)
-    if condition in ("english_answers", "english_both", "english_frame"):
-        answers = docs_of("en", part)
-    assert [doc["label"] for doc in premises] == [doc["label"] for doc in answers]
+    own, english = native(language, part), native("en", part)
+    put = ENGLISH.get(condition, ())
+    premises = (english if "premise" in put else own).premises
+    if condition == GOOGLE:
+        premises = [_open(doc) for doc in translated(SHARED / "xcopa", language, part)]
+    connectives = (english if "connective" in put else own).connectives
     prompts = [
-        Prompt(_open(doc), after=connective)
-        for doc, connective in zip(premises, connectives, strict=True)
+        Prompt(premise, after=connective)
+        for premise, connective in zip(premises, connectives, strict=True)
     ]
     choices = [
-        tuple(tuple(encode_suffix(model, f" {_answer(doc[name])}")) for name in CHOICES)
-        for doc in answers
+        tuple(tuple(encode_suffix(model, answer)) for answer in answers)
+        for answers in (english if "answers" in put else own).answers
     ]
-    questions = list(map(Question, encode(model, prompts), choices))
-    return Items(questions, [doc["label"] for doc in own])
+    assert own.right == english.right
+    return Items(list(map(Question, encode(model, prompts), choices)), own.right)
+
+
+@dataclass(frozen=True)
+class Native:
+    """The parts of the harness's native prompts, as they are put together, and which answer is right."""
+
+    premises: list[str]
+    connectives: list[str]
+    answers: list[list[str]]
+    right: list[int]
+
+
+@functools.cache
+def native(language: str, part: str) -> Native:
+    docs, task = docs_and_task(language, part, "native")
+    texts, premises = [task.doc_to_text(doc) for doc in docs], [_open(doc) for doc in docs]
+    assert all(text.startswith(premise) for text, premise in zip(texts, premises, strict=True))
+    space = task.config.target_delimiter
+    return Native(
+        premises,
+        [text[len(premise) :] for text, premise in zip(texts, premises, strict=True)],
+        [[space + choice for choice in task.doc_to_choice(doc)] for doc in docs],
+        [doc["label"] for doc in docs],
+    )
 
 
 def labelled(model: Model, language: str, part: str) -> Items:
-    docs = docs_of(language, part)
-    task = make_task(get_benchmark("xcopa"), language, docs, form="english")
+    docs, task = docs_and_task(language, part, "english")
     letters = tuple(tuple(encode_suffix(model, f" {letter}")) for letter in "AB")
     contexts = encode(model, [Prompt(task.doc_to_text(doc)) for doc in docs])
     questions = [Question(context, letters) for context in contexts]
     return Items(questions, [doc["label"] for doc in docs])
 
 
-def docs_of(language: str, part: str) -> list[Doc]:
-    return list(load_docs(get_benchmark("xcopa"), language, part, SHARED))
-
-
-def connectives_of(language: str, part: str) -> list[str]:
-    """What the harness's prompt puts after each premise."""
-    docs = docs_of(language, part)
-    task = make_task(get_benchmark("xcopa"), language, docs, form="native")
-    texts = [task.doc_to_text(doc) for doc in docs]
-    assert all(text.startswith(_open(doc)) for text, doc in zip(texts, docs, strict=True))
-    return [text[len(_open(doc)) :] for text, doc in zip(texts, docs, strict=True)]
+def docs_and_task(language: str, part: str, form: str) -> tuple[list[Doc], Any]:
+    benchmark = get_benchmark("xcopa")
+    docs = list(load_docs(benchmark, language, part, SHARED))
+    return docs, make_task(benchmark, language, docs, form=form)
 
 
 def _open(doc: Doc) -> str:
+    """A premise without its full stop, as the harness cuts it."""
     return str(doc["premise"]).strip()[:-1]
-
-
-def _answer(choice: str) -> str:
-    """As the harness writes it after the connective."""
-    return choice[:1].lower() + choice[1:]
-
-
-def next_lines(text: ParallelCorpus) -> ParallelCorpus:
-    """Each line with the one after it, in the language, in the place of its translation."""
-    lines = text.texts[text.language]
-    return replace(
-        text,
-        texts={text.language: lines[:-1], text.pivot: lines[1:]},
-        name=f"{text.name}, next",
-        topics=(),
-        parts=(),
-    )
 
 
 def parts_of(condition: str) -> tuple[str, str | None]:
@@ -152,12 +145,7 @@ def change_of(model: Model, language: str, condition: str, strength: float) -> C
     if fit is None:
         return None
     fit, at = fit.split("@")
-    name, _, rest = fit.partition(":")
-    if name == "next":
-        text = next_lines(corpus("ntrex", language, None))
-        vector = fitted_vector(model, text, f"learned:{rest}:objective=translation")
-    else:
-        vector = fitted_vector(model, corpus("ntrex", language, LINES), fit)
+    vector = fitted_vector(model, corpus("ntrex", language, LINES), fit)
     positions: PositionKind = at  # type: ignore[assignment]
     return replace(vector, positions=positions, strength=strength)
 
