@@ -205,3 +205,10 @@ def test_an_answer_without_tokens_is_refused(llama: Model) -> None:
     context = encode(llama, ["hello"])[0]
     with pytest.raises(ModelError, match="tokenises to nothing"):
         score(llama, [Question(context, ((5,), ()))])
+
+
+def test_the_sum_of_a_part_of_the_vocabulary_is_torchs() -> None:
+    logits = torch.randn(3, 50, generator=torch.Generator().manual_seed(0)) * 40
+    logits[1] = -torch.inf  # a part that a model never says
+    wanted = logits.logsumexp(-1)
+    assert torch.allclose(scoring._log_sum_exp_in_place(logits, logits.amax(-1)), wanted)

@@ -22,7 +22,7 @@ from langsteer.errors import ModelError, StateError
 from langsteer.progress import NOISY, quiet
 
 DEFAULT_MODEL = "gemma-3-270m"
-LOGIT_BLOCK = 8192
+LOGIT_BLOCK = 2048
 
 _HOW_TO_NAME = (
     "Name its parts by hand: load_model(name, blocks='model.layers', norm='model.norm', "

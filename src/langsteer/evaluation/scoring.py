@@ -278,13 +278,21 @@ def _predicted(
     best_token = torch.zeros(len(states), dtype=torch.long, device=states.device)
     for start, block in model.logit_blocks(states):
         logits = block.float().to(states.device)
-        total = torch.logaddexp(total, logits.logsumexp(-1))
+        here = (tokens >= start) & (tokens < start + logits.shape[-1])
+        logit[here] = logits[at[here], tokens[here] - start]
         highest, place = logits.max(-1)
         best_token = torch.where(highest > best, place + start, best_token)
         best = torch.maximum(best, highest)
-        here = (tokens >= start) & (tokens < start + logits.shape[-1])
-        logit[here] = logits[at[here], tokens[here] - start]
+        total = torch.logaddexp(total, _log_sum_exp_in_place(logits, highest))
     return (logit - total[at]).tolist(), (best_token[at] == tokens).tolist()
+
+
+def _log_sum_exp_in_place(logits: Tensor, highest: Tensor) -> Tensor:
+    """By row, in the memory of `logits`, whose copy would take as long to make as the sum; the
+    highest of each row may be -inf.
+    """
+    base = highest.clamp(min=torch.finfo(logits.dtype).min)
+    return base + logits.sub_(base[:, None]).exp_().sum(-1).log()
 
 
 def can_share_contexts(model: Model) -> bool:
