@@ -7,6 +7,8 @@ A fit is METHOD:LAYER[:OPTION=VALUE...], or one of
 others, nearest: the mean of what `learned` gives for seven other languages, as for a language without parallel
     text, and for the three of them that are nearest to its own by cosine, as for one with a family
 shared: half of its own and half of all others
+helped: the same, with 400 lines for the others, however few there are of its own
+every: `learned` from each line with each of the English words after it, and not with one of them
 median, moderate, whitened, in_place, by_token: the mean difference, estimated in another way: the median in each
     dimension of the pairs' differences; without its ten largest numbers; times the inverse of the states' covariance;
     of texts in the template; with each token and not each text counting the same
@@ -46,7 +48,7 @@ from langsteer.evaluation.demo import AFTER, BEFORE, TOPICS
 from langsteer.evaluation.statistics import difference, paired_bootstrap
 from langsteer.fitting import low_rank
 from langsteer.fitting.common import pair_states
-from langsteer.fitting.descent import DescentOptions, Pairs
+from langsteer.fitting.descent import SUFFIXES, DescentOptions, Pairs
 from langsteer.fitting.projection import Projection
 from langsteer.intervention import POSITIONS
 from langsteer.languages import language_name
@@ -60,6 +62,7 @@ FILE = RESULTS / "strength.jsonl"
 LANGUAGES = ("sw", "et", "tr", "el", "hi", "id", "ar", "ja")
 MASSIVE = 10  # numbers of a vector that are far larger than the rest
 NEAREST = 3
+MANY = 400  # lines
 RIDGE = 0.1  # of the mean of the covariance's diagonal
 USUAL = {"positions": "source", "noise": 0.0}  # in lines that do not say
 Change = SteeringVector | Projection | Moved
@@ -125,7 +128,10 @@ def _made(model: langsteer.Model, text: ParallelCorpus, about: dict[str, Any]) -
         return replace(vector, language=about["language"])
     if name in variants.NAMES:
         return variants.made(model, text, name, fitted_vector(model, text, f"learned:{layer}"))
-    if name in ("others", "shared", "nearest"):
+    if name == "every":
+        whole = text.lines(i for i in range(len(text)) for _ in SUFFIXES)  # suffixes take turns
+        return fitted_vector(model, whole, f"learned:{layer}")
+    if name in ("others", "shared", "helped", "nearest"):
         return of_others(model, text, about, name, layer)
     return fitted(model, text, about["fit"])
 
@@ -135,7 +141,8 @@ def of_others(
 ) -> SteeringVector:
     """A mean of the vectors of other languages."""
     tags = [tag for tag in LANGUAGES if tag != text.language]
-    texts = [corpus(about["corpus"], tag, about["lines"]) for tag in tags]
+    lines = MANY if name == "helped" else about["lines"]
+    texts = [corpus(about["corpus"], tag, lines) for tag in tags]
     vectors = [fitted_vector(model, other, f"learned:{layer}") for other in texts]
     if name != "others":
         own = fitted_vector(model, text, f"learned:{layer}").values
@@ -143,7 +150,7 @@ def of_others(
         vectors.sort(key=lambda v: -float(torch.cosine_similarity(v.values, own, 0)))
         vectors = vectors[:NEAREST]
     values = torch.stack([vector.values for vector in vectors]).mean(0)
-    if name == "shared":
+    if name in ("shared", "helped"):
         values = (values + own) / 2
     return replace(vectors[0], values=values, language=text.language)
 

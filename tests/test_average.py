@@ -33,6 +33,22 @@ def test_the_mean_of_vectors(llama: Model, tmp_path: Path) -> None:
     assert again.corpus["languages"] == ["sw", "et"]
 
 
+def test_its_own_counts_half(llama: Model) -> None:
+    vectors = several(llama)
+    own = replace(vectors[0], language="am", values=5 * vectors[0].values, strength=0.25)
+    found = average(vectors, "am", own)
+    torch.testing.assert_close(found.values, 2 * vectors[0].values.float())
+    assert (found.strength, found.state_norm) == (0.5, 2.5)
+    assert found.corpus["languages"] == ["sw", "et", "am"]
+    for wrong, message in (
+        (vectors[0], "given as am's own is one of sw"),
+        (replace(own, layer=2), "different layers"),
+        (replace(own, positions="generated"), "positions: .*generated"),
+    ):
+        with pytest.raises(VectorError, match=message):
+            average(vectors, "am", wrong)
+
+
 @pytest.mark.parametrize(
     ("change", "language", "message"),
     [
@@ -61,6 +77,11 @@ def test_the_command(llama: Model, tmp_path: Path, capsys: pytest.CaptureFixture
     assert SteeringVector.load(output).strength == 0.75
     assert run(capsys, *command, "--strength", "0.25")[0] == 0
     assert SteeringVector.load(output).strength == 0.25
+    few = replace(several(llama)[0], language="am", strength=0.25).save(
+        tmp_path / "few.safetensors"
+    )
+    assert run(capsys, *command, "--own", str(few))[0] == 0
+    assert SteeringVector.load(output).strength == 0.5
     code, _, err = run(capsys, *command[:-4], "-l", "sw", "-o", str(tmp_path / "x"))
     assert code == 1
     assert "beside sw" in err

@@ -9,7 +9,7 @@ from langsteer.cli import common
 from langsteer.cli.inspect import describe, print_vector
 from langsteer.files import check_writable
 from langsteer.fitting.average import average
-from langsteer.vector import load_vectors
+from langsteer.vector import SteeringVector, load_vectors
 
 
 def command(
@@ -17,19 +17,26 @@ def command(
         list[Path], typer.Argument(help="Vector files of other languages, or folders of them.")
     ],
     language: Annotated[
-        str, typer.Option("--language", "-l", help="The language without parallel text.")
+        str, typer.Option("--language", "-l", help="The language with little or no parallel text.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The vector's file.")],
+    own: Annotated[
+        Path | None,
+        typer.Option(help="The language's own vector, from few pairs: it counts half."),
+    ] = None,
     strength: common.Strength = None,
     as_json: common.Json = False,
 ) -> None:
-    """Make a vector for a language without parallel text, from those of other languages.
+    """Make a vector for a language with little or no parallel text, from those of other languages.
 
     The mean of the vectors, at the mean of their strengths.
 
     Example: `langsteer average vectors/ -l am -o am.safetensors`
+
+    With what was learned from 50 pairs: `langsteer average vectors/ -l am --own few.safetensors -o am.safetensors`
     """
-    vector = average(load_vectors(files), language)
+    few = SteeringVector.load(own) if own is not None else None
+    vector = average(load_vectors(files), language, few)
     if strength is not None:
         vector = vector.with_strength(strength)
     check_writable(output)
