@@ -47,6 +47,7 @@ from langsteer.evaluation.choices import batch_calibrated, choice_scores
 from langsteer.evaluation.demo import AFTER, BEFORE, TOPICS
 from langsteer.evaluation.statistics import difference, paired_bootstrap
 from langsteer.fitting import low_rank
+from langsteer.fitting.average import average
 from langsteer.fitting.common import pair_states
 from langsteer.fitting.descent import SUFFIXES, DescentOptions, Pairs
 from langsteer.fitting.projection import Projection
@@ -144,15 +145,13 @@ def of_others(
     lines = MANY if name == "helped" else about["lines"]
     texts = [corpus(about["corpus"], tag, lines) for tag in tags]
     vectors = [fitted_vector(model, other, f"learned:{layer}") for other in texts]
-    if name != "others":
-        own = fitted_vector(model, text, f"learned:{layer}").values
+    if name == "others":
+        return average(vectors, text.language)
+    own = fitted_vector(model, text, f"learned:{layer}")
     if name == "nearest":
-        vectors.sort(key=lambda v: -float(torch.cosine_similarity(v.values, own, 0)))
-        vectors = vectors[:NEAREST]
-    values = torch.stack([vector.values for vector in vectors]).mean(0)
-    if name in ("shared", "helped"):
-        values = (values + own) / 2
-    return replace(vectors[0], values=values, language=text.language)
+        vectors.sort(key=lambda v: -float(torch.cosine_similarity(v.values, own.values, 0)))
+        return average(vectors[:NEAREST], text.language)
+    return average(vectors, text.language, own)
 
 
 def difference_vector(

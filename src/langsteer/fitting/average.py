@@ -4,8 +4,9 @@ Vectors learned for different languages have most of their direction in common (
 says how much); what is a language's own, and the noise of its fit, is averaged out.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
+from statistics import fmean
 
 import torch
 
@@ -41,19 +42,15 @@ def average(
     positions = sorted({vector.positions for vector in found})
     if len(positions) > 1:
         raise VectorError(f"the vectors act on different positions: {', '.join(positions)}")
-    shares = [_share(vector, tag, len(others), own is not None) for vector in found]
-
-    def mean(of: Callable[[SteeringVector], float]) -> float:
-        return sum(share * of(vector) for share, vector in zip(shares, found, strict=True))
-
+    weights = [1.0] * len(others) + [float(len(others))] * (len(found) - len(others))
     values = torch.stack([vector.values.float() for vector in found])
     return replace(
         found[0],
-        values=torch.tensor(shares) @ values,
+        values=torch.tensor(weights) @ values / sum(weights),
         language=tag,
         method=NAME,
-        strength=mean(lambda vector: vector.strength),
-        state_norm=mean(lambda vector: vector.state_norm),
+        strength=fmean([vector.strength for vector in found], weights),
+        state_norm=fmean([vector.state_norm for vector in found], weights),
         options={
             "of": {vector.language: vector.method for vector in found},
             "strengths": {vector.language: vector.strength for vector in found},
@@ -66,9 +63,3 @@ def average(
         scores={},
         loss=(),
     )
-
-
-def _share(vector: SteeringVector, tag: str, others: int, with_own: bool) -> float:
-    if not with_own:
-        return 1 / others
-    return 0.5 if vector.language == tag else 0.5 / others
