@@ -265,9 +265,10 @@ def answers(
     language: str,
     items: int,
     vectors: Sequence[Change | None],
+    part: str = "train",
 ) -> list[dict[str, np.ndarray]]:
     """Which items are right, 0 or 100, calibrated and raw, under each vector."""
-    docs = load_docs(get_benchmark("sib200"), language, "train", SHARED)[:items]
+    docs = load_docs(get_benchmark("sib200"), language, part, SHARED)[:items]
     right = torch.tensor([list(TOPICS).index(doc["category"]) for doc in docs])
     prompts = [Prompt(doc["text"], BEFORE, AFTER) for doc in docs]
     scores = choice_scores(model, prompts, list(TOPICS.values()), vectors)

@@ -73,6 +73,24 @@ def test_learned_by_command(
     assert (vector.method, vector.options["objective"]) == ("learned", "translation")
     _, out, _ = run(capsys, "inspect", str(tmp_path / "v"))
     assert "translating a text into English" in out
+    assert "pairs are few" not in err
+
+
+def test_few_pairs_are_told_what_helps(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = "\n".join(json.dumps({"sw": f"neno {i}", "en": f"word {i}"}) for i in range(30))
+    (tmp_path / "a.jsonl").write_text(rows)
+    model = ["-m", str(folder), "--layer", "1"]
+    own, others, helped = (str(tmp_path / name) for name in ("own", "others", "helped"))
+    _, _, err = run(capsys, "fit", "-l", "sw", "-c", str(tmp_path / "a.jsonl"), "-o", own, *model)
+    told = f"langsteer average FOLDER -l sw --own {own} -o sw-helped.safetensors"
+    assert "30 pairs are few" in err and told in err
+    _, _, err = run(capsys, "fit", "-l", "et,tr", "-o", others, *model)
+    assert "pairs are few" not in err
+    words = told.replace("FOLDER", others).replace("sw-helped.safetensors", helped).split()
+    assert run(capsys, *words[1:])[0] == 0
+    assert SteeringVector.load(helped).language == "sw"
 
 
 def test_several_languages_are_fitted_into_a_folder(

@@ -18,6 +18,8 @@ from langsteer.readers import read_corpus
 from langsteer.routing import fit_router
 from langsteer.vector import ROUTER_NAME, SteeringVector
 
+FEW = 100  # pairs
+
 
 def command(
     languages: Annotated[
@@ -137,6 +139,18 @@ def command(
     else:
         Console().print(_table(vectors, output))
     _print_unhelpful(vectors)
+    usual = method == DEFAULT_METHOD and objective in (None, "centred") and not together
+    if usual and len(text) < FEW:
+        _print_few(len(text), {tag: str(files[tag]) for tag in vectors})
+
+
+def _print_few(lines: int, files: Mapping[str, str]) -> None:
+    tag, file = next(iter(files.items()))
+    typer.echo(
+        f"{lines} pairs are few: with vectors of other languages beside it, {tag}'s does better: "
+        f"langsteer average FOLDER -l {tag} --own {file} -o {tag}-helped.safetensors",
+        err=True,
+    )
 
 
 def _texts(text: ParallelCorpus) -> dict[str, Sequence[str]]:
