@@ -124,6 +124,11 @@ def rounded(found: Interval) -> list[float]:
     return [round(x, 1) for x in (found.value, found.low, found.high)]
 
 
+def bracketed(change: Sequence[float]) -> str:
+    """A change and the ends of its interval, rounded, in a table."""
+    return "{:+} [{}, {}]".format(*change)
+
+
 def add_line(file: Path, line: dict[str, Any]) -> None:
     """Append a run to a file of JSON lines."""
     file.parent.mkdir(exist_ok=True)

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 import langsteer
-from benchmarks.common import RESULTS, SHARED, add_line, markdown, read_lines, rounded
+from benchmarks.common import RESULTS, SHARED, add_line, bracketed, markdown, read_lines, rounded
 from benchmarks.strength import corpus, fitted_vector
 from langsteer.evaluation.benchmarks import get_benchmark, load_docs
 from langsteer.evaluation.choices import batch_calibrated
@@ -125,7 +125,7 @@ def table(lines: Sequence[dict[str, Any]], languages: Sequence[str]) -> str:
 
 
 def _cell(line: dict[str, Any]) -> str:
-    change = " ({:+} [{}, {}])".format(*line["change"]) if line["change"] else ""
+    change = f" ({bracketed(line['change'])})" if line["change"] else ""
     return f"{line['accuracy']}{change}"
 
 

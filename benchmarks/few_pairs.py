@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 import langsteer
-from benchmarks.common import RESULTS, add_line, find_line, markdown, read_lines
+from benchmarks.common import RESULTS, add_line, bracketed, find_line, markdown, read_lines, rounded
 from benchmarks.strength import LANGUAGES, MANY, answers, corpus, fitted_vector
 from langsteer.evaluation.statistics import Array, percentile_interval, resampled_means
 from langsteer.fitting.average import average
@@ -118,7 +118,7 @@ def _compared(columns: Mapping[str, Array], name: str) -> tuple[str, str]:
         (after - before) / (most - before), (upper - lower) / (highest - lower)
     )
     return (
-        f"{gain.value:+.1f} [{gain.low:.1f}, {gain.high:.1f}]",
+        bracketed(rounded(gain)),
         f"{share.value:.0%} [{share.low:.0%}, {share.high:.0%}]" if name != "many" else "",
     )
 

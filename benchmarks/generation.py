@@ -27,7 +27,7 @@ import numpy as np
 import sacrebleu
 
 import langsteer
-from benchmarks.common import RESULTS, SHARED, add_line, find_line, markdown, rounded
+from benchmarks.common import RESULTS, SHARED, add_line, bracketed, find_line, markdown, rounded
 from benchmarks.strength import corpus, fitted_vector
 from langsteer.evaluation.benchmarks.flores import sentences
 from langsteer.evaluation.statistics import Array, difference, paired_bootstrap
@@ -238,9 +238,8 @@ def _cell(found: dict[tuple[str, str], Array], condition: str, tags: list[str]) 
     here, there = (np.mean([found[c, tag] for tag in tags], axis=0) for c in (condition, "none"))
     if condition == "none":
         return f"{here.mean():.1f}"
-    return "{:.1f} ({:+} [{}, {}])".format(
-        here.mean(), *rounded(paired_bootstrap(difference, there, here))
-    )
+    change = bracketed(rounded(paired_bootstrap(difference, there, here)))
+    return f"{here.mean():.1f} ({change})"
 
 
 def _known(about: dict[str, Any]) -> Array | None:

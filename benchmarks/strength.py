@@ -39,7 +39,16 @@ from torch import Tensor
 
 import langsteer
 from benchmarks import gated, variants
-from benchmarks.common import RESULTS, SHARED, Moved, add_line, markdown, read_lines, rounded
+from benchmarks.common import (
+    RESULTS,
+    SHARED,
+    Moved,
+    add_line,
+    bracketed,
+    markdown,
+    read_lines,
+    rounded,
+)
 from langsteer.capture import mean_states
 from langsteer.corpus import MIXED, ParallelCorpus, spread
 from langsteer.evaluation.benchmarks import get_benchmark, load_docs
@@ -346,7 +355,7 @@ def table(lines: Sequence[dict[str, Any]], chosen: argparse.Namespace) -> str:
 
 
 def _cell(line: dict[str, Any] | None) -> str:
-    return "{:+} [{}, {}]".format(*line["change"]) if line else ""
+    return bracketed(line["change"]) if line else ""
 
 
 def _run(model: langsteer.Model, about: dict[str, Any], strengths: Sequence[float]) -> None:

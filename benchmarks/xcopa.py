@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 import langsteer
-from benchmarks.common import RESULTS, SHARED, add_line, find_line, markdown, rounded
+from benchmarks.common import RESULTS, SHARED, add_line, bracketed, find_line, markdown, rounded
 from benchmarks.strength import corpus, fitted_vector
 from langsteer.evaluation.benchmarks import get_benchmark, load_docs, make_task
 from langsteer.evaluation.benchmarks.common import Doc
@@ -262,7 +262,7 @@ def _pooled(found: dict[str, dict[str, Any]], base: dict[str, dict[str, Any]]) -
     )
     return [
         f"{after['correct'].mean():.1f}",
-        "{:+} [{}, {}]".format(*rounded(right)),
+        bracketed(rounded(right)),
         f"{margin.value:+.2f} [{margin.low:.2f}, {margin.high:.2f}]",
     ]
 

@@ -54,7 +54,7 @@ def small_parts() -> Iterator[None]:
     """The vocabulary and the answers are gone through in parts, as large ones are."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("langsteer.models.LOGIT_BLOCK", 50)
-        patch.setattr(scoring, "TAIL_BUDGET", 6)
+        patch.setattr(scoring, "TAIL_SHARE", 170)
         yield
 
 

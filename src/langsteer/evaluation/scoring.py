@@ -8,7 +8,7 @@ of the same contexts share the layers below the lowest that they touch.
 import copy
 import functools
 import sys
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ from langsteer.tokens import Tokens, batches, pad_mask, token_budget
 __all__ = ["Change", "Question", "Scores", "can_share_contexts", "score"]
 
 HEAD_ROWS = 512
-TAIL_BUDGET = 256  # tokens of answers that are read together
+TAIL_SHARE = 8  # of a budget, an eighth for answers that are read together, which are short
 SHORTEST_STEM = 16
 
 
@@ -91,7 +91,7 @@ def score(
     ]
     # What changes the lowest layer last is run first; every other goes on from its states.
     order = sorted(range(len(changes)), key=lambda c: -_lowest(model, changes[c]))
-    groups = list(batches(rest, budget or token_budget(model)))
+    groups = list(batches(_read_at_once(model, rest), budget or token_budget(model)))
     with torch.inference_mode(), frozen(model):
         stem = _Stem(model, questions[0].context, length, changes, order)
         for c, run in stem.runs.items():
@@ -183,7 +183,8 @@ class _Batch:
     def _grouped(self, answers: Sequence[tuple[int, int]]) -> list[list[tuple[int, int]]]:
         """Answers of like length together, so that little of what is read is padding."""
         read = [self._read_of(q, a) for q, a in answers]
-        return [[answers[i] for i in index] for index in batches(read, TAIL_BUDGET)]
+        budget = token_budget(self.model) // TAIL_SHARE
+        return [[answers[i] for i in index] for index in batches(read, budget)]
 
     def _read_of(self, q: int, a: int) -> tuple[int, ...]:
         """The tokens of an answer that are read: all but the last, which is only predicted."""
@@ -298,6 +299,12 @@ def _log_sum_exp_in_place(logits: Tensor, highest: Tensor) -> Tensor:
 def can_share_contexts(model: Model) -> bool:
     """Whether the model keeps a cache whose rows can be repeated and gone on from. Found out once."""
     return _cache_window(model) > 0
+
+
+def _read_at_once(model: Model, questions: Sequence[Question]) -> Sequence[Sized]:
+    """What a question brings into the pass over a batch: its context alone, where answers go on from it."""
+    shared = can_share_contexts(model)
+    return [question.context for question in questions] if shared else questions
 
 
 def _cache_window(model: Model) -> int:
