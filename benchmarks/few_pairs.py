@@ -4,7 +4,7 @@
     python -m benchmarks.few_pairs --table
 
 Vectors are learned from NTREX by the defaults: `few` from 52 lines of the language, `many` from all 1993; `others` is
-the mean of those of seven or eight other languages, from 499 lines each, `helped` half of that and half of `few`. Each
+the mean of those of seven other languages, from 499 lines each, `helped` half of that and half of `few`. Each
 language is a line of benchmarks/results/few_pairs.jsonl, with what each item is worth; languages that are there are not
 run again. The table has batch-calibrated accuracy and what each condition brings, over all languages, with paired 95%
 intervals over items, and the share of what `many` brings.
@@ -20,7 +20,13 @@ import numpy as np
 import langsteer
 from benchmarks.common import RESULTS, add_line, bracketed, find_line, markdown, read_lines, rounded
 from benchmarks.strength import LANGUAGES, MANY, answers, corpus, fitted_vector
-from langsteer.evaluation.statistics import Array, percentile_interval, resampled_means
+from langsteer.evaluation.statistics import (
+    Array,
+    difference,
+    gap_closed,
+    percentile_interval,
+    resampled_means,
+)
 from langsteer.fitting.average import average
 from langsteer.languages import language_name
 from langsteer.models import Model
@@ -29,7 +35,6 @@ from langsteer.vector import SteeringVector
 from langsteer.version import __version__
 
 FILE = RESULTS / "few_pairs.jsonl"
-MORE = ("th", "vi", "zh-Hans", "it", "ta", "de", "es", "fr", "pt", "ru", "yo")
 FIT, STRENGTH, ITEMS, DTYPE = "learned:8", 0.75, 204, "bfloat16"
 FEW, ALL = 50, 1000  # `corpus` takes an even step: 52 and 1993 lines
 CONDITIONS = ("few", "others", "helped", "many")
@@ -54,7 +59,7 @@ def vectors(model: Model, language: str) -> dict[str, SteeringVector]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--languages", nargs="+", default=[*LANGUAGES, *MORE])
+    parser.add_argument("--languages", nargs="+", default=list(LANGUAGES))
     parser.add_argument("--table", action="store_true", help="print what is there, run nothing")
     chosen = parser.parse_args()
     if not chosen.table:
@@ -109,13 +114,12 @@ def _compared(columns: Mapping[str, Array], name: str) -> tuple[str, str]:
     """The gain over direct, and its share of that of `many`, with their intervals."""
     if name == "direct":
         return "", ""
-    names = ("direct", name, "many")
-    before, after, most = (columns[each].mean() for each in names)
-    drawn = resampled_means([columns[each] for each in names])
-    lower, upper, highest = (sample.mean(1) for sample in drawn)
-    gain = percentile_interval(after - before, upper - lower)
+    samples = [columns[each] for each in ("direct", name, "many")]
+    drawn = resampled_means(samples)
+    whole = [sample.ravel() for sample in samples]
+    gain = percentile_interval(float(difference(*whole[:2])), difference(*drawn[:2]))
     share = percentile_interval(
-        (after - before) / (most - before), (upper - lower) / (highest - lower)
+        float(gap_closed(whole[2], *whole[:2])), gap_closed(drawn[2], *drawn[:2])
     )
     return (
         bracketed(rounded(gain)),
