@@ -27,7 +27,7 @@ from langsteer.tokens import Tokens, batches, pad_mask, token_budget
 __all__ = ["Change", "Question", "Scores", "can_share_contexts", "score"]
 
 HEAD_ROWS = 512
-TAIL_SHARE = 8  # of a budget, an eighth for answers that are read together, which are short
+TAIL_SHARE = 4  # of a budget, a quarter for answers that are read together, which are short
 SHORTEST_STEM = 16
 
 
