@@ -33,6 +33,14 @@ def test_the_mean_of_vectors(llama: Model, tmp_path: Path) -> None:
     assert again.corpus["languages"] == ["sw", "et"]
 
 
+def test_it_serves_what_all_of_them_serve(llama: Model) -> None:
+    vectors = [replace(v, options={"objective": "centred"}) for v in several(llama)]
+    assert average(vectors, "am").options["objective"] == "centred"
+    other = replace(vectors[1], options={"objective": "translation"})
+    for second in (other, replace(other, options={})):
+        assert "objective" not in average([vectors[0], second], "am").options
+
+
 def test_its_own_counts_half(llama: Model) -> None:
     vectors = several(llama)
     own = replace(vectors[0], language="am", values=5 * vectors[0].values, strength=0.25)

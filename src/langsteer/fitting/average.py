@@ -4,9 +4,10 @@ Vectors learned for different languages have most of their direction in common (
 says how much); what is a language's own, and the noise of its fit, is averaged out.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from statistics import fmean
+from typing import Any
 
 import torch
 
@@ -52,6 +53,7 @@ def average(
         strength=fmean([vector.strength for vector in found], weights),
         state_norm=fmean([vector.state_norm for vector in found], weights),
         options={
+            **_shared_objective(found),
             "of": {vector.language: vector.method for vector in found},
             "strengths": {vector.language: vector.strength for vector in found},
         },
@@ -63,3 +65,9 @@ def average(
         scores={},
         loss=(),
     )
+
+
+def _shared_objective(found: Sequence[SteeringVector]) -> dict[str, Any]:
+    """What all were learned with, where that is one thing: it says what a vector serves."""
+    objectives = {vector.options.get("objective") for vector in found}
+    return {} if None in objectives or len(objectives) > 1 else {"objective": objectives.pop()}
