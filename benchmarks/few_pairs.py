@@ -19,7 +19,14 @@ import numpy as np
 
 import langsteer
 from benchmarks.common import RESULTS, add_line, bracketed, find_line, markdown, read_lines, rounded
-from benchmarks.strength import LANGUAGES, MANY, answers, corpus, fitted_vector
+from benchmarks.strength import (
+    LANGUAGES,
+    MANY,
+    answers,
+    corpus,
+    fitted_vector,
+    vectors_of_others,
+)
 from langsteer.evaluation.statistics import (
     Array,
     difference,
@@ -45,11 +52,7 @@ def vectors(model: Model, language: str) -> dict[str, SteeringVector]:
     few, many = (
         fitted_vector(model, corpus("ntrex", language, lines), FIT) for lines in (FEW, ALL)
     )
-    others = [
-        fitted_vector(model, corpus("ntrex", tag, MANY), FIT)
-        for tag in LANGUAGES
-        if tag != language
-    ]
+    others = vectors_of_others(model, language, "ntrex", MANY, FIT)
     found = (few, average(others, language), average(others, language, few), many)
     return {
         name: replace(vector, positions="all").with_strength(STRENGTH)

@@ -150,10 +150,8 @@ def of_others(
     model: langsteer.Model, text: ParallelCorpus, about: dict[str, Any], name: str, layer: str
 ) -> SteeringVector:
     """A mean of the vectors of other languages."""
-    tags = [tag for tag in LANGUAGES if tag != text.language]
     lines = MANY if name == "helped" else about["lines"]
-    texts = [corpus(about["corpus"], tag, lines) for tag in tags]
-    vectors = [fitted_vector(model, other, f"learned:{layer}") for other in texts]
+    vectors = vectors_of_others(model, text.language, about["corpus"], lines, f"learned:{layer}")
     if name == "others":
         return average(vectors, text.language)
     own = fitted_vector(model, text, f"learned:{layer}")
@@ -161,6 +159,14 @@ def of_others(
         vectors.sort(key=lambda v: -float(torch.cosine_similarity(v.values, own.values, 0)))
         return average(vectors[:NEAREST], text.language)
     return average(vectors, text.language, own)
+
+
+def vectors_of_others(
+    model: langsteer.Model, language: str, name: str, lines: int | None, fit: str
+) -> list[SteeringVector]:
+    """Those of every language of `LANGUAGES` but `language`, from the corpus of that name."""
+    tags = [tag for tag in LANGUAGES if tag != language]
+    return [fitted_vector(model, corpus(name, tag, lines), fit) for tag in tags]
 
 
 def difference_vector(

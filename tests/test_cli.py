@@ -35,6 +35,13 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
     return (code if isinstance(code, int) else 0), captured.out, captured.err
 
 
+def thirty_pairs(folder: Path) -> str:
+    """A file of them in Swahili and English."""
+    rows = "\n".join(json.dumps({"sw": f"neno {i}", "en": f"word {i}"}) for i in range(30))
+    (folder / "a.jsonl").write_text(rows)
+    return str(folder / "a.jsonl")
+
+
 def test_fit_inspect_generate(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -62,10 +69,8 @@ def test_fit_inspect_generate(
 def test_learned_by_command(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = "\n".join(json.dumps({"sw": f"neno {i}", "en": f"word {i}"}) for i in range(30))
-    (tmp_path / "a.jsonl").write_text(rows)
     code, _, err = run(
-        capsys, "fit", "-l", "sw", "-c", str(tmp_path / "a.jsonl"), "--method", "learned",
+        capsys, "fit", "-l", "sw", "-c", thirty_pairs(tmp_path), "--method", "learned",
         "--objective", "translation", "-m", str(folder), "-o", str(tmp_path / "v"),
     )  # fmt: skip
     assert code == 0, err
@@ -79,11 +84,9 @@ def test_learned_by_command(
 def test_few_pairs_are_told_what_helps(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = "\n".join(json.dumps({"sw": f"neno {i}", "en": f"word {i}"}) for i in range(30))
-    (tmp_path / "a.jsonl").write_text(rows)
     model = ["-m", str(folder), "--layer", "1"]
     own, others, helped = (str(tmp_path / name) for name in ("own", "others", "helped"))
-    _, _, err = run(capsys, "fit", "-l", "sw", "-c", str(tmp_path / "a.jsonl"), "-o", own, *model)
+    _, _, err = run(capsys, "fit", "-l", "sw", "-c", thirty_pairs(tmp_path), "-o", own, *model)
     told = f"langsteer average FOLDER -l sw --own {own} -o sw-helped.safetensors"
     assert "30 pairs are few" in err
     assert told in err
@@ -151,11 +154,9 @@ def test_languages_that_were_not_checked_are_said(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    rows = "\n".join(json.dumps({"sw": f"neno {i}", "en": f"word {i}"}) for i in range(30))
-    (tmp_path / "a.jsonl").write_text(rows)
     monkeypatch.setattr("langsteer.identify._known", dict)
     code, _, err = run(
-        capsys, "fit", "-l", "sw", "-c", str(tmp_path / "a.jsonl"), "-m", str(folder),
+        capsys, "fit", "-l", "sw", "-c", thirty_pairs(tmp_path), "-m", str(folder),
         "-o", str(tmp_path / "v"), "--layer", "1",
     )  # fmt: skip
     assert code == 0

@@ -139,13 +139,12 @@ def command(
     else:
         Console().print(_table(vectors, output))
     _print_unhelpful(vectors)
-    usual = method == DEFAULT_METHOD and objective in (None, "centred") and not together
-    if usual and len(text) < FEW:
-        _print_few(len(text), {tag: str(files[tag]) for tag in vectors})
+    tag, first = next(iter(vectors.items()))
+    if first.options.get("objective") == "centred" and not together and len(text) < FEW:
+        _print_few(len(text), tag, files[tag])
 
 
-def _print_few(lines: int, files: Mapping[str, str]) -> None:
-    tag, file = next(iter(files.items()))
+def _print_few(lines: int, tag: str, file: Path) -> None:
     typer.echo(
         f"{lines} pairs are few: with vectors of other languages beside it, {tag}'s does better: "
         f"langsteer average FOLDER -l {tag} --own {file} -o {tag}-helped.safetensors",
