@@ -19,11 +19,11 @@ import torch
 
 import langsteer
 from benchmarks.common import paired, report
-from langsteer.analysis.analyze import AnalysisOptions, analyze
+from langsteer.analysis.layers.analyze import AnalysisOptions, analyze
 from langsteer.analysis.reading import Pick, read_texts
-from langsteer.corpus import ParallelCorpus, spread
+from langsteer.model.tokens import Tokens, batches, encode
 from langsteer.progress import show_progress
-from langsteer.tokens import Tokens, batches, encode
+from langsteer.text.corpus import ParallelCorpus, spread
 
 LANGUAGES = ("sw", "et", "tr", "hi", "el", "de", "ar", "zh-Hans", "fr", "ja", "ru", "vi")
 

@@ -21,13 +21,13 @@ import langsteer
 from benchmarks.common import RESULTS, add_line, find_line
 from benchmarks.strength import corpus
 from benchmarks.variants import last_states
-from langsteer.fitting.common import STRENGTHS, PooledOptions
 from langsteer.fitting.mean_difference import fit_layers
+from langsteer.fitting.options import STRENGTHS, PooledOptions
 from langsteer.fitting.search import Measure
-from langsteer.intervention import Intervention
-from langsteer.models import Model, frozen
+from langsteer.model.model import Model, frozen
 from langsteer.progress import show_progress
-from langsteer.vector import SteeringVector
+from langsteer.states.intervention import Intervention
+from langsteer.steering.vector import SteeringVector
 
 FILE = RESULTS / "attribution.jsonl"
 FITTED, HELD_OUT = 200, 40

@@ -20,15 +20,15 @@ from torch import Tensor
 import langsteer
 from benchmarks.common import RESULTS, SHARED, add_line, find_line, rounded
 from benchmarks.strength import answers
-from langsteer.capture import visit_states
 from langsteer.evaluation.benchmarks import get_benchmark, load_docs
 from langsteer.evaluation.demo import AFTER, BEFORE, TOPICS
 from langsteer.evaluation.statistics import difference, paired_bootstrap
-from langsteer.intervention import PositionKind, resumed
-from langsteer.models import Model, frozen
+from langsteer.model.model import Model, frozen
+from langsteer.model.tokens import Prompt, Tokens, batches, encode, encode_suffix, pad_mask
 from langsteer.progress import show_progress
-from langsteer.tokens import Prompt, Tokens, batches, encode, encode_suffix, pad_mask
-from langsteer.vector import SteeringVector
+from langsteer.states.capture import visit_states
+from langsteer.states.intervention import PositionKind, resumed
+from langsteer.steering.vector import SteeringVector
 
 FILE = RESULTS / "ceiling.jsonl"
 MEASURED = 300

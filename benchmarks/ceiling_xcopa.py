@@ -30,12 +30,12 @@ from benchmarks.ceiling import (
 )
 from benchmarks.common import RESULTS, add_line, rounded
 from benchmarks.xcopa import Items, items_of
-from langsteer.evaluation.scoring import score
+from langsteer.evaluation.harness.scoring import score
 from langsteer.evaluation.statistics import Array, calibrate, correct, difference, paired_bootstrap
-from langsteer.intervention import resumed
-from langsteer.models import Model, frozen
-from langsteer.tokens import Tokens, pad_mask
-from langsteer.vector import SteeringVector
+from langsteer.model.model import Model, frozen
+from langsteer.model.tokens import Tokens, pad_mask
+from langsteer.states.intervention import resumed
+from langsteer.steering.vector import SteeringVector
 
 FILE = RESULTS / "ceiling_xcopa.jsonl"
 

@@ -22,15 +22,15 @@ import langsteer
 from benchmarks.common import RESULTS, SHARED, add_line, bracketed, markdown, read_lines, rounded
 from benchmarks.strength import corpus, fitted_vector
 from langsteer.evaluation.benchmarks import get_benchmark, load_docs
-from langsteer.evaluation.choices import batch_calibrated
 from langsteer.evaluation.demo import AFTER, BEFORE, TOPICS
-from langsteer.evaluation.scoring import Question, score
+from langsteer.evaluation.harness.choices import batch_calibrated
+from langsteer.evaluation.harness.scoring import Question, score
 from langsteer.evaluation.statistics import difference, paired_bootstrap
-from langsteer.intervention import PositionKind
-from langsteer.languages import language_name
+from langsteer.model.tokens import Prompt, Tokens, encode, encode_suffix
 from langsteer.progress import show_progress
-from langsteer.tokens import Prompt, Tokens, encode, encode_suffix
-from langsteer.vector import SteeringVector
+from langsteer.states.intervention import PositionKind
+from langsteer.steering.vector import SteeringVector
+from langsteer.text.languages import language_name
 
 FILE = RESULTS / "examples.jsonl"
 MEASURED = 300

@@ -35,10 +35,10 @@ from langsteer.evaluation.statistics import (
     resampled_means,
 )
 from langsteer.fitting.average import average
-from langsteer.languages import language_name
-from langsteer.models import Model
+from langsteer.model.model import Model
 from langsteer.progress import show_progress
-from langsteer.vector import SteeringVector
+from langsteer.steering.vector import SteeringVector
+from langsteer.text.languages import language_name
 from langsteer.version import __version__
 
 FILE = RESULTS / "few_pairs.jsonl"

@@ -15,10 +15,10 @@ import torch
 
 import langsteer
 from benchmarks.common import paired, report
-from langsteer.corpus import ParallelCorpus
 from langsteer.fitting import mean_difference
+from langsteer.model.tokens import batches, encode
 from langsteer.progress import show_progress
-from langsteer.tokens import batches, encode
+from langsteer.text.corpus import ParallelCorpus
 
 PAIRS = 500
 ROUNDS = 3

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.common import Moved
-from langsteer.corpus import ParallelCorpus
 from langsteer.fitting.descent import Descent, DescentOptions, Pairs, step_rate
-from langsteer.models import Model
+from langsteer.model.model import Model
+from langsteer.text.corpus import ParallelCorpus
 
 NAMES = ("gate", "two")
 STEPS = 200

@@ -31,14 +31,14 @@ from benchmarks.common import RESULTS, SHARED, add_line, bracketed, find_line, m
 from benchmarks.strength import corpus, fitted_vector
 from langsteer.evaluation.benchmarks.flores import sentences
 from langsteer.evaluation.statistics import Array, difference, paired_bootstrap
-from langsteer.generation import generate
-from langsteer.identify import identify
-from langsteer.intervention import PositionKind
-from langsteer.languages import language_name
-from langsteer.models import Model
+from langsteer.model.model import Model
+from langsteer.model.tokens import Prompt
 from langsteer.progress import show_progress, track
-from langsteer.tokens import Prompt
-from langsteer.vector import SteeringVector
+from langsteer.states.intervention import PositionKind
+from langsteer.steering.generation import generate
+from langsteer.steering.vector import SteeringVector
+from langsteer.text.identify import identify
+from langsteer.text.languages import language_name
 from langsteer.version import __version__
 
 FILE = RESULTS / "generation.jsonl"

@@ -23,9 +23,9 @@ from torch.utils.flop_counter import FlopCounterMode
 import langsteer
 from benchmarks.common import RESULTS, SHARED, report
 from langsteer.evaluation.benchmarks import get_benchmark, load_docs, make_task
-from langsteer.evaluation.harness import LangsteerLM, TaskInfo, run_tasks
+from langsteer.evaluation.harness.model import LangsteerLM, TaskInfo, run_tasks
 from langsteer.progress import show_progress
-from langsteer.vector import SteeringVector
+from langsteer.steering.vector import SteeringVector
 
 ITEMS = 200
 BATCH_SIZES = (1, 4, 8)

@@ -16,11 +16,11 @@ from lingua import IsoCode639_1, LanguageDetectorBuilder
 
 import langsteer
 from benchmarks.common import SHARED, report
-from langsteer.corpus import spread
-from langsteer.identify import Identified
 from langsteer.progress import show_progress
-from langsteer.readers import read_flores, read_ntrex
-from langsteer.routing import CONFIDENT, fit_router
+from langsteer.steering.router import CONFIDENT, fit_router
+from langsteer.text.corpus import spread
+from langsteer.text.identify import Identified
+from langsteer.text.readers import read_flores, read_ntrex
 
 LANGUAGES = [
     "sw",

@@ -10,8 +10,8 @@ import torch
 
 import langsteer
 from benchmarks.common import paired, report
-from langsteer.generation import generate
-from langsteer.intervention import PositionKind
+from langsteer.states.intervention import PositionKind
+from langsteer.steering.generation import generate
 
 POSITIONS: tuple[PositionKind, ...] = ("source", "all")
 NEW_TOKENS = 48

@@ -49,23 +49,23 @@ from benchmarks.common import (
     read_lines,
     rounded,
 )
-from langsteer.capture import mean_states
-from langsteer.corpus import MIXED, ParallelCorpus, spread
 from langsteer.evaluation.benchmarks import get_benchmark, load_docs
-from langsteer.evaluation.choices import batch_calibrated, choice_scores
 from langsteer.evaluation.demo import AFTER, BEFORE, TOPICS
+from langsteer.evaluation.harness.choices import batch_calibrated, choice_scores
 from langsteer.evaluation.statistics import difference, paired_bootstrap
 from langsteer.fitting import low_rank
 from langsteer.fitting.average import average
-from langsteer.fitting.common import pair_states
 from langsteer.fitting.descent import SUFFIXES, DescentOptions, Pairs
+from langsteer.fitting.options import pair_states
 from langsteer.fitting.projection import Projection
-from langsteer.intervention import POSITIONS
-from langsteer.languages import language_name
+from langsteer.model.tokens import Prompt
 from langsteer.progress import show_progress
-from langsteer.readers import read_ntrex
-from langsteer.tokens import Prompt
-from langsteer.vector import SteeringVector
+from langsteer.states.capture import mean_states
+from langsteer.states.intervention import POSITIONS
+from langsteer.steering.vector import SteeringVector
+from langsteer.text.corpus import MIXED, ParallelCorpus, spread
+from langsteer.text.languages import language_name
+from langsteer.text.readers import read_ntrex
 from langsteer.version import __version__
 
 FILE = RESULTS / "strength.jsonl"

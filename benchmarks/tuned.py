@@ -26,16 +26,16 @@ import torch
 import langsteer
 from benchmarks.common import RESULTS, SHARED, add_line, markdown, read_lines, rounded
 from langsteer.evaluation.benchmarks import get_benchmark, load_docs
-from langsteer.evaluation.choices import batch_calibrated, choice_scores
 from langsteer.evaluation.demo import AFTER, BEFORE, TOPICS
+from langsteer.evaluation.harness.choices import batch_calibrated, choice_scores
 from langsteer.evaluation.statistics import Array, Interval, difference, paired_bootstrap
-from langsteer.languages import language_name
-from langsteer.models import Model
+from langsteer.model.model import Model
+from langsteer.model.tokens import Prompt
 from langsteer.progress import show_progress
-from langsteer.tokens import Prompt
+from langsteer.steering.vector import SteeringVector
+from langsteer.text.languages import language_name
 from langsteer.tuning import Record
 from langsteer.tuning.prompts import prompt_of, template_of
-from langsteer.vector import SteeringVector
 from langsteer.version import __version__
 
 FILE = RESULTS / "tuned.jsonl"

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from benchmarks.common import Moved
-from langsteer.capture import capture
-from langsteer.corpus import ParallelCorpus
 from langsteer.fitting.search import Measure
-from langsteer.intervention import Intervention, intervene
-from langsteer.models import Model, frozen
-from langsteer.tokens import batches, pad_mask
-from langsteer.vector import SteeringVector
+from langsteer.model.model import Model, frozen
+from langsteer.model.tokens import batches, pad_mask
+from langsteer.states.capture import capture
+from langsteer.states.intervention import Intervention, intervene
+from langsteer.steering.vector import SteeringVector
+from langsteer.text.corpus import ParallelCorpus
 
 NAMES = ("kept", "scaled", "priorless")
 LINES = 60  # to know a mean by

@@ -33,13 +33,13 @@ from benchmarks.strength import corpus, fitted_vector
 from langsteer.evaluation.benchmarks import get_benchmark, load_docs, make_task
 from langsteer.evaluation.benchmarks.common import Doc
 from langsteer.evaluation.benchmarks.xcopa import translated
-from langsteer.evaluation.scoring import Question, score
+from langsteer.evaluation.harness.scoring import Question, score
 from langsteer.evaluation.statistics import Array, calibrate, correct, difference, paired_bootstrap
-from langsteer.intervention import Change, PositionKind
-from langsteer.languages import language_name
-from langsteer.models import Model
+from langsteer.model.model import Model
+from langsteer.model.tokens import Prompt, encode, encode_suffix
 from langsteer.progress import show_progress
-from langsteer.tokens import Prompt, encode, encode_suffix
+from langsteer.states.intervention import Change, PositionKind
+from langsteer.text.languages import language_name
 from langsteer.version import __version__
 
 FILE = RESULTS / "xcopa.jsonl"

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from langsteer.errors import ModelError
-from langsteer.models import Model, load_model
+from langsteer.model.model import Model, load_model
 from langsteer.progress import show_progress
-from tests.models import tiny
+from tests.helpers import build_model, tiny
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -35,3 +35,13 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("the published data sets are not beside this checkout")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model on disk."""
+    path = tmp_path_factory.mktemp("model")
+    model = build_model("llama")
+    model.network.save_pretrained(path)
+    model.tokenizer.save_pretrained(path)
+    return path

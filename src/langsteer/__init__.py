@@ -1,14 +1,17 @@
 """Make an open language model better in other languages with one vector at one layer."""
 
-from langsteer.capture import MeanStates, States, capture, mean_states, sentence_states
-from langsteer.corpus import ParallelCorpus, builtin
 from langsteer.errors import LangsteerError
-from langsteer.fitting import METHODS, fit, learn, learn_all
-from langsteer.generation import chat_prompt, generate
-from langsteer.intervention import intervene
-from langsteer.languages import language_name, parse_tag
-from langsteer.models import Model, load_model, wrap_model
-from langsteer.readers import (
+from langsteer.fitting.learning import METHODS, fit, learn, learn_all
+from langsteer.model.model import Model, load_model, wrap_model
+from langsteer.model.tokens import Prompt
+from langsteer.states.capture import MeanStates, States, capture, mean_states, sentence_states
+from langsteer.states.intervention import intervene
+from langsteer.steering.generation import chat_prompt, generate
+from langsteer.steering.router import Router, fit_router
+from langsteer.steering.vector import SteeringVector, steer
+from langsteer.text.corpus import ParallelCorpus, builtin
+from langsteer.text.languages import language_name, parse_tag
+from langsteer.text.readers import (
     read_corpus,
     read_flores,
     read_hub,
@@ -18,9 +21,6 @@ from langsteer.readers import (
     read_tmx,
     read_tsv,
 )
-from langsteer.routing import Router, fit_router
-from langsteer.tokens import Prompt
-from langsteer.vector import SteeringVector, steer
 from langsteer.version import __version__
 
 __all__ = [

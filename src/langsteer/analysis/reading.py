@@ -10,13 +10,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from langsteer.analysis.norms import NormSums
-from langsteer.capture import check_finite, pool_weights, visit_states
-from langsteer.intervention import resumed
-from langsteer.models import Model
+from langsteer.analysis.layers.norms import NormSums
+from langsteer.model.model import Model
+from langsteer.model.tokens import Tokens, batches, count_batches, pad_mask, token_budget
 from langsteer.progress import track
-from langsteer.tokens import Tokens, batches, count_batches, pad_mask, token_budget
-from langsteer.vector import SteeringVector
+from langsteer.states.capture import check_finite, pool_weights, visit_states
+from langsteer.states.intervention import resumed
+from langsteer.steering.vector import SteeringVector
 
 # A token to keep the states of: its text, and its place among the text's tokens.
 Pick = tuple[int, int]

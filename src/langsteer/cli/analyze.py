@@ -9,10 +9,15 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from langsteer.analysis.analyze import AnalysisOptions, analyze_into, check_languages, vectors_for
-from langsteer.analysis.results import Curve, LanguageResults, Results
-from langsteer.cli import common
-from langsteer.readers import read_corpus
+from langsteer.analysis.layers.analyze import (
+    AnalysisOptions,
+    analyze_into,
+    check_languages,
+    vectors_for,
+)
+from langsteer.analysis.layers.results import Curve, LanguageResults, Results
+from langsteer.cli import options as common
+from langsteer.text.readers import read_corpus
 
 
 def command(

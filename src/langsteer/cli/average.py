@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from langsteer.cli import common
+from langsteer.cli import options as common
 from langsteer.cli.inspect import describe, print_vector
-from langsteer.files import check_writable
 from langsteer.fitting.average import average
-from langsteer.vector import SteeringVector, load_vectors
+from langsteer.steering.vector import SteeringVector, load_vectors
+from langsteer.storage.files import check_writable
 
 
 def command(

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from langsteer.cli import common
-from langsteer.evaluation.cells import Cell
+from langsteer.cli import options as common
+from langsteer.evaluation.comparison.cells import Cell
 
 
 def command(
@@ -22,8 +22,8 @@ def command(
     A comparison that was stopped goes on where it was when the same command is run again.
     """
     common.quiet_libraries()
-    from langsteer.evaluation.compare import Progress, compare
-    from langsteer.evaluation.configuration import read_comparison
+    from langsteer.evaluation.comparison.configuration import read_comparison
+    from langsteer.evaluation.comparison.run import Progress, compare
 
     wanted = read_comparison(config)
     console = Console(stderr=True)

@@ -8,11 +8,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from langsteer.cli import common
+from langsteer.cli import options as common
 from langsteer.evaluation.demo import LANGUAGES, DemoResult, LanguageResult, run_demo
 from langsteer.evaluation.statistics import Interval
-from langsteer.fitting import DEFAULT_METHOD, METHODS
-from langsteer.languages import language_name
+from langsteer.fitting.learning import DEFAULT_METHOD, METHODS
+from langsteer.text.languages import language_name
 
 
 def command(

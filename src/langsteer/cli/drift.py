@@ -9,13 +9,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from langsteer.analysis.analyze import check_languages
-from langsteer.analysis.drift import DriftOptions
-from langsteer.analysis.drift_report import MEXA, MOVED, drift_into, summary, version_grid
-from langsteer.cli import common
-from langsteer.corpus import BUILTIN, builtin
-from langsteer.grid import Grid
-from langsteer.readers import read_corpus
+from langsteer.analysis.drift.compare import DriftOptions
+from langsteer.analysis.drift.page import MEXA, MOVED, drift_into, summary, version_grid
+from langsteer.analysis.layers.analyze import check_languages
+from langsteer.cli import options as common
+from langsteer.look.grid import Grid
+from langsteer.text.corpus import BUILTIN, builtin
+from langsteer.text.readers import read_corpus
 
 _WIDE = 100  # columns that the whole table takes
 

@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from langsteer.cli import common
+from langsteer.cli import options as common
 
 
 def command(

@@ -8,15 +8,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from langsteer.cli import common
+from langsteer.cli import options as common
 from langsteer.cli.inspect import describe, print_vector
-from langsteer.corpus import ParallelCorpus, builtin
 from langsteer.errors import LanguageError, SaveError
-from langsteer.fitting import DEFAULT_METHOD, METHODS, learn_all
-from langsteer.languages import language_name, parse_tag
-from langsteer.readers import read_corpus
-from langsteer.routing import fit_router
-from langsteer.vector import ROUTER_NAME, SteeringVector
+from langsteer.fitting.learning import DEFAULT_METHOD, METHODS, learn_all
+from langsteer.steering.router import fit_router
+from langsteer.steering.vector import ROUTER_NAME, SteeringVector
+from langsteer.text.corpus import ParallelCorpus, builtin
+from langsteer.text.languages import language_name, parse_tag
+from langsteer.text.readers import read_corpus
 
 FEW = 100  # pairs
 

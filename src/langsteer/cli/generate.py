@@ -6,14 +6,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from langsteer.cli import common
-from langsteer.generation import chat_prompt, generate
-from langsteer.identify import Identified
-from langsteer.intervention import PositionKind
-from langsteer.languages import language_name
-from langsteer.routing import read_router
-from langsteer.tokens import Prompt
-from langsteer.vector import SteeringVector, read_vectors
+from langsteer.cli import options as common
+from langsteer.model.tokens import Prompt
+from langsteer.states.intervention import PositionKind
+from langsteer.steering.generation import chat_prompt, generate
+from langsteer.steering.router import read_router
+from langsteer.steering.vector import SteeringVector, read_vectors
+from langsteer.text.identify import Identified
+from langsteer.text.languages import language_name
 
 
 def command(

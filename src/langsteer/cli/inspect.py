@@ -7,9 +7,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from langsteer.cli import common
-from langsteer.languages import language_name
-from langsteer.vector import SteeringVector
+from langsteer.cli import options as common
+from langsteer.steering.vector import SteeringVector
+from langsteer.text.languages import language_name
 
 SERVES = {
     "centred": "questions about a text, answered in {} or by choosing",

@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from langsteer.cli import common
+from langsteer.cli import options as common
 
 
 def command(context: typer.Context) -> None:
@@ -14,7 +14,7 @@ def command(context: typer.Context) -> None:
 
     Everything after `lm-eval` goes to the harness; `langsteer lm-eval --help` is its help.
     """
-    common.needs_extra("lm-eval", "lm-eval", "eval", "langsteer.evaluation.harness")
+    common.needs_extra("lm-eval", "lm-eval", "eval", "langsteer.evaluation.harness.model")
     from lm_eval.__main__ import cli_evaluate
 
     sys.argv = ["lm-eval", *context.args]

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from langsteer.cli import common
-from langsteer.evaluation.report import make_report, write_report
-from langsteer.grid import Grid
+from langsteer.cli import options as common
+from langsteer.evaluation.report.page import make_report, write_report
+from langsteer.look.grid import Grid
 
 _WIDE = 130  # columns that the whole table takes
 _COLOURS = {"": "", "better": "green", "worse": "red"}

@@ -10,12 +10,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from langsteer.cli import common
-from langsteer.languages import language_name
+from langsteer.cli import options as common
+from langsteer.steering.vector import load_vectors
+from langsteer.text.languages import language_name
 from langsteer.tuning import DpoOptions, SftOptions, Tuned, TuneOptions, dpo, sft
 from langsteer.tuning.data import BUILTIN, read_instructions
 from langsteer.tuning.job import ALL
-from langsteer.vector import load_vectors
 
 app = typer.Typer(
     help="Fine-tune with LoRA on instructions: by example (sft), then by preference (dpo).",

@@ -9,23 +9,23 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from langsteer.analysis.transfer import STRENGTH
-from langsteer.analysis.vector_report import (
-    group_text,
-    readout_text,
-    similarity_text,
-    transfer_text,
-)
-from langsteer.analysis.vectors import (
+from langsteer.analysis.vectors.examine import (
     VectorResults,
     examine,
     examine_into,
     texts_for,
 )
-from langsteer.cli import common
-from langsteer.grid import size_form
-from langsteer.languages import language_name
-from langsteer.vector import check_comparable, read_vectors
+from langsteer.analysis.vectors.page import (
+    group_text,
+    readout_text,
+    similarity_text,
+    transfer_text,
+)
+from langsteer.analysis.vectors.transfer import STRENGTH
+from langsteer.cli import options as common
+from langsteer.look.grid import size_form
+from langsteer.steering.vector import check_comparable, read_vectors
+from langsteer.text.languages import language_name
 
 LINES = 60
 _TOKENS = 6  # of a vector, on the screen

@@ -16,9 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from langsteer.corpus import ParallelCorpus, builtin
 from langsteer.errors import MissingExtraError
-from langsteer.evaluation.choices import batch_calibrated, choice_scores
+from langsteer.evaluation.harness.choices import batch_calibrated, choice_scores
 from langsteer.evaluation.statistics import (
     Array,
     Interval,
@@ -26,12 +25,13 @@ from langsteer.evaluation.statistics import (
     gap_closed,
     paired_bootstrap,
 )
-from langsteer.files import write_json, write_whole
-from langsteer.fitting import DEFAULT_METHOD, learn_all
-from langsteer.languages import language_name
-from langsteer.models import Model
-from langsteer.tokens import Prompt
-from langsteer.vector import SteeringVector
+from langsteer.fitting.learning import DEFAULT_METHOD, learn_all
+from langsteer.model.model import Model
+from langsteer.model.tokens import Prompt
+from langsteer.steering.vector import SteeringVector
+from langsteer.storage.files import write_json, write_whole
+from langsteer.text.corpus import ParallelCorpus, builtin
+from langsteer.text.languages import language_name
 from langsteer.version import __version__
 
 LANGUAGES = ("sw", "et", "hi", "el", "tr", "de")

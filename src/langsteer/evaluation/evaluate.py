@@ -10,17 +10,17 @@ import numpy as np
 
 from langsteer.errors import BenchmarkError
 from langsteer.evaluation.benchmarks import BENCHMARKS, get_benchmark, load_docs, make_task
-from langsteer.evaluation.harness import (
+from langsteer.evaluation.harness.model import (
     LangsteerLM,
     TaskInfo,
     language_of_task,
     read_changes,
     run_tasks,
 )
-from langsteer.evaluation.scoring import Change
+from langsteer.evaluation.harness.scoring import Change
 from langsteer.evaluation.statistics import Interval, difference, paired_bootstrap
-from langsteer.languages import parse_tag
-from langsteer.models import Model
+from langsteer.model.model import Model
+from langsteer.text.languages import parse_tag
 
 UNSTEERED, STEERED = "unsteered", "steered"
 

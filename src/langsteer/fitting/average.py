@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from langsteer.errors import VectorError
-from langsteer.languages import parse_tag
-from langsteer.vector import SteeringVector, check_comparable
+from langsteer.steering.vector import SteeringVector, check_comparable
+from langsteer.text.languages import parse_tag
 
 NAME = "average"
 FEWEST = 2

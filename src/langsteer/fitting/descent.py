@@ -20,11 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from langsteer.capture import check_finite, visit_states
-from langsteer.corpus import ParallelCorpus, spread
 from langsteer.errors import FitError, StateError
-from langsteer.files import save_errors, write_whole
-from langsteer.fitting.common import Options, check_corpus
 from langsteer.fitting.objectives import (
     Objective,
     ObjectiveName,
@@ -32,11 +28,15 @@ from langsteer.fitting.objectives import (
     get_objective,
     suffix_turns,
 )
-from langsteer.fitting.pivot import Pivot
-from langsteer.intervention import PositionKind, resumed
-from langsteer.models import Model, frozen
+from langsteer.fitting.options import Options, check_corpus
+from langsteer.fitting.readings import Pivot
+from langsteer.model.model import Model, frozen
+from langsteer.model.tokens import Tokens, batches, encode, pad_mask
 from langsteer.progress import track
-from langsteer.tokens import Tokens, batches, encode, pad_mask
+from langsteer.states.capture import check_finite, visit_states
+from langsteer.states.intervention import PositionKind, resumed
+from langsteer.storage.files import save_errors, write_whole
+from langsteer.text.corpus import ParallelCorpus, spread
 
 LAST_RATE = 0.05  # of the first
 SAVE_STEPS = 25

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from torch import Tensor
 
-from langsteer.corpus import ParallelCorpus
-from langsteer.fitting.common import chosen_layer, make_vector
 from langsteer.fitting.descent import Descent, DescentOptions, Pairs, step_rate
-from langsteer.fitting.pivot import Pivot
-from langsteer.intervention import PositionKind
-from langsteer.models import Model
-from langsteer.vector import SteeringVector
+from langsteer.fitting.options import chosen_layer, make_vector
+from langsteer.fitting.readings import Pivot
+from langsteer.model.model import Model
+from langsteer.states.intervention import PositionKind
+from langsteer.steering.vector import SteeringVector
+from langsteer.text.corpus import ParallelCorpus
 
 NAME = "learned"
 STRENGTH = 0.75

@@ -17,13 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from langsteer.corpus import ParallelCorpus
 from langsteer.errors import FitError
-from langsteer.fitting.common import STRENGTHS, check_corpus, chosen_layer
 from langsteer.fitting.descent import Descent, DescentOptions, Pairs, step_rate
+from langsteer.fitting.options import STRENGTHS, check_corpus, chosen_layer
 from langsteer.fitting.projection import Projection
 from langsteer.fitting.search import check_strengths, search
-from langsteer.models import Model
+from langsteer.model.model import Model
+from langsteer.text.corpus import ParallelCorpus
 
 NAME = "low_rank"
 

@@ -5,12 +5,12 @@ The vector that minimises the squared distance between translated pairs at that 
 
 from collections.abc import Sequence
 
-from langsteer.capture import mean_states
-from langsteer.corpus import ParallelCorpus
-from langsteer.fitting.common import PooledOptions, check_corpus, chosen_layer, make_vector
-from langsteer.fitting.pivot import Pivot
-from langsteer.models import Model
-from langsteer.vector import SteeringVector
+from langsteer.fitting.options import PooledOptions, check_corpus, chosen_layer, make_vector
+from langsteer.fitting.readings import Pivot
+from langsteer.model.model import Model
+from langsteer.states.capture import mean_states
+from langsteer.steering.vector import SteeringVector
+from langsteer.text.corpus import ParallelCorpus
 
 NAME = "mean_difference"
 

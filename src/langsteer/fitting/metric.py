@@ -8,7 +8,7 @@ the head. Distances in this metric need no logits, and count a change of the sta
 import torch
 from torch import Tensor
 
-from langsteer.models import Model, frozen
+from langsteer.model.model import Model, frozen
 
 TOKENS = 20_000  # the likeliest, which carry nearly all of the probability
 ROWS = 64

@@ -27,14 +27,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from langsteer.capture import check_finite
 from langsteer.errors import FitError
 from langsteer.fitting.metric import output_root
-from langsteer.fitting.pivot import Pivot
-from langsteer.generation import generate
-from langsteer.models import Model, frozen
+from langsteer.fitting.readings import Pivot
+from langsteer.model.model import Model, frozen
+from langsteer.model.tokens import Prompt, batches, encode, encode_suffix, pad_mask, token_budget
 from langsteer.progress import track
-from langsteer.tokens import Prompt, batches, encode, encode_suffix, pad_mask, token_budget
+from langsteer.states.capture import check_finite
+from langsteer.steering.generation import generate
 
 ObjectiveName = Literal[
     "centred", "continuation", "contrastive", "fisher", "hidden", "output", "translation"

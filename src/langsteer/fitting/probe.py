@@ -11,18 +11,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from langsteer.corpus import ParallelCorpus
 from langsteer.errors import MissingExtraError
-from langsteer.fitting.common import (
+from langsteer.fitting.options import (
     PooledOptions,
     check_corpus,
     chosen_layer,
     make_vector,
     pair_states,
 )
-from langsteer.fitting.pivot import Pivot
-from langsteer.models import Model
-from langsteer.vector import SteeringVector
+from langsteer.fitting.readings import Pivot
+from langsteer.model.model import Model
+from langsteer.steering.vector import SteeringVector
+from langsteer.text.corpus import ParallelCorpus
 
 NAME = "probe"
 

@@ -21,16 +21,16 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from langsteer.capture import Pool, sentence_states
-from langsteer.corpus import ParallelCorpus
 from langsteer.errors import FitError, VectorError
-from langsteer.fitting.common import check_corpus
+from langsteer.fitting.options import check_corpus
 from langsteer.fitting.search import Measure
-from langsteer.intervention import POSITIONS, Intervention, PositionKind, intervene
-from langsteer.models import Model, as_model
+from langsteer.model.model import Model, as_model
 from langsteer.progress import track
-from langsteer.tensor_file import FileKind, read_tensors, write_tensors
-from langsteer.vector import check_model
+from langsteer.states.capture import Pool, sentence_states
+from langsteer.states.intervention import POSITIONS, Intervention, PositionKind, intervene
+from langsteer.steering.vector import check_model
+from langsteer.storage.tensors import FileKind, read_tensors, write_tensors
+from langsteer.text.corpus import ParallelCorpus
 from langsteer.version import __version__
 
 NAME = "projection"

@@ -15,17 +15,17 @@ from typing import Any, Protocol, Self, TypeVar
 import torch
 from torch import Tensor
 
-from langsteer.corpus import ParallelCorpus
 from langsteer.errors import FitError, StateError
-from langsteer.fitting.common import STRENGTHS, check_corpus
 from langsteer.fitting.metric import output_root
 from langsteer.fitting.objectives import suffix_turns
-from langsteer.fitting.pivot import Pivot
-from langsteer.intervention import Change, PositionKind
-from langsteer.models import Model, frozen
-from langsteer.passes import decode, lowest_layer
+from langsteer.fitting.options import STRENGTHS, check_corpus
+from langsteer.fitting.readings import Pivot
+from langsteer.model.model import Model, frozen
+from langsteer.model.tokens import Tokens, batches, encode, pad_mask
 from langsteer.progress import track
-from langsteer.tokens import Tokens, batches, encode, pad_mask
+from langsteer.states.intervention import Change, PositionKind
+from langsteer.states.passes import decode, lowest_layer
+from langsteer.text.corpus import ParallelCorpus
 
 SUFFIXES = ("\nA headline for this text:", "\nThe subject of the text above is")
 

@@ -21,11 +21,11 @@ import torch
 from torch import Tensor
 
 from langsteer.errors import MissingExtraError
-from langsteer.files import save_errors, write_json
-from langsteer.intervention import intervene
-from langsteer.models import Model, base_network, wrap_model
+from langsteer.model.model import Model, base_network, wrap_model
 from langsteer.progress import NOISY, quiet, track
-from langsteer.vector import SteeringVector
+from langsteer.states.intervention import intervene
+from langsteer.steering.vector import SteeringVector
+from langsteer.storage.files import save_errors, write_json
 
 IGNORED = -100
 ADAPTER = "default"  # the name that PEFT gives the adapter of a folder

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from langsteer.errors import LanguageError, TuneError
-from langsteer.languages import parse_tag
-from langsteer.readers import hub_rows, read_lines
+from langsteer.text.languages import parse_tag
+from langsteer.text.readers import hub_rows, read_lines
 
 BUILTIN = "builtin"
 ROLES = ("system", "user", "assistant")

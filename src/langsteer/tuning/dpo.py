@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from langsteer.errors import TuneError
-from langsteer.models import Model
+from langsteer.model.model import Model
+from langsteer.steering.vector import SteeringVector
 from langsteer.tuning.common import IGNORED, Row, libraries
 from langsteer.tuning.data import BUILTIN, Instructions, read_instructions
 from langsteer.tuning.job import Example, Job, Tuned, TuneOptions, tune
-from langsteer.vector import SteeringVector
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,11 @@ import torch
 from torch import Tensor
 
 from langsteer.errors import TuneError
-from langsteer.files import check_writable, save_errors, write_json
-from langsteer.models import Model
+from langsteer.model.model import Model
+from langsteer.model.tokens import Tokens, batches, count_batches
 from langsteer.progress import announce, track
-from langsteer.tokens import Tokens, batches, count_batches
+from langsteer.steering.vector import SteeringVector
+from langsteer.storage.files import check_writable, save_errors, write_json
 from langsteer.tuning.common import (
     ADAPTER,
     IGNORED,
@@ -40,7 +41,6 @@ from langsteer.tuning.common import (
 )
 from langsteer.tuning.data import Instructions, Record
 from langsteer.tuning.prompts import answered, ending_of, prompt_of, template_of
-from langsteer.vector import SteeringVector
 from langsteer.version import __version__
 
 RECORD = "langsteer.json"

@@ -17,8 +17,8 @@ from typing import Any
 import jinja2
 
 from langsteer.errors import TuneError
-from langsteer.models import Model
-from langsteer.tokens import Prompt, Tokens, encode, encode_suffix, without_bos
+from langsteer.model.model import Model
+from langsteer.model.tokens import Prompt, Tokens, encode, encode_suffix, without_bos
 from langsteer.tuning.data import Record, Turn
 
 PLAIN = """\

@@ -12,11 +12,11 @@ from typing import Any
 
 from torch import Tensor
 
-from langsteer.models import Model
+from langsteer.model.model import Model
+from langsteer.steering.vector import SteeringVector
 from langsteer.tuning.common import IGNORED, libraries
 from langsteer.tuning.data import BUILTIN, Instructions, read_instructions
 from langsteer.tuning.job import Job, Tuned, TuneOptions, tune
-from langsteer.vector import SteeringVector
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from langsteer.errors import BenchmarkError, MissingExtraError
-from langsteer.languages import parse_tag
 from langsteer.progress import quiet
+from langsteer.text.languages import parse_tag
 
 Doc = dict[str, Any]
 """An item in the schema of its data set on the hub, plus `id`: the same in every language."""

@@ -13,7 +13,7 @@ from langsteer.errors import BenchmarkError, MissingExtraError
 from langsteer.evaluation.benchmarks.common import Benchmark, Doc, harness_config, hub_rows
 from langsteer.evaluation.benchmarks.files import lines
 from langsteer.evaluation.benchmarks.flores_codes import FLORES
-from langsteer.languages import language_name
+from langsteer.text.languages import language_name
 
 TITLE, HUB = "FLORES-200", "facebook/flores"
 LAYOUT = "flores200/{dev,devtest}/<code>.{dev,devtest}, e.g. flores200/dev/swh_Latn.dev"

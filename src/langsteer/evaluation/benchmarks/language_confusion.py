@@ -18,8 +18,8 @@ from langsteer.evaluation.benchmarks import flores
 from langsteer.evaluation.benchmarks.common import Benchmark, Doc, by_tag, numbered
 from langsteer.evaluation.benchmarks.files import filled, table
 from langsteer.evaluation.benchmarks.flores_codes import FLORES
-from langsteer.identify import comparable, identifiable, identify
-from langsteer.languages import language_name, script_of, share_script
+from langsteer.text.identify import comparable, identifiable, identify
+from langsteer.text.languages import language_name, script_of, share_script
 
 TITLE = "Language confusion"
 SITE = "https://github.com/for-ai/language-confusion"

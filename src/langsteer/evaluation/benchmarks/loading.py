@@ -7,7 +7,7 @@ from pathlib import Path
 
 from langsteer.errors import BenchmarkError
 from langsteer.evaluation.benchmarks.common import Benchmark, Doc
-from langsteer.languages import language_name, parse_tag
+from langsteer.text.languages import language_name, parse_tag
 
 
 def load_docs(

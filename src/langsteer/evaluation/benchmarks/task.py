@@ -6,8 +6,8 @@ from typing import Any
 from langsteer.errors import BenchmarkError
 from langsteer.evaluation.benchmarks.common import Benchmark, Doc, harness
 from langsteer.evaluation.benchmarks.loading import check_filled
-from langsteer.languages import parse_tag
 from langsteer.progress import quiet
+from langsteer.text.languages import parse_tag
 
 ASKED, SHOWN = "test", "fewshot"  # the splits of the data set that the task is given
 _SPLITS = ("training_split", "validation_split", "fewshot_split", "fewshot_config", "num_fewshot")

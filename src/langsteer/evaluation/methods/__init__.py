@@ -42,7 +42,7 @@ from langsteer.evaluation.methods.states import (
     describe_change,
 )
 from langsteer.evaluation.methods.translate import SELF_TRANSLATE, TRANSLATE_FILE
-from langsteer.intervention import POSITIONS
+from langsteer.states.intervention import POSITIONS
 
 TOKENS = {
     "source": "the text",

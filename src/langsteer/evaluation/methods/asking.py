@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from langsteer.evaluation.benchmarks import Doc, make_task
-from langsteer.evaluation.choices import batch_calibrated
+from langsteer.evaluation.harness.choices import batch_calibrated
 from langsteer.evaluation.methods.common import Change, Setting
-from langsteer.models import Model
+from langsteer.model.model import Model
 
 TASK = "langsteer_asking"
 
@@ -69,7 +69,7 @@ def choice_logits(model: Model, rendered: Sequence[Rendered]) -> Tensor:
     """Log-likelihood of each answer: [items, answers]."""
     from lm_eval.api.instance import Instance
 
-    from langsteer.evaluation.harness import LangsteerLM
+    from langsteer.evaluation.harness.model import LangsteerLM
 
     requests = [
         Instance(
@@ -98,7 +98,7 @@ def write(
     """Greedy continuations of prompts about `docs`; `change` acts on the text of each doc."""
     from lm_eval.api.instance import Instance
 
-    from langsteer.evaluation.harness import LangsteerLM, TaskInfo
+    from langsteer.evaluation.harness.model import LangsteerLM, TaskInfo
 
     language = setting.language
     info = TaskInfo(language, tuple(setting.benchmark.source))

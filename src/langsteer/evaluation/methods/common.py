@@ -10,13 +10,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from langsteer.corpus import ParallelCorpus
 from langsteer.errors import LangsteerError, MethodError
 from langsteer.evaluation.benchmarks import Benchmark, Doc, load_docs
-from langsteer.files import write_json
 from langsteer.fitting.projection import Projection
-from langsteer.models import Model
-from langsteer.vector import SteeringVector
+from langsteer.model.model import Model
+from langsteer.steering.vector import SteeringVector
+from langsteer.storage.files import write_json
+from langsteer.text.corpus import ParallelCorpus
 
 T = TypeVar("T")
 Change = SteeringVector | Projection

@@ -29,7 +29,7 @@ from langsteer.evaluation.methods.common import (
     learning_docs,
     shuffled,
 )
-from langsteer.models import Model, wrap_model
+from langsteer.model.model import Model, wrap_model
 from langsteer.tuning.common import (
     IGNORED,
     Row,

@@ -11,7 +11,7 @@ import torch
 from langsteer.errors import LanguageError, MethodError, MissingExtraError
 from langsteer.evaluation.methods.common import Method, Plan, Setting
 from langsteer.evaluation.methods.translate import translated_by
-from langsteer.languages import language_name, parse_tag
+from langsteer.text.languages import language_name, parse_tag
 
 DEFAULT = "facebook/nllb-200-distilled-600M"
 BEAMS = 4

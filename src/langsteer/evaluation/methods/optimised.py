@@ -27,9 +27,9 @@ from langsteer.evaluation.methods.common import (
     shuffled,
 )
 from langsteer.evaluation.methods.prompts import instruction_in, with_instruction
-from langsteer.files import write_json
-from langsteer.languages import language_name
 from langsteer.progress import track
+from langsteer.storage.files import write_json
+from langsteer.text.languages import language_name
 
 ITEMS = 100
 

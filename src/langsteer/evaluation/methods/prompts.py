@@ -21,7 +21,7 @@ from langsteer.evaluation.methods.common import (
     asked_docs,
     form_of,
 )
-from langsteer.languages import language_name
+from langsteer.text.languages import language_name
 
 STEP_BY_STEP = "Let's think step by step in English."
 REASONING_TOKENS = {"choice": 64, "generate": 256}

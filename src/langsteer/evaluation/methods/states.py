@@ -11,8 +11,6 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, cast
 
-from langsteer import fitting
-from langsteer.corpus import ParallelCorpus
 from langsteer.errors import MethodError
 from langsteer.evaluation.methods.common import (
     Change,
@@ -23,10 +21,12 @@ from langsteer.evaluation.methods.common import (
     form_of,
     kept,
 )
+from langsteer.fitting import learning as fitting
 from langsteer.fitting.low_rank import LowRankOptions, learn_low_rank
 from langsteer.fitting.projection import Moments, Projection, learn_projection, pair_moments
-from langsteer.models import Model
-from langsteer.vector import SteeringVector
+from langsteer.model.model import Model
+from langsteer.steering.vector import SteeringVector
+from langsteer.text.corpus import ParallelCorpus
 
 LARGEST_MOMENTS = 2**30  # bytes
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from langsteer.corpus import ParallelCorpus
 from langsteer.errors import BenchmarkError, MethodError
 from langsteer.evaluation.benchmarks import Doc, load_translations
 from langsteer.evaluation.methods.common import (
@@ -22,9 +21,10 @@ from langsteer.evaluation.methods.common import (
     digest,
     english_form,
 )
-from langsteer.files import write_text
-from langsteer.languages import language_name
 from langsteer.progress import track
+from langsteer.storage.files import write_text
+from langsteer.text.corpus import ParallelCorpus
+from langsteer.text.languages import language_name
 
 BATCH = 64
 SELF_TOKENS = 160
@@ -183,7 +183,7 @@ class SelfTranslator:
         self.name = f"self_{setting.model.name.rpartition('/')[2]}_{shown}"
 
     def translate(self, texts: Sequence[str], source: str, target: str) -> list[str]:
-        from langsteer.evaluation.harness import LangsteerLM
+        from langsteer.evaluation.harness.model import LangsteerLM
 
         names = language_name(source), language_name(target)
         shown = "".join(

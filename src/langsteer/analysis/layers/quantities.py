@@ -1,0 +1,45 @@
+"""What is measured by layer and language, as its figures and tables name it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from langsteer.analysis.layers.results import Curve, Measures
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """`share`: whether it lies between 0 and 1. `form`: how its numbers are written."""
+
+    name: str
+    title: str
+    curve: Callable[[Measures], Curve]
+    share: bool = True
+    form: str = ".3f"
+
+
+MEXA = Quantity("mexa", "MEXA, weighted mean of tokens", lambda m: m.alignment.mexa)
+MEXA_LAST = Quantity("mexa_last", "MEXA, last token", lambda m: m.alignment.mexa_last)
+TO_PIVOT = Quantity("to_pivot", "Found: language to {pivot}", lambda m: m.alignment.to_pivot)
+FROM_PIVOT = Quantity("from_pivot", "Found: {pivot} to language", lambda m: m.alignment.from_pivot)
+CKA = Quantity("cka", "Linear CKA", lambda m: m.alignment.cka)
+CKA_CHANCE = Quantity(
+    "cka_chance", "Linear CKA, lines in another order", lambda m: m.alignment.cka_chance
+)
+PAIRS = Quantity(
+    "pair_cosine", "Cosine of translations", lambda m: m.alignment.pair_cosine, False, ".4f"
+)
+OTHERS = Quantity(
+    "other_cosine", "Cosine of other pairs", lambda m: m.alignment.other_cosine, False, ".4f"
+)
+DISTANCE = Quantity(
+    "distance", "Distance of means ÷ their length", lambda m: m.identity.distance, share=False
+)
+DISTANCE_SHARE = Quantity(
+    "distance_share", "Distance ÷ unsteered", lambda m: m.identity.distance_share, share=False
+)
+VARIANCE = Quantity("variance", "Variance between the two", lambda m: m.identity.variance)
+NEAREST = Quantity("nearest_pivot", "Nearest mean is {pivot}’s", lambda m: m.identity.nearest_pivot)
+RECOGNISED = Quantity("recognised", "Recognised by the probe", lambda m: m.identity.recognised)
+TAKEN = Quantity(
+    "taken_for_pivot", "Taken for {pivot} by the probe", lambda m: m.identity.taken_for_pivot
+)

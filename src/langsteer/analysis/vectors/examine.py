@@ -1,0 +1,395 @@
+"""Vectors looked at: how alike those of different languages are, whether language families show, what they
+say through the unembedding, and what they do for other languages.
+"""
+
+import importlib.util
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from langsteer.analysis.vectors.transfer import STRENGTH, Task, Transfer, transfer
+from langsteer.errors import AnalysisError, MissingExtraError
+from langsteer.model.model import Model, frozen
+from langsteer.steering.vector import SteeringVector, check_comparable
+from langsteer.storage.files import check_writable
+from langsteer.storage.records import FiledRecord, RecordFile
+from langsteer.text.corpus import BUILTIN, ParallelCorpus, builtin
+from langsteer.text.languages import family_of, language_name, script_of, script_share, share_script
+from langsteer.text.readers import read_corpus
+from langsteer.version import __version__
+
+FILE = RecordFile("langsteer vectors", 1, "vectors.json", "langsteer vectors")
+PERMUTATIONS = 10_000
+TOKENS = 12  # shown, each way
+COUNTED = 100  # tokens whose script is counted, each way
+
+Row = tuple[float, ...]
+Matrix = tuple[Row, ...]
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class VectorRecord:
+    """A vector without its numbers. `family` and `branch` are empty where they are not known.
+
+    `length` is that of the vector as fitted, `relative` that length over the mean length of the
+    states at the layer (NaN where the vector does not know it), `strength` its own.
+    """
+
+    language: str
+    name: str
+    family: str
+    branch: str
+    script: str
+    method: str
+    corpus: str
+    length: float
+    relative: float
+    strength: float
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """How alike the vectors are, in the order of the records.
+
+    `cosine`: between each two. `centred`: the same of the vectors less their mean. `shared`: the
+    share of the vectors' squared length that their mean holds; vectors that have nothing to do
+    with each other would give `shared_chance`. `merges` are the rows of scipy's linkage matrix
+    (average linkage of 1 − cosine), and `order` its leaves; both empty for fewer than two vectors.
+    """
+
+    cosine: Matrix
+    centred: Matrix
+    shared: float
+    shared_chance: float
+    merges: Matrix
+    order: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class GroupTest:
+    """Whether vectors of languages of one group are more alike than others.
+
+    `kind` is family, branch or script. `within` and `between` are mean cosines over pairs of
+    languages of the same and of different groups, `pairs` the number of the former. `p`: how
+    often groups dealt out at random give at least this `difference`; the largest in 95 of 100
+    such deals is `chance`.
+    """
+
+    kind: str
+    within: float
+    between: float
+    difference: float
+    chance: float
+    p: float
+    pairs: int
+    permutations: int
+
+
+@dataclass(frozen=True)
+class TokenScore:
+    """`score`: by how many standard deviations its logit is above the vocabulary's mean."""
+
+    id: int
+    text: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Readout:
+    """What a vector says through the final norm's scale and the head, taken as a state by itself.
+
+    `up`: the tokens that it makes likeliest, `down`: unlikeliest. `script_up` and `script_down`:
+    of the hundred first tokens each way that have letters, the share in the language's script;
+    NaN where it shares its script with the pivot.
+    """
+
+    up: tuple[TokenScore, ...]
+    down: tuple[TokenScore, ...]
+    script_up: float
+    script_down: float
+
+
+@dataclass(frozen=True)
+class VectorResults(FiledRecord):
+    """What was found of some vectors of one layer of one model.
+
+    `readouts` is by language, and empty, and `transfer` None, where no model was given.
+    """
+
+    FILE: ClassVar[RecordFile] = FILE
+
+    model: dict[str, Any]
+    layer: int
+    pivot: str
+    pivot_name: str
+    vectors: tuple[VectorRecord, ...]
+    similarity: Similarity
+    groups: tuple[GroupTest, ...]
+    readouts: dict[str, Readout]
+    transfer: Transfer | None
+    notes: tuple[str, ...] = ()
+    version: str = __version__
+
+
+def examine(
+    vectors: Iterable[SteeringVector],
+    model: Model | None = None,
+    corpus: ParallelCorpus | None = None,
+    *,
+    lines: int | None = None,
+    strength: float | None = STRENGTH,
+    task: Task | None = None,
+    other_weights: bool = False,
+    permutations: int = PERMUTATIONS,
+    seed: int = 0,
+) -> VectorResults:
+    """Compare the vectors of several languages; with a model, read them out; with text, carry each over.
+
+    `lines`, `strength` and `task` are those of `transfer`. Raises AnalysisError for vectors that
+    cannot be compared: of different layers, models or pivots, or two for one language.
+    """
+    found = check_comparable(vectors)
+    if model is not None:
+        for vector in found:
+            vector.check_fits(model, other_weights=other_weights)
+    elif corpus is not None:
+        raise AnalysisError("a vector is carried over to texts by a model: name one")
+    values = torch.stack([vector.values.double() for vector in found]).numpy()
+    cosine = cosines(values)
+    records = tuple(map(_record, found))
+    return VectorResults(
+        model=found[0].model,
+        layer=found[0].layer,
+        pivot=found[0].pivot,
+        pivot_name=language_name(found[0].pivot),
+        vectors=records,
+        similarity=similarity(values),
+        groups=tuple(
+            test
+            for kind in ("family", "branch", "script")
+            if (test := group_test(kind, cosine, _groups(records, kind), permutations, seed))
+        ),
+        readouts={} if model is None else {v.language: read_vector(model, v) for v in found},
+        transfer=None
+        if model is None or corpus is None
+        else transfer(model, found, corpus, lines=lines, strength=strength, task=task, seed=seed),
+        notes=_notes(found),
+    )
+
+
+def examine_into(
+    folder: str | Path, vectors: Iterable[SteeringVector], *arguments: Any, **options: Any
+) -> tuple[VectorResults, list[Path]]:
+    """`examine`, and write the numbers, the figures and the page into a folder."""
+    from langsteer.analysis.vectors.page import write_report
+
+    for module, package in (("scipy", "scipy"), ("matplotlib",) * 2, ("jinja2",) * 2):
+        if importlib.util.find_spec(module) is None:
+            raise MissingExtraError("the figures", package, "analysis")
+    check_writable(Path(folder) / FILE.name)
+    results = examine(vectors, *arguments, **options)
+    numbers = results.write(folder)
+    return results, [numbers, *write_report(results, folder)]
+
+
+def texts_for(
+    vectors: Iterable[SteeringVector],
+    source: str | Path = BUILTIN,
+    pivot_file: str | Path | None = None,
+) -> ParallelCorpus:
+    """Parallel text in the languages of some vectors and their pivot; see `read_corpus`.
+
+    Of the built-in corpus, in those that it has. Raises AnalysisError where it has none.
+    """
+    found = list(vectors)
+    tags, pivot = [vector.language for vector in found], found[0].pivot if found else "en"
+    if str(source) == BUILTIN:
+        has = builtin().texts
+        tags = [tag for tag in tags if tag in has]
+        if not tags:
+            raise AnalysisError(
+                "the built-in corpus has none of the vectors' languages: give text of your own "
+                f"(--corpus), or text in {', '.join(has)}"
+            )
+    return read_corpus(source, tags, pivot=pivot, pivot_file=pivot_file)
+
+
+def cosines(values: Array) -> Array:
+    """Cosine of each two rows of [vectors, hidden]; NaN for a row of zeros."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        unit = values / np.linalg.norm(values, axis=1, keepdims=True)
+    found: Array = np.clip(unit @ unit.T, -1.0, 1.0)
+    return found
+
+
+def similarity(values: Array) -> Similarity:
+    """Compare vectors [vectors, hidden], none of them without length.
+
+    Raises MissingExtraError without scipy.
+    """
+    cosine, count = cosines(values), len(values)
+    mean = values.mean(0)
+    centred = values - mean
+    alone = np.linalg.norm(centred, axis=1) < 1e-9 * np.linalg.norm(values, axis=1)
+    centred[alone] = 0.0  # what is left of a vector that is the mean is noise
+    merges, order = _clusters(cosine)
+    return Similarity(
+        cosine=_matrix(cosine),
+        centred=_matrix(cosines(centred)),
+        shared=float(count * (mean @ mean) / (values * values).sum()),
+        shared_chance=1 / count,
+        merges=merges,
+        order=order,
+    )
+
+
+def group_test(
+    kind: str,
+    cosine: Array,
+    groups: Sequence[str],
+    permutations: int = PERMUTATIONS,
+    seed: int = 0,
+) -> GroupTest | None:
+    """Mean cosine within groups less that between, and how often chance gives as much.
+
+    `cosine` is [vectors, vectors], `groups[i]` the group of i; what has no group ("") is alone.
+    Groups are dealt out anew among the languages, keeping their sizes: a Mantel test (Mantel,
+    1967) of the cosines against a matrix of same and other, one-sided, p = (1 + deals that give
+    as much) / (1 + deals). None where no two share a group, or all do.
+    """
+    labels = [group or f"alone {i}" for i, group in enumerate(groups)]
+    codes = np.unique(labels, return_inverse=True)[1]
+    one, other = np.triu_indices(len(codes), 1)
+    values, same = cosine[one, other], codes[one] == codes[other]
+    if not same.any() or same.all():
+        return None
+    dealt = np.random.default_rng(seed).permuted(np.tile(codes, (permutations, 1)), axis=1)
+    chance = _difference(values, dealt[:, one] == dealt[:, other])
+    observed = float(_difference(values, same[None])[0])
+    return GroupTest(
+        kind=kind,
+        within=float(values[same].mean()),
+        between=float(values[~same].mean()),
+        difference=observed,
+        chance=float(np.percentile(chance, 95)),
+        p=float((1 + (chance >= observed - 1e-12).sum()) / (1 + permutations)),
+        pairs=int(same.sum()),
+        permutations=permutations,
+    )
+
+
+def read_vector(model: Model, vector: SteeringVector, tokens: int = TOKENS) -> Readout:
+    """The tokens that a vector speaks for and against: final norm's scale, then the head.
+
+    A logit lens on the vector by itself. What the norm does to the state it is added to, and all
+    layers in between, is left out, so it is rough. Special tokens are left out.
+    """
+    scores = unembedded(model, vector.values)
+    special = [i for i in getattr(model.tokenizer, "all_special_ids", []) if i < len(scores)]
+    scores[special] = math.nan
+    known = (~scores.isnan()).nonzero()[:, 0]
+    ranked = known[scores[known].argsort(descending=True)]
+    ways = [
+        _token_scores(model, scores, ids[:COUNTED].tolist()) for ids in (ranked, ranked.flip(0))
+    ]
+    shares = [math.nan, math.nan]
+    if not share_script(vector.language, vector.pivot):
+        shares = [_share_of_script(way, vector.language) for way in ways]
+    up, down = ways
+    return Readout(tuple(up[:tokens]), tuple(down[:tokens]), *shares)
+
+
+def unembedded(model: Model, values: Tensor) -> Tensor:
+    """Logits [vocabulary] of a vector [hidden] as a state by itself, standardised.
+
+    Less those of a state of zeros, so that biases of norm and head do not count.
+    """
+    head = next(model.head.parameters())
+    states = torch.stack([values, torch.zeros_like(values)]).to(head.device, model.dtype)
+    with torch.inference_mode(), frozen(model):
+        normed = states if model.norm is None else model.norm(states)
+        logits = model.head(normed).float()
+    found = (logits[0] - logits[1]).cpu()
+    return (found - found.mean()) / found.std()
+
+
+def _token_scores(model: Model, scores: Tensor, ids: Sequence[int]) -> list[TokenScore]:
+    if model.tokenizer is None:
+        return [TokenScore(i, "", float(scores[i])) for i in ids]
+    return [TokenScore(i, str(model.tokenizer.decode([i])), float(scores[i])) for i in ids]
+
+
+def _share_of_script(tokens: Iterable[TokenScore], language: str) -> float:
+    lettered = [token.text for token in tokens if any(map(str.isalpha, token.text))]
+    inside = [text for text in lettered if script_share(text, language) > 0.5]
+    return len(inside) / len(lettered) if lettered else math.nan
+
+
+def _record(vector: SteeringVector) -> VectorRecord:
+    family = family_of(vector.language)
+    length = float(vector.values.double().norm())
+    return VectorRecord(
+        language=vector.language,
+        name=language_name(vector.language),
+        family=family.name if family else "",
+        branch=f"{family.name}, {family.branch}" if family else "",
+        script=script_of(vector.language),
+        method=vector.method,
+        corpus=str(vector.corpus.get("name", "")),
+        length=length,
+        relative=length / vector.state_norm if vector.state_norm else math.nan,
+        strength=vector.strength,
+    )
+
+
+def _groups(records: Sequence[VectorRecord], kind: str) -> list[str]:
+    return [getattr(record, kind) for record in records]
+
+
+def _notes(vectors: Sequence[SteeringVector]) -> tuple[str, ...]:
+    notes = []
+    for what, found in (
+        ("methods", {v.method for v in vectors}),
+        ("corpora", {str(v.corpus.get("name", "unknown")) for v in vectors}),
+    ):
+        if len(found) > 1:
+            notes.append(
+                f"The vectors were fitted with different {what} ({', '.join(sorted(found))}): what "
+                "differs between them may be that, and not the languages."
+            )
+    if unknown := [v.language for v in vectors if family_of(v.language) is None]:
+        notes.append(f"The families of {', '.join(unknown)} are not known; they count as alone.")
+    return tuple(notes)
+
+
+def _difference(values: Array, same: NDArray[np.bool_]) -> Array:
+    """Mean over pairs that are the same less mean over the others, for each row of `same`."""
+    inside = same.sum(1)
+    within = same @ values
+    return np.asarray(within / inside - (values.sum() - within) / (len(values) - inside))
+
+
+def _clusters(cosine: Array) -> tuple[Matrix, tuple[int, ...]]:
+    """Average linkage of 1 − cosine, and its leaves, neighbours as near as can be."""
+    if len(cosine) < 2:
+        return (), tuple(range(len(cosine)))
+    try:
+        from scipy.cluster.hierarchy import leaves_list, linkage
+        from scipy.spatial.distance import squareform
+    except ImportError as error:
+        raise MissingExtraError("clustering", "scipy", "analysis") from error
+    distance = squareform(1.0 - cosine, checks=False)
+    merges = linkage(np.maximum(distance, 0.0), "average", optimal_ordering=True)
+    return _matrix(merges), tuple(map(int, leaves_list(merges)))
+
+
+def _matrix(values: Array) -> Matrix:
+    return tuple(tuple(map(float, row)) for row in values)

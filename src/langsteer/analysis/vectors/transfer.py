@@ -1,0 +1,238 @@
+"""What the vector of one language does for the texts of another.
+
+Both are read at the vectors' layer and at the last one. The layers below a vector are run once for all of
+them: each steered pass goes on from the states at that layer.
+"""
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from langsteer.analysis.alignment import mexa
+from langsteer.analysis.layers.analyze import chosen_lines
+from langsteer.analysis.reading import pooling_weights
+from langsteer.errors import AnalysisError
+from langsteer.model.model import Model
+from langsteer.model.tokens import Tokens, batches, count_batches, encode, pad_mask, token_budget
+from langsteer.progress import track
+from langsteer.states.capture import check_finite, visit_states
+from langsteer.states.intervention import intervene, resumed
+from langsteer.steering.vector import SteeringVector
+from langsteer.text.corpus import ParallelCorpus
+from langsteer.text.languages import language_name
+
+STRENGTH = 1.0
+RANDOM = "random"
+
+# How well a task is done in a language, with a vector or without (None), in per cent.
+Task = Callable[[SteeringVector | None, str], float]
+Matrix = tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Scores of the vector of `vectors[i]` on the texts of `texts[j]`, in row i and column j.
+
+    The last row is of a random direction, as long as the vectors are on average, where there is
+    one; `vectors` then ends with "random". `at_layer` and `at_last`: how much of the distance
+    between the texts' mean and the pivot's is gone, 1 − ‖m + s·v − m_pivot‖ ÷ ‖m − m_pivot‖, at the
+    vectors' layer and, m steered, at the last; 1 where it is all gone, under 0 where it has grown.
+    `mexa`: MEXA with the pivot at the last layer, steered, and `mexa_unsteered`. `task` and
+    `task_unsteered`: per cent of a task, empty where none was given. `strength` is None where
+    each vector had its own.
+    """
+
+    vectors: tuple[str, ...]
+    texts: tuple[str, ...]
+    lines: int
+    corpus: str
+    strength: float | None
+    at_layer: Matrix
+    at_last: Matrix
+    mexa: Matrix
+    mexa_unsteered: tuple[float, ...]
+    task: Matrix = ()
+    task_unsteered: tuple[float, ...] = ()
+
+
+def transfer(
+    model: Model,
+    vectors: Sequence[SteeringVector],
+    corpus: ParallelCorpus,
+    *,
+    lines: int | None = None,
+    strength: float | None = STRENGTH,
+    task: Task | None = None,
+    control: bool = True,
+    seed: int = 0,
+    budget: int | None = None,
+) -> Transfer:
+    """Apply each vector to the texts of each language of a corpus, at one strength or each at its own.
+
+    Of a corpus that comes split, its `report` part is read; `lines` takes so many, evenly spread.
+    `control` adds a random direction. Raises AnalysisError where the vectors are of several
+    layers or the corpus has another pivot, and StateError for states that are not finite.
+    """
+    layer = _layer_of(model, vectors, corpus)
+    text = chosen_lines(corpus, lines)
+    every = [*vectors, _random_like(vectors, seed)] if control else list(vectors)
+    scaled = [v if strength is None else v.with_strength(strength) for v in every]
+    reader = _Reader(model, layer, budget or token_budget(model))
+    pivot = reader.read(text.texts[text.pivot], [], language_name(text.pivot))
+    columns = []
+    for tag in text.languages:
+        found = reader.read(text.texts[tag], scaled, f"Texts in {language_name(tag)}")
+        columns.append(_column(found, pivot, scaled))
+    tasks: Mapping[str, list[float]] = (
+        {}
+        if task is None
+        else {tag: [task(v, tag) for v in (None, *scaled)] for tag in text.languages}
+    )
+    return Transfer(
+        vectors=tuple(vector.language for vector in every),
+        texts=text.languages,
+        lines=len(text),
+        corpus=text.name,
+        strength=strength,
+        at_layer=_rows([column.at_layer for column in columns]),
+        at_last=_rows([column.at_last for column in columns]),
+        mexa=_rows([column.mexa for column in columns]),
+        mexa_unsteered=tuple(column.mexa_unsteered for column in columns),
+        task=_rows([found[1:] for found in tasks.values()]),
+        task_unsteered=tuple(found[0] for found in tasks.values()),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """Of the texts of a language: the mean state at the vectors' layer [hidden], and, at the last
+    layer, the mean [hidden] and position-weighted means [lines, hidden], unsteered first.
+    """
+
+    at_layer: Tensor
+    last: list[Tensor]
+    weighted: list[Tensor]
+
+
+@dataclass(frozen=True)
+class _Column:
+    at_layer: list[float]
+    at_last: list[float]
+    mexa: list[float]
+    mexa_unsteered: float
+
+
+class _Reader:
+    """Reads the texts of a language under several vectors of one layer."""
+
+    def __init__(self, model: Model, layer: int, budget: int) -> None:
+        self.model, self.layer, self.budget = model, layer, budget
+
+    def read(self, texts: Sequence[str], vectors: Sequence[SteeringVector], label: str) -> _Read:
+        tokens = encode(self.model, texts)
+        hidden, ways = self.model.hidden_size, 1 + len(vectors)
+        found = _Read(
+            torch.zeros(hidden, dtype=torch.float64),
+            [torch.zeros(hidden, dtype=torch.float64) for _ in range(ways)],
+            [torch.empty(len(texts), hidden) for _ in range(ways)],
+        )
+        total = count_batches(tokens, self.budget)
+        for index in track(batches(tokens, self.budget), label, total):
+            self._read_batch(tokens, index, vectors, found)
+        found.at_layer.div_(len(texts))
+        for mean in found.last:
+            mean.div_(len(texts))
+        return found
+
+    def _read_batch(
+        self,
+        tokens: Sequence[Tokens],
+        index: list[int],
+        vectors: Sequence[SteeringVector],
+        found: _Read,
+    ) -> None:
+        model = self.model
+        source = pad_mask([tokens[i].source for i in index]).to(model.device)
+        inputs = model.batch([tokens[i].ids for i in index])
+        weights = pooling_weights(source)
+        trunk: dict[int, Tensor] = {}
+        visit_states(model, inputs, [self.layer], trunk.__setitem__)
+        states = trunk[self.layer]
+        found.at_layer.add_(_pooled(states, weights, self.layer, index)[:, 0].sum(0).double())
+        for way, vector in enumerate((None, *vectors)):
+            last: dict[int, Tensor] = {}
+            with resumed(model, self.layer, states), self._steered(vector, source):
+                visit_states(model, inputs, [model.layers - 1], last.__setitem__)
+            pooled = _pooled(last[model.layers - 1], weights, model.layers - 1, index)
+            found.last[way].add_(pooled[:, 0].sum(0).double())
+            found.weighted[way][index] = pooled[:, 1]
+
+    @contextlib.contextmanager
+    def _steered(self, vector: SteeringVector | None, source: Tensor) -> Iterator[None]:
+        if vector is None:
+            yield
+            return
+        with intervene(self.model, vector.interventions(), "source", source):
+            yield
+
+
+def _pooled(states: Tensor, weights: Tensor, layer: int, index: Sequence[int]) -> Tensor:
+    """Means and position-weighted means of the source tokens, float32 [rows, 2, hidden]."""
+    pooled = torch.bmm(weights[:, :2].to(states.device), states.float())
+    check_finite(pooled.flatten(1), layer, index)
+    return pooled.cpu()
+
+
+def _column(found: _Read, pivot: _Read, vectors: Sequence[SteeringVector]) -> _Column:
+    """The scores of all vectors on the texts of one language."""
+    added = [found.at_layer + v.strength * v.values.double() for v in vectors]
+    plain, *steered = found.last
+    there = pivot.weighted[0]
+    return _Column(
+        at_layer=[_gone(found.at_layer, mean, pivot.at_layer) for mean in added],
+        at_last=[_gone(plain, mean, pivot.last[0]) for mean in steered],
+        mexa=[mexa(here, there) for here in found.weighted[1:]],
+        mexa_unsteered=mexa(found.weighted[0], there),
+    )
+
+
+def _gone(before: Tensor, after: Tensor, pivot: Tensor) -> float:
+    """The share of the distance to the pivot's mean that is gone."""
+    distance = float((before - pivot).norm())
+    return 1 - float((after - pivot).norm()) / distance if distance else math.nan
+
+
+def _layer_of(model: Model, vectors: Sequence[SteeringVector], corpus: ParallelCorpus) -> int:
+    layers = {vector.layer for vector in vectors}
+    if len(layers) != 1:
+        raise AnalysisError(
+            f"a transfer needs vectors of one layer, not of {', '.join(map(str, sorted(layers)))}"
+            if layers
+            else "there is no vector to carry over"
+        )
+    for vector in vectors:
+        if vector.pivot != corpus.pivot:
+            raise AnalysisError(
+                f"the vector of {vector.language} leads to {vector.pivot}, and the pivot of "
+                f"{corpus.name} is {corpus.pivot}: read it with {vector.pivot} as the pivot"
+            )
+    return model.check_layer(layers.pop())
+
+
+def _random_like(vectors: Sequence[SteeringVector], seed: int) -> SteeringVector:
+    """A random direction, as long as the vectors and as strong, on average."""
+    generator = torch.Generator().manual_seed(seed)
+    direction = torch.randn(vectors[0].values.shape, generator=generator, dtype=torch.float64)
+    length = sum(float(v.values.double().norm()) for v in vectors) / len(vectors)
+    strength = sum(v.strength for v in vectors) / len(vectors)
+    values = (direction / direction.norm() * length).float()
+    return replace(vectors[0], values=values, language=RANDOM, strength=strength, method=RANDOM)
+
+
+def _rows(columns: Sequence[Sequence[float]]) -> Matrix:
+    """Columns as rows."""
+    return tuple(zip(*columns, strict=True))

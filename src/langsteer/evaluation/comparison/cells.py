@@ -1,0 +1,302 @@
+"""A cell: how one method did on one benchmark in one language, item by item, and its file.
+
+A results folder holds `cells/MODEL/BENCHMARK/LANGUAGE/METHOD.json`, or `METHOD.error.json` where
+the method failed. Every number of a report is made from these files.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from langsteer.errors import CellError, LanguageError
+from langsteer.storage.files import write_json, write_text
+from langsteer.text.languages import parse_tag
+
+FORMAT, FORMAT_VERSION = "langsteer cell", 1
+FOLDER = "cells"
+_FAILED = ".error.json"
+
+Kind = Literal["choice", "generate"]
+Key = tuple[str, str, str, str]
+"""model, benchmark, language, method"""
+
+
+@dataclass(frozen=True)
+class Item:
+    """The answer to one item: `scores`, a log-probability a choice, or the metric's `value`."""
+
+    id: str
+    target: Any = None
+    scores: tuple[float, ...] = ()
+    value: float | None = None
+    answer: str | None = None
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a cell took: tokens that went through the model, and seconds with and before them."""
+
+    tokens: int = 0
+    seconds: float = 0.0
+    peak_bytes: int = 0
+    training_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Raises CellError where it contradicts itself, or reports on items that it was chosen with."""
+
+    model: str
+    benchmark: str
+    language: str
+    method: str
+    method_title: str
+    form: str
+    part: str
+    kind: Kind
+    metric: str
+    items: tuple[Item, ...]
+    chosen_on: frozenset[str] = frozenset()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    harness: Mapping[str, float] = field(default_factory=dict)
+    cost: Cost = Cost()
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        try:
+            _check(self)
+        except CellError as error:
+            raise CellError(f"{' / '.join(self.key)}: {error}") from None
+
+    @property
+    def key(self) -> Key:
+        return self.model, self.benchmark, self.language, self.method
+
+    def as_json(self) -> dict[str, Any]:
+        items = [_item_json(item, self.kind) for item in self.items]
+        plain = asdict(self) | {"items": items, "chosen_on": sorted(self.chosen_on)}
+        return {"format": FORMAT, "format_version": FORMAT_VERSION, **plain}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A cell that could not be made, and why, in one line."""
+
+    model: str
+    benchmark: str
+    language: str
+    method: str
+    error: str
+
+    @property
+    def key(self) -> Key:
+        return self.model, self.benchmark, self.language, self.method
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A file of a results folder that is no cell."""
+
+    file: str
+    error: str
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a results folder holds."""
+
+    cells: tuple[Cell, ...]
+    failures: tuple[Failure, ...] = ()
+    damaged: tuple[Damage, ...] = ()
+
+
+def cell_path(folder: str | Path, model: str, benchmark: str, language: str, method: str) -> Path:
+    """Where the cell of a results folder is."""
+    names = [file_name(part) for part in (model, benchmark, language, method)]
+    return Path(folder, FOLDER, *names[:3], f"{names[3]}.json")
+
+
+def failure_path(folder: str | Path, *key: str) -> Path:
+    """Where the failure of a cell is."""
+    path = cell_path(folder, *key)
+    return path.with_name(path.name.removesuffix(".json") + _FAILED)
+
+
+def write_cell(folder: str | Path, cell: Cell) -> Path:
+    """Write a cell, whole or not at all, in place of its failure. Scores have five decimals."""
+    value = cell.as_json()
+    lines = ",\n".join(_dump(item) for item in value["items"])
+    text = json.dumps(value | {"items": []}, indent=1, ensure_ascii=False, allow_nan=False)
+    path = cell_path(folder, *cell.key)
+    write_text(path, text.replace('\n "items": []', f'\n "items": [\n{lines}\n ]', 1) + "\n")
+    failure_path(folder, *cell.key).unlink(missing_ok=True)
+    return path
+
+
+def write_failure(folder: str | Path, failure: Failure) -> Path:
+    """Record that a cell failed."""
+    return write_json(failure_path(folder, *failure.key), asdict(failure))
+
+
+def read_cell(path: str | Path) -> Cell:
+    """Read a cell's file. Raises CellError, which names the file and what is wrong with it."""
+    value = _read_object(Path(path))
+    if value.get("format") != FORMAT:
+        raise CellError(f'{path} is not a cell: it has no "format": "{FORMAT}"')
+    if value.get("format_version") != FORMAT_VERSION:
+        raise CellError(
+            f"{path} has format version {value.get('format_version')}, and this langsteer reads "
+            f"{FORMAT_VERSION}: make it again, or use the langsteer that wrote it"
+        )
+    try:
+        return _cell(value)
+    except CellError as error:
+        raise CellError(f"{path}: {error}") from None
+    except KeyError as error:
+        raise CellError(f"{path} lacks {error.args[0]!r}: delete it and make it again") from None
+    except (TypeError, ValueError, AttributeError) as error:
+        raise CellError(f"{path} is damaged ({error}): delete it and make it again") from error
+
+
+def read_results(folder: str | Path) -> Results:
+    """All cells and failures of a results folder; files that cannot be read are told, not raised.
+
+    A failure is left out where its cell was made since. Raises CellError for a folder without
+    cells.
+    """
+    root = Path(folder) / FOLDER
+    if not root.is_dir():
+        raise CellError(
+            f"{folder} is not a results folder: it has no folder {FOLDER!r}. Name the output "
+            "folder of a comparison."
+        )
+    found: dict[Key, Cell] = {}
+    failures: list[Failure] = []
+    damaged: list[Damage] = []
+    for path in sorted(root.rglob("*.json")):
+        name = path.relative_to(folder).as_posix()
+        try:
+            if path.name.startswith("."):
+                continue
+            if path.name.endswith(_FAILED):
+                failures.append(_failure(path))
+                continue
+            cell = read_cell(path)
+            if cell.key in found:
+                raise CellError(f"{path} is a second file for the cell {' / '.join(cell.key)}")
+            found[cell.key] = cell
+        except CellError as error:
+            damaged.append(Damage(name, str(error)))
+    open_failures = tuple(failure for failure in failures if failure.key not in found)
+    return Results(tuple(found.values()), open_failures, tuple(damaged))
+
+
+def _check(cell: Cell) -> None:
+    try:
+        if parse_tag(cell.language) != cell.language:
+            raise CellError(f"language is {cell.language!r}, not {parse_tag(cell.language)!r}")
+    except LanguageError as error:
+        raise CellError(str(error)) from None
+    if cell.kind not in get_args(Kind):
+        raise CellError(f"kind is {cell.kind!r}, neither 'choice' nor 'generate'")
+    if not cell.items:
+        raise CellError("it has no items")
+    ids = [item.id for item in cell.items]
+    if len(set(ids)) < len(ids):
+        twice = next(name for name in ids if ids.count(name) > 1)
+        raise CellError(f"the item {twice!r} is there twice")
+    for item in cell.items:
+        _check_item(item, cell.kind)
+    _check_choice(set(ids), cell.chosen_on)
+
+
+def _check_choice(reported: Iterable[str], chosen_on: frozenset[str]) -> None:
+    shared = sorted(chosen_on.intersection(reported))
+    if shared:
+        some = ", ".join(shared[:3]) + (", …" if len(shared) > 3 else "")
+        raise CellError(
+            f"refused: {len(shared)} of the items reported on were used to choose its settings "
+            f"({some}). Choose on development items, and report on others."
+        )
+
+
+def _check_item(item: Item, kind: Kind) -> None:
+    if kind == "generate":
+        if item.value is None or not math.isfinite(item.value):
+            raise CellError(f"the item {item.id!r} has no finite value")
+        return
+    if len(item.scores) < 2:
+        raise CellError(f"the item {item.id!r} has fewer than two scores")
+    if not all(math.isfinite(score) for score in item.scores):
+        raise CellError(f"the item {item.id!r} has a score that is not a finite number")
+    if not isinstance(item.target, int) or not 0 <= item.target < len(item.scores):
+        raise CellError(f"the target of the item {item.id!r} is not one of its choices")
+
+
+def _cell(value: Mapping[str, Any]) -> Cell:
+    text = {
+        name: str(value[name])
+        for name in ("model", "benchmark", "language", "method", "form", "part", "metric")
+    }
+    return Cell(
+        **text,
+        method_title=str(value.get("method_title") or value["method"]),
+        kind=value["kind"],
+        items=tuple(_item(item) for item in value["items"]),
+        chosen_on=frozenset(map(str, value.get("chosen_on", ()))),
+        settings=dict(value.get("settings", {})),
+        harness={name: float(number) for name, number in value.get("harness", {}).items()},
+        cost=Cost(**value.get("cost", {})),
+        versions={name: str(number) for name, number in value.get("versions", {}).items()},
+    )
+
+
+def _item(value: Mapping[str, Any]) -> Item:
+    return Item(
+        id=str(value["id"]),
+        target=value.get("target"),
+        scores=tuple(float(score) for score in value.get("scores", ())),
+        value=None if value.get("value") is None else float(value["value"]),
+        answer=value.get("answer"),
+    )
+
+
+def _item_json(item: Item, kind: Kind) -> dict[str, Any]:
+    if kind == "choice":
+        scores = [round(score, 5) for score in item.scores]
+        return {"id": item.id, "target": item.target, "scores": scores}
+    return {"id": item.id, "value": item.value, "answer": item.answer, "target": item.target}
+
+
+def _failure(path: Path) -> Failure:
+    value = _read_object(path)
+    try:
+        names = ("model", "benchmark", "language", "method", "error")
+        return Failure(**{name: str(value[name]) for name in names})
+    except KeyError as error:
+        raise CellError(f"{path} lacks {error.args[0]!r}: delete it") from None
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CellError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:  # not UTF-8, or not JSON
+        raise CellError(f"{path} is not JSON ({error}): delete it and make it again") from error
+    if not isinstance(value, dict):
+        raise CellError(f"{path} is not a JSON object: delete it and make it again")
+    return value
+
+
+def _dump(value: Any) -> str:
+    return "  " + json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def file_name(part: str) -> str:
+    """A model's or method's name as that of a file or folder."""
+    return re.sub(r"[^\w.+-]", "_", part.replace("/", "--")).lstrip(".") or "_"

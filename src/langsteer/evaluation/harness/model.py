@@ -1,0 +1,481 @@
+"""langsteer as a model of the lm-evaluation-harness.
+
+Registered as `langsteer`. Requests are steered by the language of their task, at the text of their item and
+not at the template around it, and scored with one pass over each context.
+"""
+
+import itertools
+import logging
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from lm_eval.api.instance import Instance
+from lm_eval.api.registry import register_model
+from lm_eval.models.huggingface import HFLM
+from lm_eval.models.utils import (
+    handle_stop_sequences,
+    normalize_gen_kwargs,
+    postprocess_generated_text,
+)
+
+from langsteer.errors import LanguageError, ModelError
+from langsteer.evaluation.harness.scoring import Change, Question, Scores, score
+from langsteer.evaluation.harness.spans import Span, source_spans, texts_of
+from langsteer.model.model import DEFAULT_MODEL, Model, load_model
+from langsteer.model.tokens import TOKEN_BUDGET, Tokens, batches, pad_mask
+from langsteer.progress import track
+from langsteer.states.intervention import PositionKind, intervene
+from langsteer.steering.vector import SteeringVector, read_vectors
+from langsteer.text.identify import CONFIDENT, identifiable, identify
+from langsteer.text.languages import parse_tag
+
+logger = logging.getLogger(__name__)
+
+NAME = "langsteer"
+GENERATION_ROWS = 32
+
+
+@dataclass
+class Cost:
+    """What has been run so far: tokens read or written, and seconds in the model."""
+
+    tokens: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class TaskInfo:
+    """What the harness does not tell of a task: its language, and which fields hold text in it.
+
+    `examples` are texts of few-shot examples, which are steered as the item's own text is.
+    """
+
+    language: str | None = None
+    fields: tuple[str, ...] | None = None
+    examples: tuple[str, ...] = ()
+
+
+@register_model(NAME)
+class LangsteerLM(HFLM):
+    """A causal model steered by language.
+
+    `pretrained` is a `Model` or whatever `load_model` takes. `vectors` is a file, a folder of
+    files, or changes by language tag. A request's language is `language`, else that of its task
+    (from `tasks`, or from the task's name: `xcopa_sw`, `belebele_swh_Latn`), else that which its
+    text is surely in (with the extra `langid`); without a vector for it, the request is not
+    steered. `strength` and `positions` replace the vectors' own.
+    Raises VectorError where a vector does not fit.
+    """
+
+    def __init__(
+        self,
+        pretrained: str | Model = DEFAULT_MODEL,
+        vectors: str | Path | Mapping[str, Change] | None = None,
+        language: str | None = None,
+        strength: float | None = None,
+        positions: PositionKind | None = None,
+        other_weights: bool = False,
+        dtype: str = "auto",
+        device: str | None = None,
+        device_map: str | None = None,
+        batch_size: int | str | None = None,
+        budget: int | None = None,
+        max_length: int | None = None,
+        add_bos_token: bool | None = None,
+        tasks: Mapping[str, TaskInfo] | None = None,
+        **options: Any,
+    ) -> None:
+        if isinstance(pretrained, str):
+            options.pop("max_batch_size", None)
+            pretrained = load_model(
+                pretrained, dtype=dtype, device=device, device_map=device_map, **options
+            )
+        logging.getLogger("lm_eval.models.huggingface").setLevel(logging.ERROR)
+        super().__init__(
+            pretrained=pretrained.network,
+            tokenizer=pretrained.tokenizer,
+            max_length=max_length,
+            add_bos_token=add_bos_token,
+        )
+        self.steered = pretrained
+        self.budget = budget
+        self.rows = int(str(batch_size)) if str(batch_size).isdigit() else None
+        self.language = parse_tag(language) if language else None
+        self.tasks = dict(tasks or {})
+        self.costs: dict[str, Cost] = {}
+        self._variants: dict[str, Change | None] = {}
+        self._active = ""
+        self._scored: dict[tuple[Any, ...], tuple[float, bool]] = {}
+        self._encoded: dict[tuple[Any, ...], Tokens] = {}
+        self._languages: dict[str, str | None] = {}
+        self._texts: dict[str, str | None] = {}
+        self.changes = read_changes(vectors)
+        for change in self.changes.values():
+            if isinstance(change, SteeringVector):
+                change.check_fits(pretrained, other_weights=other_weights)
+        if strength is not None or positions is not None:
+            self.changes = {
+                tag: _Adjusted(change, strength, positions or change.positions)
+                for tag, change in self.changes.items()
+            }
+
+    @property
+    def cost(self) -> Cost:
+        """What the active variant has cost."""
+        return self.costs.setdefault(self._active, Cost())
+
+    @contextmanager
+    def variants(self, variants: Mapping[str, Change | None]) -> Iterator[None]:
+        """Inside, answers are scored under all `variants` at once, sharing the lower layers.
+
+        `use` says which of them a call answers for; the others' answers are kept for their turn.
+        """
+        before = self._variants, self._active, self._scored
+        self._variants, self._scored = dict(variants), {}
+        try:
+            yield
+        finally:
+            self._variants, self._active, self._scored = before
+
+    def use(self, variant: str) -> None:
+        if variant not in self._variants:
+            raise ModelError(f"no variant {variant!r}; there are {', '.join(self._variants)}")
+        self._active = variant
+
+    def loglikelihood(
+        self, requests: list[Instance], disable_tqdm: bool = False
+    ) -> list[tuple[float, bool]]:
+        """Log-likelihood of each continuation, and whether greedy decoding would give it."""
+        asked = [self._pair(request) for request in requests]
+        missing: dict[tuple[Any, ...], None] = {}
+        for tag, context, answer in asked:
+            if (key := self._key(tag, context, answer)) not in self._scored:
+                missing[key[1:]] = None
+        self._score(list(missing), None if disable_tqdm else "Scoring answers")
+        found = [self._scored[self._key(*parts)] for parts in asked]
+        if not self._variants:
+            self._scored.clear()
+        for request, value in zip(requests, found, strict=True):
+            self.cache_hook.add_partial("loglikelihood", request.args, value)
+        return found
+
+    def _loglikelihood_tokens(
+        self,
+        requests: list[tuple[tuple[str, str], list[int], list[int]]],
+        disable_tqdm: bool = False,
+        override_bs: int | None = None,
+    ) -> list[tuple[float, bool]]:
+        """Pairs of token ids, as rolling log-likelihood hands them over: all source, if steered."""
+        asked = []
+        for _, context, answer in requests:
+            context, answer = self._fitted(list(context), list(answer))
+            source = [i != self.steered.bos_id for i in context]
+            asked.append((self.language, Tokens(context, source), tuple(answer)))
+        self._score([self._key(*parts)[1:] for parts in asked], None)
+        found = [self._scored[self._key(*parts)] for parts in asked]
+        self._scored.clear()
+        return found
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        """Greedy text (unless a request says otherwise) after each context, up to a stop."""
+        result = [""] * len(requests)
+        groups: dict[tuple[str | None, str], list[int]] = {}
+        for i, request in enumerate(requests):
+            groups.setdefault((self._language_of(request), repr(request.args[1])), []).append(i)
+        for (tag, _), members in groups.items():
+            contexts = [self._context(requests[i], requests[i].args[0]) for i in members]
+            texts = self._generate(
+                contexts,
+                requests[members[0]].args[1],
+                self._change(self._active, tag),
+                None if disable_tqdm else "Generating",
+            )
+            for i, text in zip(members, texts, strict=True):
+                result[i] = text
+                self.cache_hook.add_partial("generate_until", requests[i].args, text)
+        return result
+
+    def complete(
+        self,
+        prompts: Sequence[str],
+        max_new_tokens: int = 64,
+        stop: Sequence[str] = (),
+        change: Change | None = None,
+        sources: Sequence[str] | None = None,
+    ) -> list[str]:
+        """Greedy continuations of `prompts`; `change` acts on `sources`, the text in each of them."""
+        contexts = [
+            self._tokens(prompt, source_spans(prompt, [sources[i]]) if sources else None)
+            for i, prompt in enumerate(prompts)
+        ]
+        settings = {"until": list(stop), "max_gen_toks": max_new_tokens, "do_sample": False}
+        return self._generate(contexts, settings, change, "Generating")
+
+    def _generate(
+        self,
+        contexts: Sequence[Tokens],
+        settings: Mapping[str, Any],
+        change: Change | None,
+        progress: str | None,
+    ) -> list[str]:
+        options = normalize_gen_kwargs(dict(settings), self.max_gen_toks)
+        eos = self.tok_decode(self.eot_token_id, skip_special_tokens=False)
+        until = handle_stop_sequences(options.pop("until", None), eos=eos)
+        longest = options.pop("max_gen_toks")
+        room = self.max_length - longest
+        if room <= 0:
+            raise ModelError(
+                f"{longest} new tokens leave no room for a prompt: {self.steered.name} reads "
+                f"{self.max_length} tokens in all"
+            )
+        kept = [Tokens(c.ids[-room:], c.source[-room:]) for c in contexts]
+        texts = [""] * len(kept)
+        groups = list(batches(kept, self.budget or TOKEN_BUDGET, self.rows or GENERATION_ROWS))
+        for index in track(groups, progress, len(groups)):
+            written = self._generate_batch(
+                [kept[i] for i in index], options, until, longest, change
+            )
+            for i, ids in zip(index, written, strict=True):
+                text = self.tok_decode(ids)
+                texts[i] = postprocess_generated_text(text, stop=until, think_end_token=None)
+        return texts
+
+    def _generate_batch(
+        self,
+        contexts: Sequence[Tokens],
+        options: Mapping[str, Any],
+        until: list[str],
+        longest: int,
+        change: Change | None,
+    ) -> list[list[int]]:
+        inputs = self.steered.batch([context.ids for context in contexts])
+        width = inputs["input_ids"].shape[1]
+        started = time.perf_counter()
+        with (
+            torch.inference_mode(),
+            _acting(self.steered, change, [context.source for context in contexts]),
+        ):
+            ids = self._model_generate(
+                context=inputs["input_ids"],
+                attention_mask=inputs["attention_mask"],
+                stop=until,
+                max_length=width + longest,
+                **options,
+            )
+        self.cost.seconds += time.perf_counter() - started
+        self.cost.tokens += sum(map(len, contexts)) + ids[:, width:].numel()
+        return [row[width:] for row in ids.tolist()]
+
+    def _score(self, missing: Sequence[tuple[Any, ...]], progress: str | None) -> None:
+        """Score (language, context ids, source, answer) under the active variant, or under all."""
+        by_language: dict[str | None, dict[tuple[Any, ...], list[tuple[int, ...]]]] = {}
+        for tag, ids, source, answer in missing:
+            by_language.setdefault(tag, {}).setdefault((ids, source), []).append(answer)
+        for tag, contexts in by_language.items():
+            questions = [
+                Question(Tokens(list(ids), list(source)), tuple(answers))
+                for (ids, source), answers in contexts.items()
+            ]
+            names = list(self._variants) or [""]
+            found = score(
+                self.steered,
+                questions,
+                [self._change(name, tag) for name in names],
+                budget=self.budget,
+                progress=progress,
+            )
+            for name, scores in zip(names, found, strict=True):
+                self._keep(name, tag, questions, scores)
+
+    def _keep(
+        self, name: str, tag: str | None, questions: Sequence[Question], scores: Scores
+    ) -> None:
+        cost = self.costs.setdefault(name, Cost())
+        cost.tokens += scores.tokens
+        cost.seconds += scores.seconds
+        for question, values, greedy in zip(
+            questions, scores.loglikelihoods, scores.greedy, strict=True
+        ):
+            context = (tuple(question.context.ids), tuple(question.context.source))
+            for answer, value, same in zip(question.answers, values, greedy, strict=True):
+                self._scored[(name, tag, *context, answer)] = (value, same)
+
+    def _key(self, tag: str | None, context: Tokens, answer: tuple[int, ...]) -> tuple[Any, ...]:
+        return (self._active, tag, tuple(context.ids), tuple(context.source), answer)
+
+    def _change(self, name: str, tag: str | None) -> Change | None:
+        if self._variants:
+            return self._variants[name]
+        return self.changes.get(tag) if tag is not None else None
+
+    def _pair(self, request: Instance) -> tuple[str | None, Tokens, tuple[int, ...]]:
+        context, continuation = request.args
+        tag = self._language_of(request)
+        if context == "":
+            ids = self.tok_encode(continuation, add_special_tokens=False)
+            start = [self.prefix_token_id] if ids[:1] != [self.prefix_token_id] else ids[:1]
+            answer = ids if ids[:1] != [self.prefix_token_id] else ids[1:]
+            tokens = Tokens(start, [False])
+        else:
+            spaces = len(context) - len(context.rstrip())
+            whole = context + continuation
+            tokens = self._context(request, context[: len(context) - spaces])
+            answer = self.tok_encode(whole)[len(tokens) :]
+        if not answer:
+            raise ModelError(
+                f"the answer choice {continuation!r} of task {request.task_name} tokenises to "
+                "nothing: it cannot be scored"
+            )
+        ids, answer = self._fitted(tokens.ids, answer)
+        return tag, Tokens(ids, tokens.source[-len(ids) :]), tuple(answer)
+
+    def _fitted(self, context: list[int], answer: list[int]) -> tuple[list[int], list[int]]:
+        """Cut from the left what does not fit into the model, as the harness does."""
+        if len(answer) > self.max_length:
+            raise ModelError(
+                f"an answer of {len(answer)} tokens is longer than {self.steered.name} reads "
+                f"({self.max_length})"
+            )
+        room = self.max_length + 1 - len(answer)
+        if len(context) > room:
+            logger.warning("a context of %d tokens was cut to %d", len(context), room)
+        return context[-room:], answer
+
+    def _context(self, request: Instance, context: str) -> Tokens:
+        info = self.tasks.get(request.task_name or "", TaskInfo())
+        spans = source_spans(context, texts_of(request.doc, info.fields), info.examples)
+        return self._tokens(context, spans or None)
+
+    def _tokens(self, text: str, spans: Sequence[Span] | None) -> Tokens:
+        """Ids as the harness encodes them; without spans, all but special tokens is source."""
+        key = (text, tuple(spans) if spans else None)
+        if key not in self._encoded:
+            if len(self._encoded) > 20_000:
+                self._encoded.clear()
+            self._encoded[key] = self._encode_with_spans(text, spans)
+        return self._encoded[key]
+
+    def _encode_with_spans(self, text: str, spans: Sequence[Span] | None) -> Tokens:
+        ids = self.tok_encode(text)
+        special = set(self.tokenizer.all_special_ids)
+        inside = [True] * len(ids)
+        if spans is not None and self.tokenizer.is_fast:
+            bare = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+            offsets = [(-1, -1)] * (len(ids) - len(bare["input_ids"])) + bare["offset_mapping"]
+            inside = [any(a < end and b > start for start, end in spans) for a, b in offsets]
+        return Tokens(ids, [a and i not in special for a, i in zip(inside, ids, strict=True)])
+
+    def _language_of(self, request: Instance) -> str | None:
+        """`language`, else what the task's name tells, else what the item's text is in."""
+        if self.language is not None:
+            return self.language
+        name = request.task_name or ""
+        if name not in self._languages:
+            known = self.tasks.get(name, TaskInfo()).language
+            self._languages[name] = known or language_of_task(name, self.changes)
+            self._say_how(name, self._languages[name])
+        found = self._languages[name]
+        if found is None and self.changes:
+            found = self._language_of_text(request)
+        return found
+
+    def _language_of_text(self, request: Instance) -> str | None:
+        """The language with a vector that an item's text is surely in, of all that there are."""
+        if not any(map(identifiable, self.changes)):
+            return None
+        info = self.tasks.get(request.task_name or "", TaskInfo())
+        text = " ".join(texts_of(request.doc, info.fields))
+        if text not in self._texts:
+            found = identify([text], quick=True)[0]
+            sure = found is not None and found.confidence >= CONFIDENT
+            self._texts[text] = found.language if found is not None and sure else None
+        tag = self._texts[text]
+        return tag if tag in self.changes else None
+
+    def _say_how(self, name: str, tag: str | None) -> None:
+        if not self.changes or tag in self.changes:
+            return
+        vectors = ", ".join(sorted(self.changes))
+        if tag is not None:
+            logger.warning("task %s is not steered: no vector for %s (%s)", name, tag, vectors)
+        elif any(map(identifiable, self.changes)):
+            logger.warning("task %s names no language: each text is looked at (%s)", name, vectors)
+        else:
+            logger.warning(
+                "task %s is not steered: its name tells no language that has a vector (%s); "
+                "name one with language=, or pip install 'langsteer[langid]'",
+                name,
+                vectors,
+            )
+
+
+@dataclass(frozen=True)
+class _Adjusted:
+    """A change at another strength or other positions than its own."""
+
+    change: Change
+    strength: float | None
+    positions: PositionKind = field(default="source")
+
+    def interventions(self, strength: float | None = None) -> Any:
+        return self.change.interventions(self.strength if strength is None else strength)
+
+
+def run_tasks(
+    lm: LangsteerLM, tasks: Mapping[str, Any], limit: int | None = None
+) -> dict[str, Any]:
+    """The harness's own evaluation of tasks, item by item, without its bars and intervals."""
+    import lm_eval.api.task as module
+    from lm_eval import evaluator
+
+    bar = module.tqdm
+    try:
+        module.tqdm = lambda items, *args, **kwargs: items
+        found = evaluator.evaluate(
+            lm, dict(tasks), limit=limit, log_samples=True, bootstrap_iters=0
+        )
+    finally:
+        module.tqdm = bar
+    return dict(found)
+
+
+def language_of_task(name: str, languages: Mapping[str, Any]) -> str | None:
+    """The one of `languages` that a task's name tells, such as `xcopa_sw` or `belebele_swh_Latn`."""
+    pieces = re.split(r"[_\-.:/]", name)
+    pairs = [f"{a}_{b}" for a, b in itertools.pairwise(pieces)]
+    for piece in [*reversed(pairs), *reversed(pieces)]:
+        if not re.fullmatch(r"[A-Za-z]{2,3}(_[A-Z][A-Za-z]{1,3})?", piece):
+            continue
+        try:
+            tag = parse_tag(piece)
+        except LanguageError:
+            continue
+        if tag in languages:
+            return tag
+    return None
+
+
+def _acting(
+    model: Model, change: Change | None, source: Sequence[Sequence[bool]]
+) -> AbstractContextManager[None]:
+    if change is None:
+        return nullcontext()
+    return intervene(model, list(change.interventions()), change.positions, pad_mask(source))
+
+
+def read_changes(vectors: str | Path | Mapping[str, Change] | None) -> dict[str, Change]:
+    """Changes by language tag, from a vector file, a folder of such files, or a mapping.
+
+    Raises VectorError where a folder has no vector, or two for a language.
+    """
+    if vectors is None:
+        return {}
+    if isinstance(vectors, Mapping):
+        return {parse_tag(tag): change for tag, change in vectors.items()}
+    return dict(read_vectors(vectors))

@@ -1,0 +1,315 @@
+"""The tables of a comparison's report."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from langsteer.evaluation.comparison.cells import Cell, Results
+from langsteer.evaluation.report.table import (
+    DIRECT,
+    ENGLISH,
+    PIVOT,
+    Comparison,
+    Entry,
+    Pair,
+    Row,
+    Table,
+)
+from langsteer.evaluation.statistics import Interval
+from langsteer.look.grid import NONE, Column, Grid, Line, Tone, Value
+from langsteer.text.languages import language_name
+
+MOST_LISTED = 24
+_MARKS: Mapping[Tone, str] = {"": "", "better": "▲", "worse": "▼"}
+
+
+def method_grid(table: Table, raw: Table | None = None) -> Grid:
+    """A row a method: its mean over languages against `direct`, and what it cost."""
+    columns = [
+        Column("Method", numeric=False),
+        Column("Mean", hint=f"{score_name(table)}, mean over languages, in per cent"),
+        *([Column("Raw", hint="Accuracy without calibration, in per cent")] if raw else []),
+        Column("Difference", hint="To direct on the same items: points, 95% bootstrap interval"),
+        Column("p", hint=f"Permutation test by item, Holm over {table.family} methods"),
+        Column("Gap closed", hint="Share of the gap to English won back, 95% interval"),
+        Column("Tokens", hint="Tokens through the model, all languages"),
+        Column("Time", hint="Answering, all languages"),
+        Column("Peak memory", hint="The most in any language"),
+        Column("Training", hint="Fitting or training, all languages"),
+    ]
+    return Grid(tuple(columns), tuple(_method_line(table, row, raw) for row in table.rows))
+
+
+def language_grid(table: Table) -> Grid:
+    """A row a method, a column a language: scores, marked where they differ from `direct`."""
+    names = [Column(language_name(name), hint=name) for name in table.languages]
+    columns = (Column("Method", numeric=False), *names, Column("Mean"))
+    lines = [
+        Line((Value(row.title), *map(_score, row.entries), _mean(table, row)), row.method)
+        for row in table.rows
+    ]
+    return Grid(columns, tuple(lines))
+
+
+def difference_grid(table: Table) -> Grid:
+    """A row a method and language: the difference to `direct`, its test and the gap closed."""
+    columns = (
+        Column("Method", numeric=False),
+        Column("Language", numeric=False),
+        Column("Items", hint="Answered by both"),
+        Column("Score"),
+        Column("Difference"),
+        Column("p", hint=f"{table.test}, not adjusted"),
+        Column("p, Holm", hint=f"Adjusted over {table.language_family} comparisons"),
+        Column("Gap closed"),
+    )
+    lines = []
+    for row in table.rows:
+        for name, entry in zip(table.languages, row.entries, strict=True):
+            if entry is not None and entry.comparison is not None:
+                found = entry.comparison
+                values = (
+                    Value(row.title),
+                    Value(language_name(name)),
+                    Value(f"{found.items:,}", found.items),
+                    Value(f"{entry.score:.1f}", entry.score),
+                    _difference(found),
+                    _p(found.p),
+                    _p(found.p_adjusted),
+                    _gap(found),
+                )
+                lines.append(Line(values, row.method))
+    return Grid(columns, tuple(lines))
+
+
+def pair_grid(table: Table) -> Grid:
+    """A row and a column a method: the mean of the row's less the column's, in points."""
+    found = {(pair.method, pair.other): pair for pair in table.pairs}
+    rows = [row for row in table.rows if any(row.method in key for key in found)]
+    columns = (Column("Method", numeric=False), *(Column(row.title) for row in rows))
+    lines = [
+        Line((Value(row.title), *(_pair(found, row.method, c.method) for c in rows)), row.method)
+        for row in rows
+    ]
+    return Grid(columns, tuple(lines))
+
+
+def _pair(found: Mapping[tuple[str, str], Pair], method: str, other: str) -> Value:
+    pair, sign = found.get((method, other)), 1
+    if pair is None:
+        pair, sign = found.get((other, method)), -1
+    if pair is None:
+        return Value(NONE)
+    ends = sorted((sign * pair.difference.low, sign * pair.difference.high))
+    difference = Interval(sign * pair.difference.value, *ends)
+    tone: Tone = "" if not difference.excludes_zero else "better" if sum(ends) > 0 else "worse"
+    languages = f"{pair.languages} language{'' if pair.languages == 1 else 's'}"
+    hint = f"{languages}, {pair.items:,} answers of both"
+    return Value(gain(difference), difference.value, hint, tone)
+
+
+def settings_grid(cells: Iterable[Cell]) -> Grid:
+    """A row a method and group of languages that have the same settings."""
+    groups: dict[tuple[str, ...], list[Cell]] = defaultdict(list)
+    for cell in cells:
+        chosen = f"{len(cell.chosen_on):,} items" if cell.chosen_on else NONE
+        key = (cell.model, cell.benchmark, cell.method, cell.form, cell.part)
+        groups[*key, _plain(cell.settings), chosen].append(cell)
+    lines = []
+    for (model, benchmark, method, form, part, settings, chosen), found in sorted(groups.items()):
+        languages = ", ".join(sorted(cell.language for cell in found))
+        texts = (found[0].method_title, benchmark, languages, form, part, settings, chosen, model)
+        lines.append(Line(tuple(map(Value, texts)), method))
+    names = ("Method", "Benchmark", "Languages", "Form", "Part", "Settings", "Chosen on", "Model")
+    return Grid(tuple(Column(name, numeric=False) for name in names), tuple(lines))
+
+
+def trouble_grid(results: Results) -> Grid:
+    """A row a cell that failed, is missing, or cannot be read."""
+    rows = [("failed", *failure.key, failure.error) for failure in results.failures]
+    rows += [("missing", *key, "not run") for key in missing_cells(results)]
+    rows += [("unreadable", "", "", "", "", damage.error) for damage in results.damaged]
+    names = ("State", "Model", "Benchmark", "Language", "Method", "Why")
+    lines = tuple(Line(tuple(map(Value, row)), row[4]) for row in rows)
+    return Grid(tuple(Column(name, numeric=False) for name in names), lines)
+
+
+def version_grid(cells: Iterable[Cell]) -> Grid:
+    """A row a package, with every version that a cell was made with."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for cell in cells:
+        for name, version in cell.versions.items():
+            found[name].add(version)
+    lines = tuple(Line((Value(n), Value(", ".join(sorted(found[n]))))) for n in sorted(found))
+    return Grid((Column("Package", numeric=False), Column("Version", numeric=False)), lines)
+
+
+def missing_cells(results: Results) -> list[tuple[str, str, str, str]]:
+    """Cells that would complete the matrix of a model's and benchmark's methods and languages."""
+    done = {cell.key for cell in results.cells} | {failure.key for failure in results.failures}
+    groups: dict[tuple[str, str], set[tuple[str, str]]] = defaultdict(set)
+    for model, benchmark, language, method in done:
+        groups[model, benchmark].add((language, method))
+    missing = []
+    for (model, benchmark), pairs in sorted(groups.items()):
+        languages = sorted({language for language, _ in pairs} - {PIVOT})
+        for method in sorted({method for _, method in pairs}):
+            if method == ENGLISH and (PIVOT, DIRECT) in pairs:
+                continue
+            missing += [
+                (model, benchmark, language, method)
+                for language in languages
+                if (language, method) not in pairs
+            ]
+    return missing
+
+
+def score_name(table: Table) -> str:
+    """What the numbers of a table are."""
+    if table.score == "value":
+        return table.metric
+    return "accuracy" if table.score == "raw" else "batch-calibrated accuracy"
+
+
+def gain(interval: Interval) -> str:
+    """+5.3 [4.1, 6.5]"""
+    return f"{interval.value:+.1f} [{interval.low:.1f}, {interval.high:.1f}]".replace("-", "−")
+
+
+def share(interval: Interval) -> str:
+    """19% [15, 23]"""
+    value, low, high = (100 * x for x in (interval.value, interval.low, interval.high))
+    return f"{value:.0f}% [{low:.0f}, {high:.0f}]".replace("-", "−")
+
+
+def probability(p: float) -> str:
+    """<0.001, 0.012 or 0.32"""
+    if p < 0.001:
+        return "<0.001"
+    return f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def duration(seconds: float) -> str:
+    """12 s, 3.4 min or 5.6 h"""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
+
+
+def amount(number: float, unit: str = "") -> str:
+    """123 k, 1.2 M or 1.4 GB"""
+    scaled, prefixes = float(number), iter(("", "k", "M", "G", "T"))
+    prefix = next(prefixes)
+    while scaled >= 999.5 and prefix != "T":
+        scaled, prefix = scaled / 1000, next(prefixes)
+    digits = 0 if prefix == "" or scaled >= 99.95 else 1
+    return f"{scaled:.{digits}f} {prefix}{unit}".strip()
+
+
+def _method_line(table: Table, row: Row, raw: Table | None) -> Line:
+    values = [Value(row.title), _mean(table, row)]
+    if raw is not None:
+        plain = raw.row(row.method)
+        values.append(_score(None if plain is None else plain.mean, marked=False))
+    found = None if row.mean is None else row.mean.comparison
+    values += [_difference(found), _p(None if found is None else found.p_adjusted), _gap(found)]
+    cost = row.cost
+    values += [
+        _cost(cost.tokens, amount(cost.tokens)),
+        _cost(cost.seconds, duration(cost.seconds)),
+        _cost(cost.peak_bytes, amount(cost.peak_bytes, "B")),
+        _cost(cost.training_seconds, duration(cost.training_seconds)),
+    ]
+    return Line(tuple(values), row.method)
+
+
+def _mean(table: Table, row: Row) -> Value:
+    """The mean, with the number of languages where some are lacking."""
+    every = len([name for name in table.languages if name != PIVOT])
+    value = _score(row.mean)
+    if row.mean is None or len(row.mean.languages) == every:
+        return value
+    some = f"{len(row.mean.languages)} of {every}"
+    hint = f"mean of {some} languages; {value.hint}"
+    return replace(value, text=f"{value.text} ({some})", hint=hint)
+
+
+def _score(entry: Entry | None, marked: bool = True) -> Value:
+    if entry is None:
+        return Value(NONE, hint="no cell", mark="")
+    text, found = f"{entry.score:.1f}", entry.comparison
+    if found is None or not marked:
+        return Value(text, entry.score, f"{entry.items:,} answers", mark="")
+    tone = _tone(found)
+    hint = f"{gain(found.difference)} to direct, {found.items:,} answers"
+    if found.p_adjusted is not None:
+        hint += f", p {_of(found.p_adjusted)} after Holm"
+    return Value(text, entry.score, hint, tone, _MARKS[tone])
+
+
+def _tone(found: Comparison) -> Tone:
+    if not found.significant:
+        return ""
+    return "better" if found.difference.value > 0 else "worse"
+
+
+def _difference(found: Comparison | None) -> Value:
+    if found is None:
+        return Value(NONE)
+    return Value(gain(found.difference), found.difference.value, tone=_tone(found))
+
+
+def _p(p: float | None) -> Value:
+    return Value(NONE) if p is None else Value(probability(p), p)
+
+
+def _gap(found: Comparison | None) -> Value:
+    if found is None or found.p is None:
+        return Value(NONE)
+    if found.gap_closed is None:
+        return Value("no clear gap", hint="The interval of English less direct includes 0")
+    return Value(share(found.gap_closed), found.gap_closed.value)
+
+
+def _cost(number: float, text: str) -> Value:
+    return Value(text, number) if number else Value(NONE, 0.0)
+
+
+def _of(p: float) -> str:
+    return probability(p) if p < 0.001 else f"= {probability(p)}"
+
+
+def _plain(settings: Mapping[str, Any]) -> str:
+    parts = [f"{name} {_text(value)}" for name, value in sorted(_flat(settings).items())]
+    return ", ".join(parts) or NONE
+
+
+def _flat(settings: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Settings in settings as `outer.inner`; those that are not set are left out."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{before}{name}.")
+        elif name == "fingerprint":
+            found[before + name] = str(value)[:12]
+        elif value is not None:
+            found[before + name] = value
+    return found
+
+
+def _text(value: Any) -> str:
+    """As it stands in a table: the cell's file has all of a long list, and every digit."""
+    if isinstance(value, list) and (
+        len(value) > MOST_LISTED or any(isinstance(item, Mapping) for item in value)
+    ):
+        return f"({len(value):,})"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def listed(names: Sequence[str]) -> str:
+    """a, b and c"""
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

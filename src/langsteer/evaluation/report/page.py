@@ -1,0 +1,344 @@
+"""The report of a results folder: one self-contained page, Markdown, LaTeX and JSON."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from langsteer.errors import CellError, MissingExtraError
+from langsteer.evaluation.comparison.cells import Cell, Results, read_results
+from langsteer.evaluation.report.figures import draw_figures
+from langsteer.evaluation.report.grids import (
+    difference_grid,
+    gain,
+    language_grid,
+    listed,
+    method_grid,
+    pair_grid,
+    probability,
+    score_name,
+    settings_grid,
+    share,
+    trouble_grid,
+    version_grid,
+)
+from langsteer.evaluation.report.table import (
+    DIRECT,
+    ENGLISH,
+    PERMUTATION,
+    PIVOT,
+    Comparison,
+    Entry,
+    Row,
+    Table,
+    compare_table,
+    compare_tables,
+)
+from langsteer.evaluation.statistics import DRAWS, PERMUTATIONS
+from langsteer.look import page
+from langsteer.look.grid import Grid
+from langsteer.look.plotting import Figure
+from langsteer.storage.files import write_json, write_text, write_whole
+from langsteer.text.languages import language_name
+from langsteer.version import __version__
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True)
+class Section:
+    """A model on a benchmark: its table, the same without calibration, and what they say."""
+
+    title: str
+    table: Table
+    raw: Table | None
+    summary: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def methods(self) -> Grid:
+        return method_grid(self.table, self.raw)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that a report says. `configuration` maps file names to what they hold."""
+
+    title: str
+    sections: tuple[Section, ...]
+    results: Results
+    configuration: tuple[tuple[str, str], ...]
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "langsteer": __version__,
+            "title": self.title,
+            "benchmarks": [
+                {
+                    "title": section.title,
+                    "summary": section.summary,
+                    "notes": section.notes,
+                    "table": section.table.as_json(),
+                    "raw": section.raw and section.raw.as_json(),
+                }
+                for section in self.sections
+            ],
+            "troubles": _plain(trouble_grid(self.results)),
+            "settings": _plain(settings_grid(self.results.cells)),
+            "versions": _plain(version_grid(self.results.cells)),
+            "configuration": dict(self.configuration),
+        }
+
+
+def make_report(folder: str | Path, draws: int = DRAWS, seed: int = 0) -> Report:
+    """Read a results folder and compare what is in it. Raises CellError where it has no cell."""
+    results = read_results(folder)
+    if not results.cells:
+        damage = f" The first of its files: {results.damaged[0].error}" if results.damaged else ""
+        raise CellError(f"{folder} has no cell that can be reported on.{damage}")
+    sections = tuple(
+        _section(table, results.cells, draws, seed)
+        for table in compare_tables(results.cells, draws=draws, seed=seed)
+    )
+    models = sorted({table.table.model for table in sections})
+    configuration = tuple(
+        (path.name, path.read_text(encoding="utf-8", errors="replace"))
+        for path in sorted(Path(folder).iterdir())
+        if path.suffix in (".yaml", ".yml") and path.is_file()
+    )
+    return Report(f"Comparison of methods: {listed(models)}", sections, results, configuration)
+
+
+def write_report(report: Report, folder: str | Path) -> list[Path]:
+    """Write report.html, report.md, report.tex, report.json and figures/ into `folder`.
+
+    Raises MissingExtraError without jinja2 or matplotlib.
+    """
+    folder = Path(folder)
+    figures = [draw_figures(section.table) for section in report.sections]
+    written = [
+        write_text(folder / f"report.{form}", _render(report, figures, form))
+        for form in ("html", "md", "tex")
+    ]
+    for figure in (figure for found in figures for figure in found):
+        for form, data in (("png", figure.png), ("pdf", figure.pdf)):
+            _write_bytes(folder / "figures" / f"{figure.name}.{form}", data)
+    return [*written, write_json(folder / "report.json", report.as_json())]
+
+
+def summarise(table: Table, title: str) -> tuple[str, ...]:
+    """What the numbers of a table say, in sentences that are true of them."""
+    direct, english = table.row(DIRECT), table.row(ENGLISH)
+    rows = [row for row in table.rows if row.method != ENGLISH and _mean(row) is not None]
+    if direct is None or direct.mean is None:
+        return (f"{title} has no cells of 'direct', so no method is compared.",)
+    sentences = [_levels(table, direct.mean, english)]
+    if not rows:
+        return (*sentences, "No other method has been run.")
+    better, worse, neither = _sorted_by_effect(rows)
+    if better:
+        sentences.append(_best(table, better[0]))
+    if len(better) > 1:
+        names = listed([f"{row.title} ({_change(row)})" for row in better[1:]])
+        sentences.append(f"Also significantly better than direct: {names}.")
+    if worse:
+        names = listed([f"{row.title} ({_change(row)})" for row in worse])
+        sentences.append(f"Significantly worse than direct: {names}.")
+    if neither and (better or worse):
+        names = listed([row.title for row in neither])
+        sentences.append(f"Not significantly different from direct: {names}.")
+    elif neither:
+        best = max(rows, key=lambda row: _of(row).difference.value)
+        some = "The one method" if len(rows) == 1 else f"None of the {len(rows)} methods"
+        verb = "does not differ" if len(rows) == 1 else "differs"
+        sentences.append(
+            f"{some} {verb} significantly from direct on average over the languages; the largest "
+            f"difference is that of {best.title}, {_change(best)} points{_where(table, best)}."
+        )
+    return tuple(sentences)
+
+
+def _section(table: Table, cells: Sequence[Cell], draws: int, seed: int) -> Section:
+    raw = None
+    if table.score == "calibrated":
+        own = [c for c in cells if (c.model, c.benchmark) == (table.model, table.benchmark)]
+        raw = compare_table(own, "raw", draws, seed)
+    title = benchmark_title(table.benchmark)
+    return Section(f"{title}: {table.model}", table, raw, summarise(table, title), table.notes)
+
+
+def benchmark_title(name: str) -> str:
+    """A benchmark's title; its name where this langsteer does not know it."""
+    try:
+        from langsteer.evaluation.benchmarks import BENCHMARKS
+
+        return BENCHMARKS[name].title
+    except (ImportError, KeyError):
+        return name
+
+
+def _levels(table: Table, direct: Entry, english: Row | None) -> str:
+    languages = len(direct.languages)
+    over = "language" if languages == 1 else "languages"
+    what = score_name(table)
+    start = (
+        f"{languages} {over}, {direct.items:,} answers a method: without help (direct) the mean "
+        f"{what} is {direct.score:.1f}%"
+    )
+    if english is None or english.mean is None:
+        return f"{start}; there are no English originals to compare with."
+    found = _mean(english)
+    clear = found is not None and found.difference.low > 0
+    end = "" if clear else "; the gap is not clearly above 0, so no share of it is reported"
+    change = "" if found is None else f", {gain(found.difference)} points away"
+    return f"{start}, and {english.mean.score:.1f}% on the English originals{change}{end}."
+
+
+def _best(table: Table, row: Row) -> str:
+    found = _of(row)
+    closed = ""
+    if found.gap_closed is not None:
+        closed = f", which closes {share(found.gap_closed)} of the gap to English"
+    p = probability(found.p_adjusted or 0.0)
+    p = p if p.startswith("<") else f"= {p}"
+    return (
+        f"Most is gained by {row.title}: {gain(found.difference)} points over direct"
+        f"{_where(table, row)} (p {p.replace('<', '< ')} after Holm's correction over "
+        f"{table.family} {'method' if table.family == 1 else 'methods'}){closed}."
+    )
+
+
+def _where(table: Table, row: Row) -> str:
+    every = [name for name in table.languages if name != PIVOT]
+    if row.mean is None or len(row.mean.languages) == len(every):
+        return ""
+    missing = listed([language_name(n) for n in every if n not in row.mean.languages])
+    return f", without {missing}"
+
+
+def _sorted_by_effect(rows: Sequence[Row]) -> tuple[list[Row], list[Row], list[Row]]:
+    """Significantly better, significantly worse, and neither; the best first."""
+    ranked = sorted(rows, key=lambda row: -_of(row).difference.value)
+    better = [r for r in ranked if _of(r).significant and _of(r).difference.value > 0]
+    worse = [r for r in ranked if _of(r).significant and _of(r).difference.value < 0]
+    return better, worse, [row for row in ranked if row not in better and row not in worse]
+
+
+def _change(row: Row) -> str:
+    return gain(_of(row).difference)
+
+
+def _mean(row: Row) -> Comparison | None:
+    return None if row.mean is None else row.mean.comparison
+
+
+def _of(row: Row) -> Comparison:
+    found = _mean(row)
+    if found is None:
+        raise ValueError(f"{row.method} is not compared")
+    return found
+
+
+def _render(report: Report, figures: Sequence[Sequence[Figure]], form: str) -> str:
+    try:
+        import jinja2
+    except ImportError as error:
+        raise MissingExtraError("the report", "jinja2", "eval") from error
+    options: dict[str, Any] = {
+        "loader": jinja2.FileSystemLoader([_TEMPLATES, page.TEMPLATES]),
+        "trim_blocks": True,
+        "lstrip_blocks": True,
+        "keep_trailing_newline": True,
+        "undefined": jinja2.StrictUndefined,
+        "autoescape": form == "html",
+    }
+    if form == "tex":
+        marks = ("<%", "%>", "<<", ">>", "<#", "#>")
+        names = ("block", "variable", "comment")
+        ends = [f"{name}_{end}_string" for name in names for end in ("start", "end")]
+        options |= dict(zip(ends, marks, strict=True))
+    environment = jinja2.Environment(**options)
+    environment.filters |= {"tex": tex_escape, "md": markdown_escape, "pretty": _pretty}
+    return environment.get_template(f"report.{form}.j2").render(
+        report=report,
+        figures=figures,
+        language_grid=language_grid,
+        difference_grid=difference_grid,
+        pair_grid=pair_grid,
+        score_name=score_name,
+        benchmarks=sorted({section.table.benchmark for section in report.sections}),
+        benchmark_title=benchmark_title,
+        methods=_methods(report.sections),
+        troubles=trouble_grid(report.results),
+        settings=settings_grid(report.results.cells),
+        versions=version_grid(report.results.cells),
+        permutation=PERMUTATION,
+        draws=DRAWS,
+        permutations=PERMUTATIONS,
+        version=__version__,
+    )
+
+
+def _methods(sections: Sequence[Section]) -> dict[str, str]:
+    return {row.method: row.title for section in sections for row in section.table.rows}
+
+
+def _plain(grid: Grid) -> list[dict[str, str]]:
+    names = [column.name.lower() for column in grid.columns]
+    texts = [[value.marked for value in line.values] for line in grid.lines]
+    return [dict(zip(names, line, strict=True)) for line in texts]
+
+
+def _pretty(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def _write_bytes(path: Path, data: bytes) -> Path:
+    return write_whole(path, lambda part: part.write_bytes(data))
+
+
+_TEX = {
+    **{mark: f"\\{mark}" for mark in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "[": "{[}",  # after a row's end, a bracket would be an option
+    "]": "{]}",
+    "–": "--",
+    "—": "---",
+    "−": "$-$",
+    "×": r"$\times$",
+    "→": r"$\rightarrow$",
+    "▲": r"$\uparrow$",
+    "▼": r"$\downarrow$",
+    "≥": r"$\geq$",
+    "≤": r"$\leq$",
+    "…": r"\dots{}",
+    "’": "'",
+    "‘": "`",
+    "“": "``",
+    "”": "''",
+}
+
+
+def tex_escape(text: object) -> str:
+    """Text for LaTeX with any engine; letters beyond Latin by their code points."""
+    return "".join(_TEX.get(mark) or _tex_letter(mark) for mark in str(text))
+
+
+def _tex_letter(mark: str) -> str:
+    if mark in "\n\t":
+        return " "
+    latin = mark.isascii() or (mark.isalpha() and ord(mark) < 0x180)
+    return mark if latin else rf"\texttt{{U+{ord(mark):04X}}}"
+
+
+def markdown_escape(text: object) -> str:
+    """Text for a place of a Markdown table."""
+    return re.sub(r"([\\`*_|<>\[\]#~])", r"\\\1", " ".join(str(text).split()))

@@ -1,0 +1,126 @@
+"""What every fitting method shares: the layer it works at, and the vector it hands back."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from langsteer.errors import FitError
+from langsteer.fitting.readings import Pivot
+from langsteer.model.model import Model
+from langsteer.states.capture import Pool, sentence_states
+from langsteer.states.intervention import PositionKind
+from langsteer.steering.vector import SteeringVector
+from langsteer.text.corpus import ParallelCorpus
+
+SMALLEST_CORPUS = 4
+FITTED_AT = ("source", "prompt", "all")  # nothing is written while fitting
+STRENGTHS = (0.25, 0.5, 0.75, 1.0)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of every method. `layer` None means the one at `depth`, a share of the layers.
+
+    `positions`: at which tokens the vector is to act, so learned and chosen for those: the text's,
+    or all of the prompt. Without it, the vector is learned at the text's and acts at `acts_at`. Any
+    vector can be used at others.
+    """
+
+    depth: ClassVar[float] = 0.45
+
+    layer: int | None = None
+    strength: float = 1.0
+    seed: int = 0
+    positions: PositionKind | None = None
+
+    def __post_init__(self) -> None:
+        if self.positions is not None and self.positions not in FITTED_AT:
+            known = ", ".join(FITTED_AT)
+            raise FitError(f"a vector is fitted at the positions {known}, not {self.positions!r}")
+
+    @property
+    def fitted_at(self) -> PositionKind:
+        """The tokens that are changed while a vector is fitted and chosen."""
+        return self.positions or "source"
+
+    @property
+    def acts_at(self) -> PositionKind:
+        """The tokens that a fitted vector changes."""
+        return self.fitted_at
+
+    @property
+    def usual_strengths(self) -> tuple[float, ...]:
+        """Those that are tried where none are named."""
+        return STRENGTHS
+
+
+@dataclass(frozen=True)
+class PooledOptions(Options):
+    """`pool`: how a text's token states become one; see `langsteer.states.capture.Pool`."""
+
+    pool: Pool = "mean"
+
+
+def chosen_layer(model: Model, options: Options) -> int:
+    """The layer asked for, or the one at the method's usual depth."""
+    if options.layer is not None:
+        return model.check_layer(options.layer)
+    return max(0, min(model.layers - 2, round(options.depth * model.layers)))
+
+
+def check_corpus(corpus: ParallelCorpus) -> str:
+    """The language to fit. Raises FitError where there are too few lines to fit anything."""
+    if len(corpus) < SMALLEST_CORPUS:
+        raise FitError(
+            f"{corpus.name} is too small to fit on: {len(corpus)} lines, "
+            f"and {SMALLEST_CORPUS} are the least"
+        )
+    return corpus.language
+
+
+def pair_states(
+    model: Model,
+    corpus: ParallelCorpus,
+    layers: Sequence[int],
+    pool: Pool,
+    pivot: Pivot | None = None,
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """For each layer: it, and pooled states of the pivot's lines and of the language's.
+
+    States are float64 [lines, hidden]. Each text is read once, whatever the number of layers.
+    """
+    there = Pivot.of(model, corpus, pivot).states(tuple(layers), pool)
+    label = f"{corpus.language} states"
+    lines = corpus.texts[corpus.language]
+    here = sentence_states(model, lines, layers, pool=pool, progress=label)
+    for place, layer in enumerate(layers):
+        yield layer, there[:, place].double(), here[:, place].double()
+
+
+def make_vector(
+    model: Model,
+    corpus: ParallelCorpus,
+    options: Options,
+    *,
+    values: Tensor,
+    layer: int,
+    method: str,
+    state_norm: float,
+    **more: Any,
+) -> SteeringVector:
+    return SteeringVector(
+        values=values.float().cpu(),
+        layer=layer,
+        language=corpus.language,
+        pivot=corpus.pivot,
+        model={"name": model.name, "fingerprint": model.fingerprint},
+        method=method,
+        strength=options.strength,
+        positions=options.acts_at,
+        state_norm=state_norm,
+        options={**asdict(options), "layer": layer},
+        corpus=corpus.describe(),
+        **more,
+    )

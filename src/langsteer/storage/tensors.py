@@ -1,0 +1,68 @@
+"""Tensors and a record of what they are, in one safetensors file: nothing is ever unpickled."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from langsteer.errors import VectorError
+from langsteer.storage.files import write_whole
+
+
+@dataclass(frozen=True)
+class FileKind:
+    """What a file says that it is, the newest version that is read, and what people call it."""
+
+    format: str
+    version: int
+    name: str
+
+
+def write_tensors(
+    path: str | Path, kind: FileKind, tensors: Mapping[str, Tensor], record: Mapping[str, Any]
+) -> Path:
+    """Write tensors as float32 and a record of JSON values, whole or not at all. SaveError."""
+    whole = {**record, "format": kind.format, "format_version": kind.version}
+    metadata = {key: json.dumps(value, ensure_ascii=False) for key, value in whole.items()}
+    plain = {
+        name: tensor.detach().to("cpu", torch.float32).contiguous()
+        for name, tensor in tensors.items()
+    }
+    return write_whole(path, lambda part: save_file(plain, part, metadata=metadata))
+
+
+def read_tensors(path: str | Path, kind: FileKind) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and record of a file of this kind.
+
+    Raises VectorError where it is missing, damaged, newer than this langsteer, or something else.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise VectorError(f"there is no {kind.name} file {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise VectorError(f"{path} is truncated or not a safetensors file: {error}") from error
+    try:
+        record: dict[str, Any] = {key: json.loads(value) for key, value in metadata.items()}
+    except json.JSONDecodeError as error:
+        raise VectorError(f"{path} is not a langsteer {kind.name} file") from error
+    found = record.pop("format", None)
+    if found != kind.format:
+        other = f": it is a {found}" if str(found).startswith("langsteer ") else ""
+        raise VectorError(f"{path} is not a langsteer {kind.name} file{other}")
+    version = record.pop("format_version", None)
+    if not isinstance(version, int) or version > kind.version:
+        raise VectorError(
+            f"{path} has format version {version}; this langsteer reads up to {kind.version}: "
+            "pip install --upgrade langsteer"
+        )
+    return tensors, record

@@ -1,0 +1,218 @@
+"""A comparison: cells, going on after a stop, failures, and what is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("lm_eval", reason="lm-eval is not installed")
+
+from langsteer.errors import CompareError, ConfigError, LangsteerError
+from langsteer.evaluation.comparison import run as module
+from langsteer.evaluation.comparison.cells import cell_path, failure_path, read_cell, read_results
+from langsteer.evaluation.comparison.configuration import Comparison, comparison, read_comparison
+from langsteer.evaluation.comparison.run import Progress, compare
+from langsteer.model.model import Model
+from langsteer.text.corpus import ParallelCorpus
+from tests.made.topics import SIZES, WORDS
+
+
+@pytest.fixture(autouse=True)
+def _model(monkeypatch: pytest.MonkeyPatch, llama: Model) -> None:
+    monkeypatch.setattr(module, "load_model", lambda name, **_: llama)
+    lines = {
+        tag: tuple(f"{mark} {word} {mark} number {n}" for n, word in enumerate(WORDS * 3))
+        for tag, mark in (("sw", "wa"), ("en", "of"))
+    }
+    corpus = ParallelCorpus(lines, "en", "pairs")
+
+    def fit_corpus(path: str, lines: int | None, language: str) -> ParallelCorpus:
+        return corpus.only(language)
+
+    monkeypatch.setattr(module, "fit_corpus", fit_corpus)
+
+
+def wanted(tmp_path: Path, **changes: Any) -> Comparison:
+    keys = {
+        "output": "out",
+        "models": "tiny",
+        "benchmarks": "sib200",
+        "languages": ["sw", "et"],
+        "methods": ["direct", "english", "mean_difference"],
+        "data": "data",
+    }
+    return comparison(keys | changes, tmp_path)
+
+
+def test_every_cell_is_made_and_failures_are_told(data: Path, tmp_path: Path) -> None:
+    steps: list[Progress] = []
+    outcome = compare(wanted(tmp_path), steps.append)
+    assert len(outcome.made) == 5  # no parallel text in Estonian
+    assert [failure.key for failure in outcome.failed] == [
+        ("tiny", "sib200", "et", "mean_difference")
+    ]
+    assert "parallel corpus" in outcome.failed[0].error
+    assert [step.done for step in steps] == [1, 2, 3, 4, 5, 6]
+    assert {step.total for step in steps} == {6}
+    results = read_results(tmp_path / "out")
+    assert len(results.cells) == 5
+    assert len(results.failures) == 1
+    cell = read_cell(cell_path(tmp_path / "out", "tiny", "sib200", "sw", "mean_difference"))
+    assert len(cell.items) == SIZES["test"]
+    assert cell.settings["layer"] in range(4)
+    assert cell.cost.tokens > 0
+    assert cell.cost.seconds > 0
+    assert cell.cost.peak_bytes > 0
+    assert cell.cost.training_seconds > 0
+    right = [max(range(7), key=item.scores.__getitem__) == item.target for item in cell.items]
+    assert cell.harness["acc"] == pytest.approx(sum(right) / len(right))
+
+
+def test_a_steered_cell_is_what_the_model_says_when_steered_alone(
+    data: Path, tmp_path: Path
+) -> None:
+    compare(wanted(tmp_path, languages="sw"))
+    compare(wanted(tmp_path, languages="sw", methods="mean_difference", output="alone"))
+    together, alone = (
+        read_cell(cell_path(tmp_path / folder, "tiny", "sib200", "sw", "mean_difference"))
+        for folder in ("out", "alone")
+    )
+    direct = read_cell(cell_path(tmp_path / "out", "tiny", "sib200", "sw", "direct"))
+    for a, b in zip(together.items, alone.items, strict=True):
+        assert a.scores == pytest.approx(b.scores, abs=1e-3)
+    assert any(
+        abs(x - y) > 1e-3
+        for a, b in zip(together.items, direct.items, strict=True)
+        for x, y in zip(a.scores, b.scores, strict=True)
+    )
+
+
+def test_one_vector_for_all_languages_that_have_text(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = {
+        tag: tuple(f"{mark} {word} {mark} number {n}" for n, word in enumerate(WORDS * 3))
+        for tag, mark in (("sw", "wa"), ("et", "on"), ("en", "of"))
+    }
+    corpus = ParallelCorpus(lines, "en", "pairs")
+    monkeypatch.setattr(
+        module, "fit_corpus", lambda path, lines, *languages: corpus.only(*languages)
+    )
+    options = {"learned_together": {"steps": 2, "layer": 1, "strengths": [1.0]}}
+    outcome = compare(wanted(tmp_path, languages=["sw", "et", "en"], methods=["direct", options]))
+    assert outcome.failed == []
+    sw, et = (
+        read_cell(cell_path(tmp_path / "out", "tiny", "sib200", tag, "learned_together"))
+        for tag in ("sw", "et")
+    )
+    assert sw.settings["corpus"] == et.settings["corpus"]
+    assert "sw, et" in sw.settings["corpus"]["name"]
+    assert sw.cost.training_seconds == pytest.approx(et.cost.training_seconds, abs=1e-3)
+
+
+def test_a_stopped_comparison_goes_on(data: Path, tmp_path: Path) -> None:
+    def stop(step: Progress) -> None:
+        if step.done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compare(wanted(tmp_path), stop)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out/cells").rglob("*.json")}
+    assert len(before) == 2
+    outcome = compare(wanted(tmp_path))
+    assert len(outcome.kept) == 2
+    assert len(outcome.made) == 3
+    assert all(path.stat().st_mtime_ns == then for path, then in before.items())
+
+
+def test_a_method_in_some_languages_only(data: Path, tmp_path: Path) -> None:
+    asked = wanted(tmp_path, methods=["direct", {"english": {"languages": ["et"]}}])
+    assert {read_cell(path).key[2:] for path in compare(asked).made} == {
+        ("sw", "direct"),
+        ("et", "direct"),
+        ("et", "english"),
+    }
+    again = read_comparison(tmp_path / "out" / "configuration.yaml")
+    assert again.methods == asked.methods
+    assert again.languages == asked.languages
+
+
+def test_a_failed_cell_is_tried_again(data: Path, tmp_path: Path) -> None:
+    test = data / "sib200" / "swh_Latn" / "test.tsv"
+    text = test.read_text(encoding="utf-8")
+    test.write_text("nonsense\n", encoding="utf-8")
+    outcome = compare(wanted(tmp_path, methods="direct"))
+    assert [failure.language for failure in outcome.failed] == ["sw"]
+    assert str(test) in outcome.failed[0].error
+    failed = failure_path(tmp_path / "out", "tiny", "sib200", "sw", "direct")
+    assert json.loads(failed.read_text(encoding="utf-8"))["error"] == outcome.failed[0].error
+    test.write_text(text, encoding="utf-8")
+    assert len(compare(wanted(tmp_path, methods="direct")).made) == 1
+    assert not failed.exists()
+
+
+def test_cells_of_another_configuration_are_not_mixed(data: Path, tmp_path: Path) -> None:
+    compare(wanted(tmp_path, methods="direct", limit=3))
+    with pytest.raises(CompareError, match="made with limit 3"):
+        compare(wanted(tmp_path, methods="direct"))
+
+
+def test_what_is_asked_must_not_be_fitted_on(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = (data / "sib200/swh_Latn/test.tsv").read_text(encoding="utf-8").splitlines()[1:]
+    texts = tuple(line.split("\t")[2] for line in lines)
+    leaked = ParallelCorpus({"sw": texts, "en": tuple(f"the {t}" for t in texts)}, "en", "leaked")
+    monkeypatch.setattr(module, "fit_corpus", lambda *_: leaked)
+    outcome = compare(wanted(tmp_path, languages="sw", methods="mean_difference"))
+    assert "leaked holds text of SIB-200" in outcome.failed[0].error
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"langauges": ["sw"]}, "did you mean 'languages'"),
+        ({"languages": ["xx-nonsense-tag"]}, "no language has the tag"),
+        ({"languages": ["de"], "benchmarks": "xcopa"}, "none of the languages de"),
+        ({"languages": ["sw", "de"], "benchmarks": "xcopa"}, "no benchmark .* has 'de'"),
+        ({"languages": [False]}, "YAML reads no as false"),
+        ({"benchmarks": ["sib2000"]}, "did you mean 'sib200'"),
+        ({"methods": ["learnt"]}, "did you mean 'learned'"),
+        ({"methods": ["english+learned"]}, "nothing to steer"),
+        ({"methods": ["direct", "direct"]}, "direct is there twice"),
+        ({"methods": []}, "methods is empty"),
+        ({"methods": [{"direct": {"benchmarks": ["sib"]}}]}, "no benchmark 'sib'"),
+        ({"limit": "many"}, "limit must be a whole number"),
+        ({"corpus": {"lines": 3, "file": "x"}}, "corpus must be a path"),
+        ({"output": None}, "output is missing"),
+    ],
+)
+def test_a_wrong_configuration_is_one_clear_line(
+    tmp_path: Path, keys: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(LangsteerError, match=message):
+        wanted(tmp_path, **keys)
+
+
+def test_a_configuration_file(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text(
+        "output: out\nlanguages: [sw]\nmethods: [direct, {few_shot: {k: 3}}]\n"
+        "corpus: {path: pairs.tsv, lines: 10}\nbenchmarks: [{sib200: {form: native}}]\n",
+        encoding="utf-8",
+    )
+    found = read_comparison(file)
+    assert found.output == tmp_path / "out"
+    assert found.corpus.path == str(tmp_path / "pairs.tsv")
+    assert found.methods[1].options == {"k": 3}
+    for text, message in (
+        ("a: [", "is not YAML"),
+        ("- a\n", "not a mapping"),
+        ("a: 1\n", "no key"),
+    ):
+        file.write_text(text, encoding="utf-8")
+        with pytest.raises(ConfigError, match=message):
+            read_comparison(file)
+    with pytest.raises(ConfigError, match="cannot read"):
+        read_comparison(tmp_path / "none.yaml")

@@ -1,0 +1,205 @@
+"""Scores equal those of a plain forward pass a question, whatever is shared between them."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from langsteer.errors import ModelError
+from langsteer.evaluation.harness import scoring
+from langsteer.evaluation.harness.scoring import Change, Question, can_share_contexts, score
+from langsteer.model.model import Model
+from langsteer.model.tokens import Tokens, encode, encode_suffix
+from langsteer.states.intervention import intervene
+from tests.helpers import ARCHITECTURES, build_model, tiny, vector_at
+
+CONTEXTS = ["hello there", "a", "something longer here"]
+ANSWERS = [[" x", " yes no"], ["abc", "d", "efgh"], ["q"]]
+
+
+def questions(model: Model) -> list[Question]:
+    encoded = encode(model, CONTEXTS)
+    first = encoded[0]
+    encoded[0] = Tokens(first.ids, [i % 2 == 0 and s for i, s in enumerate(first.source)])
+    return [
+        Question(context, tuple(tuple(encode_suffix(model, text)) for text in answers))
+        for context, answers in zip(encoded, ANSWERS, strict=True)
+    ]
+
+
+def changes(model: Model) -> list[Change | None]:
+    return [
+        vector_at(model, 1),
+        None,
+        vector_at(model, 2, seed=1),
+        vector_at(model, 1, "all"),
+        vector_at(model, 0, "prompt"),
+        vector_at(model, 3, "generated"),
+    ]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_parts() -> Iterator[None]:
+    """The vocabulary and the answers are gone through in parts, as large ones are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("langsteer.model.model.LOGIT_BLOCK", 50)
+        patch.setattr(scoring, "TAIL_SHARE", 170)
+        yield
+
+
+def by_hand(model: Model, question: Question, change: Change | None) -> list[float]:
+    """One answer at a time, without a cache, all logits computed."""
+    found = []
+    for answer in question.answers:
+        inputs = model.batch([[*question.context.ids, *answer[:-1]]])
+        with torch.no_grad():
+            if change is None:
+                logits = model.network(**inputs, use_cache=False).logits
+            else:
+                mask = torch.tensor([question.context.source])
+                with intervene(model, list(change.interventions()), change.positions, mask):
+                    logits = model.network(**inputs, use_cache=False).logits
+        logprobs = torch.log_softmax(logits[0].float(), -1)
+        at = len(question.context) - 1
+        found.append(sum(float(logprobs[at + t, token]) for t, token in enumerate(answer)))
+    return found
+
+
+def check(model: Model, budget: int = 2048) -> None:
+    asked, wanted = questions(model), changes(model)
+    for change, scores in zip(wanted, score(model, asked, wanted, budget=budget), strict=True):
+        for question, values in zip(asked, scores.loglikelihoods, strict=True):
+            assert values == pytest.approx(by_hand(model, question, change), abs=1e-4)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_equals_a_plain_pass(architecture: str) -> None:
+    model = tiny(architecture)
+    assert can_share_contexts(model)
+    check(model)
+    check(model, budget=30)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "opt", "bloom", "gemma3"])
+def test_equals_a_plain_pass_where_contexts_cannot_be_shared(
+    architecture: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring, "_cache_window", lambda model: 0)
+    model = tiny(architecture)
+    asked = questions(model)
+    wanted = [None, vector_at(model, 1), vector_at(model, 2)]  # answers are steered in neither
+    for change, scores in zip(wanted, score(model, asked, wanted), strict=True):
+        for question, values in zip(asked, scores.loglikelihoods, strict=True):
+            assert values == pytest.approx(by_hand(model, question, change), abs=1e-4)
+
+
+@pytest.mark.parametrize("architecture", ["gemma3", "mistral"])
+def test_sliding_windows_shorter_than_the_context(architecture: str) -> None:
+    check(build_model(architecture, sliding_window=4))
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_what_all_contexts_begin_with_is_run_once(
+    architecture: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring, "SHORTEST_STEM", 4)
+    model, wanted = tiny(architecture), changes(tiny(architecture))
+    start = encode(model, ["once upon"])[0]
+    asked = [
+        Question(start.followed_by(q.context.ids), q.answers) for q in questions(tiny(architecture))
+    ]
+    read = sum(len(q) - len(start) - 1 for q in asked) + len(start) + 1
+    for change, scores in zip(wanted, score(model, asked, wanted, budget=40), strict=True):
+        assert scores.tokens == read
+        for question, values in zip(asked, scores.loglikelihoods, strict=True):
+            assert values == pytest.approx(by_hand(model, question, change), abs=1e-4)
+
+
+def test_a_start_is_not_shared_beyond_a_sliding_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scoring, "SHORTEST_STEM", 4)
+    model = build_model("gemma3", sliding_window=12)
+    start = encode(model, ["once upon"])[0]
+    asked = [Question(start.followed_by(q.context.ids), q.answers) for q in questions(model)]
+    for question, values in zip(asked, score(model, asked)[0].loglikelihoods, strict=True):
+        assert values == pytest.approx(by_hand(model, question, None), abs=1e-4)
+
+
+def test_greedy_answers_are_told(llama: Model) -> None:
+    context = encode(llama, ["hello"])[0]
+    ids = list(context.ids)
+    for _ in range(3):
+        with torch.no_grad():
+            ids.append(int(llama.network(torch.tensor([ids])).logits[0, -1].argmax()))
+    best = tuple(ids[len(context) :])
+    other = (*best[:2], (best[2] + 1) % llama.vocab_size)
+    found = score(llama, [Question(context, (best, other))])[0]
+    assert found.greedy == [[True, False]]
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(st.integers(4, 90), min_size=1, max_size=9),
+            st.lists(st.lists(st.integers(4, 90), min_size=1, max_size=4), min_size=1, max_size=3),
+        ),
+        min_size=1,
+        max_size=5,
+    ),
+    st.integers(1, 40),
+)
+def test_any_questions_under_any_budget(
+    asked: list[tuple[list[int], list[list[int]]]], budget: int
+) -> None:
+    model = tiny("qwen2")
+    made = [
+        Question(Tokens(ids, [True] * len(ids)), tuple(map(tuple, answers)))
+        for ids, answers in asked
+    ]
+    change = vector_at(model, 1)
+    plain, steered = score(model, made, [None, change], budget=budget)
+    for i, question in enumerate(made):
+        assert plain.loglikelihoods[i] == pytest.approx(by_hand(model, question, None), abs=1e-4)
+        assert steered.loglikelihoods[i] == pytest.approx(
+            by_hand(model, question, change), abs=1e-4
+        )
+
+
+def test_only_layers_that_differ_are_run_again(llama: Model) -> None:
+    ran = dict.fromkeys(range(llama.layers), 0)
+    hooks = [
+        block.self_attn.register_forward_hook(
+            lambda *_, layer=layer: ran.__setitem__(layer, ran[layer] + 1)
+        )
+        for layer, block in enumerate(llama.blocks)
+    ]
+    can_share_contexts(llama)
+    score(llama, questions(llama)[2:], [None, vector_at(llama, 1)])
+    ran = dict.fromkeys(range(llama.layers), 0)
+    score(llama, questions(llama)[2:], [None, vector_at(llama, 1)])
+    for hook in hooks:
+        hook.remove()
+    assert ran == {0: 1, 1: 1, 2: 2, 3: 2}
+
+
+def test_the_same_change_twice(llama: Model) -> None:
+    change = vector_at(llama, 1)
+    found = score(llama, questions(llama), [None, change, None, change])
+    assert found[0].loglikelihoods == found[2].loglikelihoods
+    assert found[1].loglikelihoods == found[3].loglikelihoods
+    assert found[0].loglikelihoods != found[1].loglikelihoods
+
+
+def test_an_answer_without_tokens_is_refused(llama: Model) -> None:
+    context = encode(llama, ["hello"])[0]
+    with pytest.raises(ModelError, match="tokenises to nothing"):
+        score(llama, [Question(context, ((5,), ()))])
+
+
+def test_the_sum_of_a_part_of_the_vocabulary_is_torchs() -> None:
+    logits = torch.randn(3, 50, generator=torch.Generator().manual_seed(0)) * 40
+    logits[1] = -torch.inf  # a part that a model never says
+    wanted = logits.logsumexp(-1)
+    assert torch.allclose(scoring._log_sum_exp_in_place(logits, logits.amax(-1)), wanted)

@@ -1,0 +1,60 @@
+"""Vectors measured on benchmarks: the numbers, the command, and what is refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("lm_eval", reason="lm-eval is not installed")
+
+from typer.testing import CliRunner
+
+from langsteer.cli import app
+from langsteer.cli import options as common
+from langsteer.errors import BenchmarkError
+from langsteer.evaluation.benchmarks import get_benchmark, load_docs, make_task
+from langsteer.evaluation.evaluate import evaluate
+from langsteer.evaluation.harness.model import LangsteerLM, TaskInfo, run_tasks
+from langsteer.model.model import Model
+from tests.helpers import vector_at
+
+
+def test_scores_are_those_of_the_harness(llama: Model, data: Path) -> None:
+    change = vector_at(llama, 1)
+    (found,) = evaluate(llama, ["sib200"], {"sw": change}, data=data)
+    benchmark = get_benchmark("sib200")
+    task = make_task(benchmark, "sw", load_docs(benchmark, "sw", "test", data), name="t_sw")
+    for change_or_none, score in ((None, found.unsteered), (change, found.steered)):
+        vectors = {"sw": change_or_none} if change_or_none else None
+        lm = LangsteerLM(llama, vectors=vectors, tasks={"t_sw": TaskInfo("sw", ("text",))})
+        assert run_tasks(lm, {"t_sw": task})["results"]["t_sw"]["acc,none"] == pytest.approx(score)
+    assert found.items == 14
+    assert found.change.value == pytest.approx(found.steered - found.unsteered)
+
+
+def test_the_command(
+    llama: Model, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(common, "open_model", lambda *_: llama)
+    vector_at(llama, 1).save(tmp_path / "sw.safetensors")
+    arguments = ["evaluate", "-t", "sib200", "-v", str(tmp_path), "--data", str(data)]
+    shown = CliRunner().invoke(app, arguments)
+    assert shown.exit_code == 0
+    assert "sib200_sw" in shown.stdout
+    told = CliRunner().invoke(app, [*arguments, "--json"])
+    assert json.loads(told.stdout)[0]["items"] == 14
+
+
+@pytest.mark.parametrize(
+    ("tasks", "languages", "message"),
+    [
+        (["sib20"], [], "did you mean sib200"),
+        (["sib200"], ["et"], "no vector for 'et'"),
+        (["xnli"], [], "XNLI: no folder|no folder|expected"),
+    ],
+)
+def test_what_there_is_not(
+    llama: Model, data: Path, tasks: list[str], languages: list[str], message: str
+) -> None:
+    with pytest.raises(BenchmarkError, match=message):
+        evaluate(llama, tasks, {"sw": vector_at(llama, 1)}, languages=languages, data=data)

@@ -1,0 +1,4 @@
+"""The words and sizes of an invented SIB-200."""
+
+WORDS = ["rain", "law", "team", "hill", "fever", "song", "road", "lamp"]
+SIZES = {"train": 21, "dev": 14, "test": 14}

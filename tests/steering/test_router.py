@@ -1,0 +1,124 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from langsteer.errors import FitError, VectorError
+from langsteer.fitting.learning import fit
+from langsteer.model.model import Model
+from langsteer.steering.generation import generate
+from langsteer.steering.router import Router, fit_router, read_router
+from langsteer.steering.vector import ROUTER_NAME, read_vectors, steer
+from langsteer.text.corpus import builtin
+from tests.helpers import ARCHITECTURES, build_model, tiny
+
+LETTERS = {"sw": "abcde", "tr": "fghij", "en": "klmno"}
+
+
+def texts(lines: int = 30, start: int = 0) -> dict[str, list[str]]:
+    """Each language has letters of its own."""
+    return {
+        tag: [
+            "".join(own[(i * k + k // 2) % 5] for k in range(1, 25))
+            for i in range(start + 1, start + lines + 1)
+        ]
+        for tag, own in LETTERS.items()
+    }
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_languages_that_differ_are_told_apart(architecture: str) -> None:
+    model = tiny(architecture)
+    router = fit_router(model, texts())
+    asked = texts(4, start=40)
+    for tag, lines in asked.items():
+        assert [found.language for found in router.identify(model, lines)] == [tag] * 4
+        assert [found.language for found in router.identify(model, [lines[0][:6]])] == [tag]
+
+
+def test_two_languages_are_enough(llama: Model) -> None:
+    two = {tag: lines for tag, lines in texts().items() if tag != "tr"}
+    router = fit_router(llama, two)
+    assert [f.language for f in router.identify(llama, ["abcdeabc", "klmnoklm"])] == ["sw", "en"]
+
+
+def test_text_in_the_pivot_is_left_alone(llama: Model) -> None:
+    router = fit_router(llama, texts())
+    corpus = builtin("sw").lines(range(24))
+    vectors = {"sw": replace(fit(llama, corpus, layer=1), strength=4.0)}
+    prompts = ["abcdeabcdeabcde", "klmnoklmnoklmno", "fghijfghijfghij"]
+    chosen = router.route(llama, prompts, vectors, confidence=0.5)
+    assert chosen == [vectors["sw"], None, None]  # there is no vector for Turkish
+    assert router.route(llama, prompts[:1], vectors, confidence=1.1) == [None]
+    apart = [generate(llama, [p], max_new_tokens=8)[0] for p in prompts]
+    together = generate(llama, prompts, chosen, max_new_tokens=8)
+    assert together[1:] == apart[1:]
+    ids = llama.batch([llama.tokenizer(p)["input_ids"] for p in prompts])
+    with torch.no_grad():
+        plain = llama.network(**ids).logits
+        with steer(llama, chosen):
+            steered = llama.network(**ids).logits
+    assert torch.equal(steered[1:], plain[1:])
+    assert not torch.equal(steered[0], plain[0])
+
+
+def test_a_router_is_kept_whole(llama: Model, tmp_path: Path) -> None:
+    router = fit_router(llama, texts())
+    fit(llama, builtin("sw").lines(range(24)), layer=1).save(tmp_path / "sw.safetensors")
+    with pytest.raises(VectorError, match=r"no router\.safetensors in"):
+        read_router(tmp_path)
+    router.save(tmp_path / ROUTER_NAME)
+    found = read_router(tmp_path)
+    assert list(read_vectors(tmp_path)) == ["sw"]
+    asked = texts(2, start=40)["tr"]
+    assert found.identify(llama, asked) == router.identify(llama, asked)
+    assert (found.languages, found.pivot, found.layer) == (("sw", "tr", "en"), "en", router.layer)
+    with pytest.raises(VectorError, match="not a langsteer router"):
+        Router.load(tmp_path / "sw.safetensors")
+    (tmp_path / ROUTER_NAME).write_bytes((tmp_path / ROUTER_NAME).read_bytes()[:200])
+    with pytest.raises(VectorError, match="truncated"):
+        read_router(tmp_path)
+
+
+def test_it_is_only_as_sure_as_it_is_right(llama: Model) -> None:
+    """Lines of two languages that share half of their letters, told by few tokens."""
+    draw = torch.Generator().manual_seed(0)
+
+    def lines(letters: str) -> list[str]:
+        return [
+            "".join(letters[i] for i in torch.randint(len(letters), (20,), generator=draw))
+            for _ in range(100)
+        ]
+
+    router = fit_router(llama, {"sw": lines("abcdefgh"), "en": lines("efghijkl")})
+    for words in (1, 3, 20):
+        asked = [
+            (line[:words], tag)
+            for tag in ("sw", "en")
+            for line in lines("abcdefgh" if tag == "sw" else "efghijkl")
+        ]
+        found = router.identify(llama, [text for text, _ in asked])
+        right = sum(f.language == tag for f, (_, tag) in zip(found, asked, strict=True)) / 200
+        sure = sum(f.confidence for f in found) / 200
+        assert abs(right - sure) < 0.15
+
+
+def test_bad_requests(llama: Model) -> None:
+    with pytest.raises(FitError, match="sw has 5 lines"):
+        fit_router(llama, texts(5))
+    with pytest.raises(FitError, match="tells languages from en"):
+        fit_router(llama, {"sw": texts()["sw"], "tr": texts()["tr"]})
+    other = build_model("llama", hidden_size=64)
+    with pytest.raises(VectorError, match="this router was fitted on"):
+        fit_router(llama, texts()).identify(other, ["abc"])
+    with pytest.raises(VectorError, match="do not agree"):
+        Router(torch.zeros(2, 4), torch.zeros(3), torch.ones(4), ("sw", "en"), "en", 0, {})
+
+
+def test_the_real_model_tells_languages_apart(gemma: Model) -> None:
+    corpus = builtin("sw", "de")
+    router = fit_router(gemma, corpus.texts, most=30)
+    asked = ["Jua linatua nyuma ya milima.", "Die Sonne geht unter.", "The sun sets.", "Habari"]
+    found = router.identify(gemma, asked)
+    assert [f.language for f in found] == ["sw", "de", "en", "sw"]
