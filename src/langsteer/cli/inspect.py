@@ -1,15 +1,15 @@
 """langsteer inspect"""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from langsteer.cli import options as common
-from langsteer.steering.vector import SteeringVector
-from langsteer.text.languages import language_name
+from langsteer.cli import options as shared
+
+if TYPE_CHECKING:
+    from langsteer.steering.vector import SteeringVector
 
 SERVES = {
     "centred": "questions about a text, answered in {} or by choosing",
@@ -19,25 +19,25 @@ SERVES = {
 
 def command(
     file: Annotated[Path, typer.Argument(help="A vector file.")],
-    model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Also check that it fits this model.")
-    ] = None,
-    as_json: common.Json = False,
+    model: Annotated[str | None, shared.model("Also check that it fits this model.")] = None,
+    as_json: shared.Json = False,
 ) -> None:
     """Say what a vector file is.
 
     Example: `langsteer inspect sw.safetensors`
     """
+    from langsteer.steering.vector import SteeringVector
+
     vector = SteeringVector.load(file)
     if model is not None:
-        vector.check_fits(common.open_model(model, "auto", None, None))
+        vector.check_fits(shared.open_model(model, "auto", None, None))
     if as_json:
-        common.print_json({"file": str(file), **describe(vector)})
+        shared.print_json({"file": str(file), **describe(vector)})
     else:
         print_vector(vector, str(file))
 
 
-def describe(vector: SteeringVector) -> dict[str, Any]:
+def describe(vector: "SteeringVector") -> dict[str, Any]:
     """Everything a vector knows about itself but its numbers."""
     return {
         "language": vector.language,
@@ -57,7 +57,9 @@ def describe(vector: SteeringVector) -> dict[str, Any]:
     }
 
 
-def print_vector(vector: SteeringVector, name: str) -> None:
+def print_vector(vector: "SteeringVector", name: str) -> None:
+    from langsteer.text.languages import language_name
+
     table = Table(title=name, show_header=False, title_justify="left")
     names = f"{language_name(vector.language)} ({vector.language})"
     table.add_row("language", f"{names} → {language_name(vector.pivot)} ({vector.pivot})")
@@ -79,4 +81,4 @@ def print_vector(vector: SteeringVector, name: str) -> None:
     if vector.loss:
         table.add_row("loss", " → ".join(f"{loss:.3f}" for loss in vector.loss))
     table.add_row("langsteer", vector.version)
-    Console().print(table)
+    shared.console().print(table)
