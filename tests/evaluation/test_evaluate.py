@@ -9,8 +9,7 @@ pytest.importorskip("lm_eval", reason="lm-eval is not installed")
 
 from typer.testing import CliRunner
 
-from langsteer.cli import app
-from langsteer.cli import options
+from langsteer.cli import app, options
 from langsteer.errors import BenchmarkError
 from langsteer.evaluation.benchmarks import get_benchmark, load_docs, make_task
 from langsteer.evaluation.evaluate import evaluate
