@@ -13,7 +13,7 @@ def command(
     files: Annotated[
         list[Path], typer.Argument(help="Vector files of other languages, or folders of them.")
     ],
-    language: Annotated[str, shared.languages("The language with little or no parallel text.")],
+    languages: Annotated[str, shared.languages("The language with little or no parallel text.")],
     output: Annotated[Path, shared.output("The vector's file.")],
     own: Annotated[
         Path | None,
@@ -35,7 +35,7 @@ def command(
     from langsteer.storage.files import check_writable
 
     few = SteeringVector.load(own) if own is not None else None
-    vector = average(load_vectors(files), language, few)
+    vector = average(load_vectors(files), languages, few)
     if strength is not None:
         vector = vector.with_strength(strength)
     check_writable(output)

@@ -28,7 +28,7 @@ def command(
     positions: Annotated[
         str | None, shared.positions("Which tokens are steered: source, prompt, generated or all.")
     ] = None,
-    max_new_tokens: Annotated[int, typer.Option(min=1)] = 64,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Write at most so many tokens.")] = 64,
     carry: shared.Carry = False,
     dtype: shared.Dtype = "auto",
     device: shared.Device = None,
