@@ -17,7 +17,7 @@ from langsteer.cli import analyze, demo, drift, options, tune, vectors
 from langsteer.cli.commands import COMMANDS, load_command
 from langsteer.evaluation import demo as evaluation_demo
 from langsteer.evaluation.benchmarks import BENCHMARKS
-from langsteer.fitting import learning
+from langsteer.fitting import methods
 from langsteer.fitting import options as fitting_options
 from langsteer.fitting.descent import DescentOptions
 from langsteer.model.model import DEFAULT_MODEL
@@ -178,20 +178,17 @@ def test_short_names_of_data_types(
 
 
 def test_methods_of_other_packages_are_choices(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Point:
-        name = "theirs"
+    def entry_points(group: str) -> dict[str, Any]:
+        return {"theirs": None} if group == "langsteer.methods" else {}
 
-    def entry_points(group: str) -> list[Any]:
-        return [Point()] if group == "langsteer.methods" else []
-
-    monkeypatch.setattr("importlib.metadata.entry_points", entry_points)
+    monkeypatch.setattr(options, "entry_points", entry_points)
     assert options.methods()[-1] == "theirs"
     assert "theirs" not in options.benchmarks()
 
 
 def test_names_are_those_of_the_library() -> None:
-    assert set(options.METHODS) == set(learning.METHODS)
-    assert options.DEFAULT_METHOD == learning.DEFAULT_METHOD
+    assert set(options.METHODS) == set(methods.METHODS)
+    assert options.DEFAULT_METHOD == methods.DEFAULT_METHOD
     assert options.DEFAULT_MODEL == DEFAULT_MODEL
     assert set(options.BENCHMARKS) == set(BENCHMARKS)
     assert options.POSITIONS == POSITIONS

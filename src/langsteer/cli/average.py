@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from langsteer.cli import options as shared
-from langsteer.cli.inspect import describe, print_vector
+from langsteer.cli.inspect import print_vector
 
 
 def command(
@@ -31,7 +31,8 @@ def command(
     With what was learned from 50 pairs: `langsteer average vectors/ -l am --own few.safetensors -o am.safetensors`
     """
     from langsteer.fitting.average import average
-    from langsteer.steering.vector import SteeringVector, load_vectors
+    from langsteer.steering.folder import load_vectors
+    from langsteer.steering.vector import SteeringVector
     from langsteer.storage.files import check_writable
 
     few = SteeringVector.load(own) if own is not None else None
@@ -41,6 +42,6 @@ def command(
     check_writable(output)
     vector.save(output)
     if as_json:
-        shared.print_json({"file": str(output), **describe(vector)})
+        shared.print_json({"file": str(output), **vector.describe()})
     else:
         print_vector(vector, str(output))

@@ -38,12 +38,12 @@ def command(
     shared.quiet_libraries()
     need("lm_eval", "eval", "evaluation")
     from langsteer.evaluation.evaluate import evaluate
-    from langsteer.steering.vector import read_vectors
+    from langsteer.steering.folder import read_changes
 
     results = evaluate(
         shared.open_model(model, dtype, device, device_map),
         shared.listed(tasks),
-        vectors[0] if len(vectors) == 1 else read_vectors(*vectors),
+        read_changes(*vectors),
         languages=shared.listed(languages),
         data=data,
         form=form,

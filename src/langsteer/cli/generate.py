@@ -10,7 +10,7 @@ from langsteer.errors import VectorError
 
 if TYPE_CHECKING:
     from langsteer.states.intervention import PositionKind
-    from langsteer.steering.vector import SteeringVector
+    from langsteer.steering.change import Change
     from langsteer.text.identify import Identified
 
 
@@ -44,12 +44,12 @@ def command(
     Whichever vector is of the prompt's language, and none for English: `langsteer generate "Habari za asubuhi" -v vectors/`
     """
     from langsteer.model.tokens import Prompt
+    from langsteer.steering.folder import read_changes
     from langsteer.steering.generation import chat_prompt, generate
     from langsteer.steering.router import read_router
-    from langsteer.steering.vector import read_vectors
 
     folder = next((path for path in vectors if path.is_dir()), None)
-    by_language = read_vectors(*vectors)
+    by_language = read_changes(*vectors)
     if folder is None and len(by_language) > 1:
         raise VectorError("several vectors need a router: put them into a folder with one")
     router = read_router(folder) if folder is not None else None
@@ -57,7 +57,7 @@ def command(
     text = chat_prompt(opened, prompt) if chat else Prompt(prompt, before, after)
     console = shared.console()
     found: Identified | None = None
-    steering: SteeringVector | None = next(iter(by_language.values()))
+    steering: Change | None = next(iter(by_language.values()))
     if router is not None:
         found = router.identify(opened, [text])[0]
         steering = router.choose(found, by_language)
@@ -85,7 +85,7 @@ def command(
         shared.print_json({"prompt": str(text), **language, **answers})
 
 
-def _told(found: "Identified", steering: "SteeringVector | None") -> str:
+def _told(found: "Identified", steering: "Change | None") -> str:
     from langsteer.text.languages import language_name
 
     sure = f"{language_name(found.language)} ({found.confidence:.0%} sure)"

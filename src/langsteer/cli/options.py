@@ -1,6 +1,5 @@
 """What commands share: each option, spelt and explained once, and how results are printed."""
 
-import importlib.metadata
 import importlib.resources
 import json
 import logging
@@ -12,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from typer.core import TyperCommand
+
+from langsteer.plugins import entry_points
 
 if TYPE_CHECKING:
     from langsteer.model.model import Model
@@ -27,7 +28,15 @@ OLD_SPELLINGS = {
 BUILTIN = "builtin"
 DEFAULT_MODEL = "gemma-3-270m"
 DEFAULT_METHOD = "learned"
-METHODS = ("learned", "mean_difference", "principal_component", "probe")
+METHODS = (
+    "learned",
+    "mean_difference",
+    "principal_component",
+    "probe",
+    "low_rank",
+    "projection",
+    "projection_all",
+)
 OBJECTIVES = (
     "centred",
     "translation",
@@ -112,8 +121,7 @@ def benchmarks() -> list[str]:
 
 
 def _with_plugins(own: Sequence[str], group: str) -> list[str]:
-    added = [point.name for point in importlib.metadata.entry_points(group=group)]
-    return list(dict.fromkeys([*own, *added]))
+    return list(dict.fromkeys([*own, *entry_points(group)]))
 
 
 def corpus_languages() -> list[str]:

@@ -111,7 +111,7 @@ def _tune(
     as_json: shared.Json = False,
 ) -> None:
     from langsteer import tuning
-    from langsteer.steering.vector import load_vectors
+    from langsteer.steering.folder import load_vectors
 
     recipe = {"rank": rank, "rate": rate, "epochs": epochs, "batch": batch, "seed": seed}
     recipe |= {"max_length": max_length, "held_out": held_out}

@@ -65,7 +65,8 @@ def command(
         similarity_text,
         transfer_text,
     )
-    from langsteer.steering.vector import check_comparable, read_vectors
+    from langsteer.steering.folder import read_vectors
+    from langsteer.steering.vector import check_comparable
 
     vectors = check_comparable(read_vectors(*files).values())
     text = texts_for(vectors, corpus, pivot_file) if model is not None and transfer else None
