@@ -35,10 +35,10 @@ def test_the_table_says_what_the_command_says(name: str) -> None:
 def test_panels_are_shown_in_order(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "--help")
     assert code == 0
-    places = [out.index(f" {panel} ") for panel in ("Make", "Use", "Measure", "Explain", "Help")]
+    places = [out.index(f"─ {panel} ─") for panel in ("Make", "Use", "Measure", "Explain", "Help")]
     assert places == sorted(places)
     for name, (panel, _) in COMMANDS.items():
-        assert out.index(f" {panel} ") < out.index(f" {name} ")
+        assert out.index(f"─ {panel} ─") < out.index(f"│ {name} ")
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def _run() -> None:
     for stream in (sys.stdout, sys.stderr):
         _take_any_text(stream)
     try:
-        app()
+        app(prog_name="langsteer")
     except LangsteerError as error:
         print(f"langsteer: {error}", file=sys.stderr)
         sys.exit(1)
