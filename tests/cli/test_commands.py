@@ -89,7 +89,7 @@ def completed(
     [
         ("langsteer an", ["analyze"]),
         ("langsteer fit --meth", ["--method"]),
-        ("langsteer fit --method pr", ["principal_component", "probe"]),
+        ("langsteer fit --method prob", ["probe"]),
         ("langsteer fit -l sw,e", ["sw,el", "sw,en", "sw,es", "sw,et"]),
         ("langsteer evaluate -t sib200,xs", ["sib200,xstorycloze"]),
         ("langsteer generate --positions g", ["generated"]),
