@@ -10,7 +10,7 @@ from langsteer.evaluation.report.grids import pair_grid
 from langsteer.evaluation.report.table import (
     MCNEMAR,
     WILCOXON,
-    Comparison,
+    Contrast,
     Table,
     compare_table,
     compare_tables,
@@ -29,7 +29,7 @@ def graded(method: str, language: str, values: Sequence[float]) -> Cell:
     )
 
 
-def of(table: Table, method: str, language: str = "mean") -> Comparison:
+def of(table: Table, method: str, language: str = "mean") -> Contrast:
     row = table.row(method)
     assert row is not None
     entry = row.mean if language == "mean" else row.entries[table.languages.index(language)]

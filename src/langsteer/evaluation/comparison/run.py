@@ -40,7 +40,7 @@ from langsteer.evaluation.comparison.configuration import Chosen, Comparison
 from langsteer.evaluation.harness.model import LangsteerLM, TaskInfo, run_tasks
 from langsteer.evaluation.harness.spans import texts_of
 from langsteer.evaluation.methods import get_method
-from langsteer.evaluation.methods.common import Method, Plan, Setting
+from langsteer.evaluation.methods.common import EvaluationMethod, Plan, Setting
 from langsteer.model.model import Model, load_model
 from langsteer.storage.files import write_text
 from langsteer.text.corpus import ParallelCorpus, plain, spread
@@ -181,7 +181,7 @@ class _Language:
             seed=self.wanted.seed,
         )
         try:
-            return get_method(chosen.name).plan(setting, **chosen.options)
+            return get_method(chosen.name).prepare(setting, **chosen.options)
         except MethodError as error:
             raise CompareError(f"{error} ({why_not})" if why_not else str(error)) from error
 
@@ -254,7 +254,7 @@ class _Language:
             self.tell(cell)
 
     def _cell(self, chosen: Chosen, plan: Plan, answers: "_Answers") -> Cell:
-        method: Method = get_method(chosen.name)
+        method: EvaluationMethod = get_method(chosen.name)
         return Cell(
             model=self.name,
             benchmark=self.benchmark.name,

@@ -42,7 +42,7 @@ GENERATION_ROWS = 32
 
 
 @dataclass
-class Cost:
+class Usage:
     """What has been run so far: tokens read or written, and seconds in the model."""
 
     tokens: int = 0
@@ -108,7 +108,7 @@ class LangsteerLM(HFLM):
         self.rows = int(str(batch_size)) if str(batch_size).isdigit() else None
         self.language = parse_tag(language) if language else None
         self.tasks = dict(tasks or {})
-        self.costs: dict[str, Cost] = {}
+        self.costs: dict[str, Usage] = {}
         self._variants: dict[str, Change | None] = {}
         self._active = ""
         self._scored: dict[tuple[Any, ...], tuple[float, bool]] = {}
@@ -126,9 +126,9 @@ class LangsteerLM(HFLM):
             }
 
     @property
-    def cost(self) -> Cost:
+    def cost(self) -> Usage:
         """What the active variant has cost."""
-        return self.costs.setdefault(self._active, Cost())
+        return self.costs.setdefault(self._active, Usage())
 
     @contextmanager
     def variants(self, variants: Mapping[str, Change | None]) -> Iterator[None]:
@@ -296,7 +296,7 @@ class LangsteerLM(HFLM):
     def _keep(
         self, name: str, tag: str | None, questions: Sequence[Question], scores: Scores
     ) -> None:
-        cost = self.costs.setdefault(name, Cost())
+        cost = self.costs.setdefault(name, Usage())
         cost.tokens += scores.tokens
         cost.seconds += scores.seconds
         for question, values, greedy in zip(

@@ -82,9 +82,9 @@ def choice_logits(model: Model, rendered: Sequence[Rendered]) -> Tensor:
         for item in rendered
         for place, answer in enumerate(item.answers)
     ]
-    found = LangsteerLM(model).loglikelihood(requests, disable_tqdm=True)
+    scored = LangsteerLM(model).loglikelihood(requests, disable_tqdm=True)
     widths = {len(item.answers) for item in rendered}
-    return torch.tensor([value for value, _ in found]).view(len(rendered), max(widths))
+    return torch.tensor([value for value, _ in scored]).view(len(rendered), max(widths))
 
 
 def write(

@@ -14,18 +14,18 @@ from typing import Any, cast
 from langsteer.errors import MethodError
 from langsteer.evaluation.methods.common import (
     Change,
-    Method,
+    EvaluationMethod,
     Plan,
     Setting,
     asked_docs,
     form_of,
-    kept,
 )
 from langsteer.fitting import learning as fitting
 from langsteer.fitting.low_rank import LowRankOptions, learn_low_rank
 from langsteer.fitting.projection import Moments, Projection, learn_projection, pair_moments
 from langsteer.model.model import Model
 from langsteer.steering.vector import SteeringVector
+from langsteer.storage.kept import kept
 from langsteer.text.corpus import ParallelCorpus
 
 LARGEST_MOMENTS = 2**30  # bytes
@@ -173,8 +173,8 @@ def _about(setting: Setting, pair: ParallelCorpus, options: dict[str, Any]) -> d
     }
 
 
-def _method(name: str, title: str, maker: Maker) -> Method:
-    def plan(setting: Setting, **options: Any) -> Plan:
+def _method(name: str, title: str, maker: Maker) -> EvaluationMethod:
+    def prepare(setting: Setting, **options: Any) -> Plan:
         change, seconds = maker(setting, name, **options)
         return Plan(
             asked_docs(setting),
@@ -185,7 +185,7 @@ def _method(name: str, title: str, maker: Maker) -> Method:
             training_seconds=seconds,
         )
 
-    return Method(name, title, plan, kind="states")
+    return EvaluationMethod(name, title, prepare, kind="states")
 
 
 def describe_change(change: Change) -> dict[str, Any]:
@@ -221,4 +221,9 @@ TOGETHER = _method("learned_together", "Steering: learned, one for all languages
 LOW_RANK = _method("low_rank", "Steering: low-rank map", low_rank_change)
 PROJECTION = _method("projection", "Projection, one layer", projection_change)
 PROJECTION_ALL = _method("projection_all", "Projection, all layers", projection_change)
-STEERING = tuple(_method(name, _title(name), steering_change) for name in fitting.METHODS)
+STEERING = tuple(
+    _method(name, _title(name), steering_change)
+    for name in sorted(fitting.METHODS, key=lambda name: name == fitting.DEFAULT_METHOD)
+)
+STATES = (PROJECTION, PROJECTION_ALL, *STEERING, LOW_RANK, TOGETHER)
+"""in the order of a report: the usual fitting method after those that it is compared with"""

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from langsteer.evaluation.report.grids import score_name
-from langsteer.evaluation.report.table import DIRECT, ENGLISH, PIVOT, Comparison, Row, Table
+from langsteer.evaluation.report.table import DIRECT, ENGLISH, PIVOT, Contrast, MethodRow, Table
 from langsteer.look import plotting
 from langsteer.look.plotting import INK, Figure
 from langsteer.text.languages import language_name
@@ -59,7 +59,7 @@ def _scores(pyplot: Any, table: Table, looks: Mapping[str, Mapping[str, Any]]) -
 
 
 def _differences(
-    pyplot: Any, table: Table, rows: Sequence[Row], looks: Mapping[str, Mapping[str, Any]]
+    pyplot: Any, table: Table, rows: Sequence[MethodRow], looks: Mapping[str, Mapping[str, Any]]
 ) -> Figure:
     rows = sorted(rows, key=lambda row: _found(row).difference.value)
     figure, axes = pyplot.subplots(figsize=(7.4, 0.36 * len(rows) + 1.1))
@@ -83,7 +83,7 @@ def _differences(
 
 
 def _costs(
-    pyplot: Any, table: Table, rows: Sequence[Row], looks: Mapping[str, Mapping[str, Any]]
+    pyplot: Any, table: Table, rows: Sequence[MethodRow], looks: Mapping[str, Mapping[str, Any]]
 ) -> Figure:
     trained = any(row.cost.training_seconds for row in rows)
     height = 3.6 + _legend_height(rows)
@@ -116,21 +116,21 @@ def _legend_below(figure: Any, axes: Any) -> None:
     figure.legend(*names, loc="outside lower center", ncols=LEGEND_COLUMNS)
 
 
-def _legend_height(rows: Sequence[Row]) -> float:
+def _legend_height(rows: Sequence[MethodRow]) -> float:
     return LEGEND_LINE * -(-len(rows) // LEGEND_COLUMNS)
 
 
-def _point(axes: Any, cost: float, row: Row, looks: Mapping[str, Mapping[str, Any]]) -> None:
+def _point(axes: Any, cost: float, row: MethodRow, looks: Mapping[str, Mapping[str, Any]]) -> None:
     change, look = _found(row).difference, looks[row.method]
     axes.plot([cost, cost], [change.low, change.high], color=look["color"], linewidth=1.5)
     axes.plot(cost, change.value, markersize=8, linestyle="", label=row.title, **look)
 
 
-def _compared(row: Row) -> bool:
+def _compared(row: MethodRow) -> bool:
     return row.mean is not None and row.mean.comparison is not None
 
 
-def _found(row: Row) -> Comparison:
+def _found(row: MethodRow) -> Contrast:
     if row.mean is None or row.mean.comparison is None:
         raise ValueError(f"{row.method} is not compared")
     return row.mean.comparison

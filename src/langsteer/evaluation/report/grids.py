@@ -11,10 +11,10 @@ from langsteer.evaluation.report.table import (
     DIRECT,
     ENGLISH,
     PIVOT,
-    Comparison,
+    Contrast,
     Entry,
-    Pair,
-    Row,
+    MethodPair,
+    MethodRow,
     Table,
 )
 from langsteer.evaluation.statistics import Interval
@@ -96,7 +96,7 @@ def pair_grid(table: Table) -> Grid:
     return Grid(columns, tuple(lines))
 
 
-def _pair(found: Mapping[tuple[str, str], Pair], method: str, other: str) -> Value:
+def _pair(found: Mapping[tuple[str, str], MethodPair], method: str, other: str) -> Value:
     pair, sign = found.get((method, other)), 1
     if pair is None:
         pair, sign = found.get((other, method)), -1
@@ -208,7 +208,7 @@ def amount(number: float, unit: str = "") -> str:
     return f"{scaled:.{digits}f} {prefix}{unit}".strip()
 
 
-def _method_line(table: Table, row: Row, raw: Table | None) -> Line:
+def _method_line(table: Table, row: MethodRow, raw: Table | None) -> Line:
     values = [Value(row.title), _mean(table, row)]
     if raw is not None:
         plain = raw.row(row.method)
@@ -225,7 +225,7 @@ def _method_line(table: Table, row: Row, raw: Table | None) -> Line:
     return Line(tuple(values), row.method)
 
 
-def _mean(table: Table, row: Row) -> Value:
+def _mean(table: Table, row: MethodRow) -> Value:
     """The mean, with the number of languages where some are lacking."""
     every = len([name for name in table.languages if name != PIVOT])
     value = _score(row.mean)
@@ -249,13 +249,13 @@ def _score(entry: Entry | None, marked: bool = True) -> Value:
     return Value(text, entry.score, hint, tone, _MARKS[tone])
 
 
-def _tone(found: Comparison) -> Tone:
+def _tone(found: Contrast) -> Tone:
     if not found.significant:
         return ""
     return "better" if found.difference.value > 0 else "worse"
 
 
-def _difference(found: Comparison | None) -> Value:
+def _difference(found: Contrast | None) -> Value:
     if found is None:
         return Value(NONE)
     return Value(gain(found.difference), found.difference.value, tone=_tone(found))
@@ -265,7 +265,7 @@ def _p(p: float | None) -> Value:
     return Value(NONE) if p is None else Value(probability(p), p)
 
 
-def _gap(found: Comparison | None) -> Value:
+def _gap(found: Contrast | None) -> Value:
     if found is None or found.p is None:
         return Value(NONE)
     if found.gap_closed is None:

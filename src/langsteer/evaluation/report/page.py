@@ -29,9 +29,9 @@ from langsteer.evaluation.report.table import (
     ENGLISH,
     PERMUTATION,
     PIVOT,
-    Comparison,
+    Contrast,
     Entry,
-    Row,
+    MethodRow,
     Table,
     compare_table,
     compare_tables,
@@ -48,7 +48,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True)
-class Section:
+class BenchmarkSection:
     """A model on a benchmark: its table, the same without calibration, and what they say."""
 
     title: str
@@ -67,7 +67,7 @@ class Report:
     """Everything that a report says. `configuration` maps file names to what they hold."""
 
     title: str
-    sections: tuple[Section, ...]
+    sections: tuple[BenchmarkSection, ...]
     results: Results
     configuration: tuple[tuple[str, str], ...]
 
@@ -160,13 +160,15 @@ def summarise(table: Table, title: str) -> tuple[str, ...]:
     return tuple(sentences)
 
 
-def _section(table: Table, cells: Sequence[Cell], draws: int, seed: int) -> Section:
+def _section(table: Table, cells: Sequence[Cell], draws: int, seed: int) -> BenchmarkSection:
     raw = None
     if table.score == "calibrated":
         own = [c for c in cells if (c.model, c.benchmark) == (table.model, table.benchmark)]
         raw = compare_table(own, "raw", draws, seed)
     title = benchmark_title(table.benchmark)
-    return Section(f"{title}: {table.model}", table, raw, summarise(table, title), table.notes)
+    return BenchmarkSection(
+        f"{title}: {table.model}", table, raw, summarise(table, title), table.notes
+    )
 
 
 def benchmark_title(name: str) -> str:
@@ -179,7 +181,7 @@ def benchmark_title(name: str) -> str:
         return name
 
 
-def _levels(table: Table, direct: Entry, english: Row | None) -> str:
+def _levels(table: Table, direct: Entry, english: MethodRow | None) -> str:
     languages = len(direct.languages)
     over = "language" if languages == 1 else "languages"
     what = score_name(table)
@@ -196,7 +198,7 @@ def _levels(table: Table, direct: Entry, english: Row | None) -> str:
     return f"{start}, and {english.mean.score:.1f}% on the English originals{change}{end}."
 
 
-def _best(table: Table, row: Row) -> str:
+def _best(table: Table, row: MethodRow) -> str:
     found = _of(row)
     closed = ""
     if found.gap_closed is not None:
@@ -210,7 +212,7 @@ def _best(table: Table, row: Row) -> str:
     )
 
 
-def _where(table: Table, row: Row) -> str:
+def _where(table: Table, row: MethodRow) -> str:
     every = [name for name in table.languages if name != PIVOT]
     if row.mean is None or len(row.mean.languages) == len(every):
         return ""
@@ -218,7 +220,9 @@ def _where(table: Table, row: Row) -> str:
     return f", without {missing}"
 
 
-def _sorted_by_effect(rows: Sequence[Row]) -> tuple[list[Row], list[Row], list[Row]]:
+def _sorted_by_effect(
+    rows: Sequence[MethodRow],
+) -> tuple[list[MethodRow], list[MethodRow], list[MethodRow]]:
     """Significantly better, significantly worse, and neither; the best first."""
     ranked = sorted(rows, key=lambda row: -_of(row).difference.value)
     better = [r for r in ranked if _of(r).significant and _of(r).difference.value > 0]
@@ -226,15 +230,15 @@ def _sorted_by_effect(rows: Sequence[Row]) -> tuple[list[Row], list[Row], list[R
     return better, worse, [row for row in ranked if row not in better and row not in worse]
 
 
-def _change(row: Row) -> str:
+def _change(row: MethodRow) -> str:
     return gain(_of(row).difference)
 
 
-def _mean(row: Row) -> Comparison | None:
+def _mean(row: MethodRow) -> Contrast | None:
     return None if row.mean is None else row.mean.comparison
 
 
-def _of(row: Row) -> Comparison:
+def _of(row: MethodRow) -> Contrast:
     found = _mean(row)
     if found is None:
         raise ValueError(f"{row.method} is not compared")
@@ -281,7 +285,7 @@ def _render(report: Report, figures: Sequence[Sequence[Figure]], form: str) -> s
     )
 
 
-def _methods(sections: Sequence[Section]) -> dict[str, str]:
+def _methods(sections: Sequence[BenchmarkSection]) -> dict[str, str]:
     return {row.method: row.title for section in sections for row in section.table.rows}
 
 

@@ -47,7 +47,7 @@ _ORDER = (
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Contrast:
     """A method less `direct`, in percentage points, on the `items` that both answered.
 
     `p` is None where nothing is tested: English is the upper bound, not a method. `gap_closed` is
@@ -72,11 +72,11 @@ class Entry:
     languages: tuple[str, ...]
     items: int
     score: float
-    comparison: Comparison | None = None
+    comparison: Contrast | None = None
 
 
 @dataclass(frozen=True)
-class Row:
+class MethodRow:
     """A method in the languages of its table (None: no cell), and their mean.
 
     The mean is over the languages, other than English, that the method has. The cost is summed
@@ -97,7 +97,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Pair:
+class MethodPair:
     """The mean of `method` less that of `other`, in percentage points, on what both answered."""
 
     method: str
@@ -121,15 +121,15 @@ class Table:
     part: str
     score: Score
     languages: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[MethodRow, ...]
     family: int
     language_family: int
     test: str
     notes: tuple[str, ...]
-    pairs: tuple[Pair, ...] = ()
+    pairs: tuple[MethodPair, ...] = ()
     """every method but `direct` and the upper bound against every other, each pair once"""
 
-    def row(self, method: str) -> Row | None:
+    def row(self, method: str) -> MethodRow | None:
         return next((row for row in self.rows if row.method == method), None)
 
     def as_json(self) -> dict[str, Any]:
@@ -235,7 +235,7 @@ def item_scores(cell: Cell, score: Score) -> Array:
     return correct(calibrate(scores) if score == "calibrated" else scores, targets)
 
 
-def _rows(grid: _Grid, drawn: "_Drawn") -> tuple[Row, ...]:
+def _rows(grid: _Grid, drawn: "_Drawn") -> tuple[MethodRow, ...]:
     paired = _paired(grid, drawn)
     rows = []
     for method in grid.methods:
@@ -252,7 +252,7 @@ def _rows(grid: _Grid, drawn: "_Drawn") -> tuple[Row, ...]:
         counted = [entry for i in grid.pooled if (entry := entries[i]) is not None]
         cells = [cell for (name, _), cell in grid.cells.items() if name == method]
         rows.append(
-            Row(
+            MethodRow(
                 method=method,
                 title=cells[0].method_title if cells else "English original",
                 entries=tuple(entries),
@@ -264,7 +264,7 @@ def _rows(grid: _Grid, drawn: "_Drawn") -> tuple[Row, ...]:
     return tuple(rows)
 
 
-def _mean(counted: Sequence[Entry], comparison: Comparison | None) -> Entry | None:
+def _mean(counted: Sequence[Entry], comparison: Contrast | None) -> Entry | None:
     if not counted:
         return None
     return Entry(
@@ -275,7 +275,7 @@ def _mean(counted: Sequence[Entry], comparison: Comparison | None) -> Entry | No
     )
 
 
-def _paired(grid: _Grid, drawn: "_Drawn") -> dict[tuple[str, int], Comparison]:
+def _paired(grid: _Grid, drawn: "_Drawn") -> dict[tuple[str, int], Contrast]:
     """Comparisons by method and column of the grid, -1 for the mean over languages."""
     direct, english = grid.values.get(DIRECT), grid.values.get(ENGLISH)
     if direct is None:
@@ -310,13 +310,13 @@ def _against(grid: _Grid, drawn: "_Drawn") -> dict[tuple[str, str], tuple[bytes,
 
 def _pairs(
     grid: _Grid, drawn: "_Drawn", against: Mapping[tuple[str, str], tuple[bytes, ...]]
-) -> Iterator[Pair]:
+) -> Iterator[MethodPair]:
     for (method, other), pair in against.items():
         known = ~np.isnan(drawn.samples[pair[0]])
         there = [i for i in grid.pooled if known[:, i].any()]
         if there:
             found = _difference(drawn, pair, there, None, None)
-            yield Pair(method, other, len(there), found.items, found.difference)
+            yield MethodPair(method, other, len(there), found.items, found.difference)
 
 
 class _Drawn:
@@ -361,10 +361,10 @@ def _difference(
     languages: Sequence[int],
     p: float | None,
     closed: Interval | None,
-) -> Comparison:
+) -> Contrast:
     before, after = drawn.means(pair, languages)
     items = int((~np.isnan(drawn.columns(pair, languages)[0])).sum())
-    return Comparison(items, _interval(after - before), p, gap_closed=closed)
+    return Contrast(items, _interval(after - before), p, gap_closed=closed)
 
 
 def _gap_closed(drawn: _Drawn, trio: Sequence[bytes], languages: Sequence[int]) -> Interval | None:
@@ -398,7 +398,7 @@ def _tests(entries: Iterable[Entry | None]) -> list[float]:
     return [found.p for found in compared if found.p is not None]
 
 
-def _adjusted(rows: tuple[Row, ...]) -> tuple[Row, ...]:
+def _adjusted(rows: tuple[MethodRow, ...]) -> tuple[MethodRow, ...]:
     """With the p values of the means adjusted as one family, those of the languages as another."""
     means = iter(holm(_tests(row.mean for row in rows)))
     languages = iter(holm(_tests(entry for row in rows for entry in row.entries)))
