@@ -37,8 +37,9 @@ from langsteer.evaluation.comparison.cells import (
     write_failure,
 )
 from langsteer.evaluation.comparison.configuration import Chosen, Comparison
-from langsteer.evaluation.harness.model import LangsteerLM, TaskInfo, run_tasks
+from langsteer.evaluation.harness.model import LangsteerLM
 from langsteer.evaluation.harness.spans import texts_of
+from langsteer.evaluation.harness.tasks import TaskInfo, run_tasks
 from langsteer.evaluation.methods import get_method
 from langsteer.evaluation.methods.common import EvaluationMethod, Plan, Setting
 from langsteer.model.model import Model, load_model

@@ -98,7 +98,8 @@ def write(
     """Greedy continuations of prompts about `docs`; `change` acts on the text of each doc."""
     from lm_eval.api.instance import Instance
 
-    from langsteer.evaluation.harness.model import LangsteerLM, TaskInfo
+    from langsteer.evaluation.harness.model import LangsteerLM
+    from langsteer.evaluation.harness.tasks import TaskInfo
 
     language = setting.language
     info = TaskInfo(language, tuple(setting.benchmark.source))
