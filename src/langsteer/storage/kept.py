@@ -35,11 +35,12 @@ def as_kept(about: Mapping[str, Any]) -> dict[str, Any]:
 def first_difference(wanted: Mapping[str, Any], made: Any) -> Difference | None:
     """The first key of `wanted` that `made` has otherwise; None where it has them all alike.
 
-    Keys of `made` alone do not count: a record may say more than what a thing was made from.
+    A key that `made` lacks is None there. Keys of `made` alone do not count: a record may say more
+    than what a thing was made from.
     """
     record = made if isinstance(made, Mapping) else {}
     for key, value in as_kept(wanted).items():
-        if key not in record or record[key] != value:
+        if record.get(key) != value:
             return Difference(key, value, record.get(key))
     return None
 

@@ -7,6 +7,7 @@ import pytest
 from langsteer.errors import CellError
 from langsteer.evaluation.comparison.cells import Cell, Cost, Item
 from langsteer.evaluation.report.grids import pair_grid
+from langsteer.evaluation.report.samples import item_scores
 from langsteer.evaluation.report.table import (
     MCNEMAR,
     WILCOXON,
@@ -14,7 +15,6 @@ from langsteer.evaluation.report.table import (
     Table,
     compare_table,
     compare_tables,
-    item_scores,
 )
 from langsteer.evaluation.statistics import holm, mcnemar, sign_flip
 from tests.made.cells import cell, random_cells
