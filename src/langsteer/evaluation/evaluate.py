@@ -10,11 +10,12 @@ import numpy as np
 
 from langsteer.errors import BenchmarkError
 from langsteer.evaluation.benchmarks import BENCHMARKS, get_benchmark, load_docs, make_task
-from langsteer.evaluation.harness.model import LangsteerLM, read_changes
+from langsteer.evaluation.harness.model import LangsteerLM
 from langsteer.evaluation.harness.scoring import Change
 from langsteer.evaluation.harness.tasks import TaskInfo, language_of_task, run_tasks
 from langsteer.evaluation.statistics import Interval, difference, paired_bootstrap
 from langsteer.model.model import Model
+from langsteer.steering.folder import changes_by_language
 from langsteer.text.languages import parse_tag
 
 UNSTEERED, STEERED = "unsteered", "steered"
@@ -50,7 +51,7 @@ def evaluate(
     vector; `data` is a folder with them, None for the hub) or tasks of the harness (`xcopa_sw`).
     A task whose language has no vector is refused. Raises BenchmarkError or VectorError.
     """
-    changes = read_changes(vectors)
+    changes = changes_by_language(vectors)
     wanted = [parse_tag(tag) for tag in languages] or list(changes)
     for tag in wanted:
         if tag not in changes:

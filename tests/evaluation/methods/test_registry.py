@@ -9,7 +9,7 @@ pytest.importorskip("lm_eval")
 
 
 from langsteer.errors import MethodError
-from langsteer.evaluation.methods import EVALUATION_METHODS, get_method
+from langsteer.evaluation.methods import EVALUATION_METHODS, get_method, in_order
 from langsteer.model.model import Model
 from langsteer.steering.vector import SteeringVector
 from tests.made.settings import setting
@@ -32,13 +32,13 @@ def test_every_method_that_is_promised() -> None:
         "translate_file",
         "lora_english",
         "lora_sft",
-        "projection",
-        "projection_all",
+        "learned",
         "mean_difference",
         "principal_component",
         "probe",
-        "learned",
         "low_rank",
+        "projection",
+        "projection_all",
         "learned_together",
     ]
     assert get_method("few_shot + learned").name == "few_shot+learned"
@@ -92,3 +92,14 @@ def test_an_option_that_a_method_does_not_have(model: Model, data: Path) -> None
         get_method("few_shot").prepare(given, shots=3)
     with pytest.raises(MethodError, match="direct has no option 'k': it has none"):
         get_method("direct+probe").prepare(given, k=3)
+
+
+def test_a_report_lists_methods_as_the_registry_does() -> None:
+    assert in_order(reversed(EVALUATION_METHODS)) == [
+        *(name for name in EVALUATION_METHODS if name != "english"),
+        "english",
+    ]
+    names = ["xlt", "mine", "learned@prompt", "probe", "few_shot+probe", "learned", "direct+learned"]
+    assert in_order(names) == [
+        *("xlt", "learned", "learned@prompt", "probe", "mine", "direct+learned", "few_shot+probe")
+    ]

@@ -13,8 +13,8 @@ pytest.importorskip("lm_eval")
 from langsteer.errors import FitError, MethodError
 from langsteer.evaluation.methods import get_method
 from langsteer.fitting import learning as fitting
-from langsteer.fitting.projection import Projection
 from langsteer.model.model import Model
+from langsteer.steering.projection import Projection
 from langsteer.steering.vector import SteeringVector
 from langsteer.text.corpus import ParallelCorpus
 from tests.helpers import build_model, pairs

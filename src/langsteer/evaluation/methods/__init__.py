@@ -14,7 +14,6 @@ from typing import Any
 from langsteer.errors import MethodError
 from langsteer.evaluation.benchmarks.loading import nearest
 from langsteer.evaluation.methods.common import (
-    Change,
     EvaluationMethod,
     Plan,
     Setting,
@@ -34,11 +33,13 @@ from langsteer.evaluation.methods.prompts import (
 from langsteer.evaluation.methods.service import TRANSLATE_SERVICE
 from langsteer.evaluation.methods.states import (
     CHANGES,
-    STATES,
+    STEERING,
+    TOGETHER,
     describe_change,
 )
 from langsteer.evaluation.methods.translate import SELF_TRANSLATE, TRANSLATE_FILE
 from langsteer.states.intervention import POSITIONS
+from langsteer.steering.change import Change
 
 TOKENS = {
     "source": "the text",
@@ -75,7 +76,8 @@ EVALUATION_METHODS: dict[str, EvaluationMethod] = {
         TRANSLATE_FILE,
         LORA_ENGLISH,
         LORA_SFT,
-        *STATES,
+        *STEERING,
+        TOGETHER,
     )
 }
 """in the order of a report"""
@@ -135,7 +137,7 @@ def _at(method: EvaluationMethod, positions: str) -> EvaluationMethod:
 
 
 def _moved(change: Any, positions: str) -> Any:
-    return replace(change, positions=positions)
+    return change.at(positions)
 
 
 def _change(name: str, setting: Setting, options: Mapping[str, Any]) -> tuple[Change, float]:
