@@ -12,7 +12,6 @@ pytest.importorskip("lm_eval")
 
 from langsteer.errors import FitError, MethodError
 from langsteer.evaluation.methods import get_method
-from langsteer.fitting import learning as fitting
 from langsteer.model.model import Model
 from langsteer.steering.projection import Projection
 from langsteer.steering.vector import SteeringVector
@@ -33,7 +32,7 @@ def test_vectors_are_kept_between_runs(
     assert isinstance(plan.change, SteeringVector)
     assert plan.settings["layer"] == 1
 
-    monkeypatch.setattr(fitting, "learn", refuse)
+    monkeypatch.setattr("langsteer.evaluation.methods.states.learn", refuse)
     again = get_method("mean_difference").prepare(given, layer=1)
     assert again.change is not None
     assert again.training_seconds == pytest.approx(plan.training_seconds, abs=0.01)
@@ -71,8 +70,8 @@ def test_the_same_method_at_other_positions_is_kept_apart(
     ways: list[dict[str, Any]] = [{"steps": 4}, {"steps": 4, "positions": "source"}]
     names = ("learned", "learned_together")
     made = [get_method(name).prepare(given, **way).change for name in names for way in ways]
-    monkeypatch.setattr(fitting, "learn", refuse)
-    monkeypatch.setattr(fitting, "learn_all", refuse)
+    monkeypatch.setattr("langsteer.evaluation.methods.states.learn", refuse)
+    monkeypatch.setattr("langsteer.evaluation.methods.states.learn_all", refuse)
     kept = [get_method(name).prepare(given, **way).change for name in names for way in ways]
     assert [change.positions for change in kept] == ["prompt", "source"] * 2
     assert [change.positions for change in made] == ["prompt", "source"] * 2
