@@ -13,6 +13,7 @@ pytest.importorskip("lm_eval")
 from langsteer.errors import FitError, MethodError
 from langsteer.evaluation.methods import get_method
 from langsteer.model.model import Model
+from langsteer.steering.low_rank import LowRank
 from langsteer.steering.projection import Projection
 from langsteer.steering.vector import SteeringVector
 from langsteer.text.corpus import ParallelCorpus
@@ -57,10 +58,8 @@ def test_projections(model: Model, data: Path) -> None:
     assert isinstance(one.change, Projection)
     assert len(one.settings["layers"]) == 1
     assert every.settings["layers"] == [0, 1, 2, 3]
-    with pytest.raises(
-        MethodError, match="projection has no option 'strengths': it has layers, ridges"
-    ):
-        get_method("projection").prepare(given, strengths=[1])
+    with pytest.raises(FitError, match=r"projection has no option 'steps'; it has .*ridges"):
+        get_method("projection").prepare(given, steps=[1])
 
 
 def test_the_same_method_at_other_positions_is_kept_apart(
@@ -100,14 +99,12 @@ def test_one_vector_for_all_languages(model: Model, data: Path) -> None:
 def test_a_low_rank_map(model: Model, data: Path) -> None:
     given = setting(model, data)
     plan = get_method("low_rank").prepare(given, steps=5, rank=2, strengths=[0.5, 1.0])
-    assert isinstance(plan.change, Projection)
+    assert isinstance(plan.change, LowRank)
     assert plan.settings["rank"] == 2
     assert plan.settings["alpha"] in (0.5, 1.0)
     again = get_method("low_rank").prepare(given, steps=5, rank=2, strengths=[0.5, 1.0])
     assert again.training_seconds == pytest.approx(plan.training_seconds, abs=0.01)
-    with pytest.raises(
-        MethodError, match="low_rank has no option 'ridge': it has strengths, layer"
-    ):
+    with pytest.raises(FitError, match="low_rank has no option 'ridge'; it has layer"):
         get_method("low_rank").prepare(given, ridge=1)
 
 

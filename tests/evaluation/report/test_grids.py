@@ -1,4 +1,4 @@
-from langsteer.evaluation.report.grids import amount, duration, listed, method_grid, probability
+from langsteer.evaluation.report.grids import amount, duration, method_grid
 from langsteer.evaluation.report.table import compare_table
 from tests.made.cells import random_cells
 
@@ -10,12 +10,6 @@ def test_numbers_for_readers() -> None:
     assert amount(1_500_000_000, "B") == "1.5 GB"
     assert amount(999_999) == "1.0 M"
     assert [duration(s) for s in (2, 90, 5400)] == ["2 s", "1.5 min", "1.5 h"]
-    assert [probability(p) for p in (1e-9, 0.012, 0.049, 0.3, 1)] == [
-        *("<0.001", "0.012", "0.049", "0.30", "1.00")
-    ]
-    assert [listed(names) for names in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == [
-        *("", "a", "a and b", "a, b and c")
-    ]
 
 
 def test_a_mean_over_fewer_languages_says_so() -> None:

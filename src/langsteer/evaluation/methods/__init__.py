@@ -38,6 +38,7 @@ from langsteer.evaluation.methods.states import (
     describe_change,
 )
 from langsteer.evaluation.methods.translate import SELF_TRANSLATE, TRANSLATE_FILE
+from langsteer.fitting.methods import DEFAULT_METHOD
 from langsteer.states.intervention import POSITIONS
 from langsteer.steering.change import Change
 
@@ -76,11 +77,11 @@ EVALUATION_METHODS: dict[str, EvaluationMethod] = {
         TRANSLATE_FILE,
         LORA_ENGLISH,
         LORA_SFT,
-        *STEERING,
+        *sorted(STEERING, key=lambda method: method.name == DEFAULT_METHOD),
         TOGETHER,
     )
 }
-"""in the order of a report"""
+"""In the order of a report: the usual fitting method after those that it is compared with."""
 
 
 def get_method(name: str) -> EvaluationMethod:

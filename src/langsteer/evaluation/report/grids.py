@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from langsteer.evaluation.report.samples import DIRECT, ENGLISH, PIVOT
 from langsteer.evaluation.report.table import Contrast, Entry, MethodPair, MethodRow, Table
 from langsteer.evaluation.statistics import Interval
 from langsteer.look.grid import NONE, Column, Grid, Line, Tone, Value
+from langsteer.look.words import counted, p_value, probability, signed, written
 from langsteer.text.languages import language_name
 
 MOST_LISTED = 24
@@ -97,8 +98,7 @@ def _pair(pairs: Mapping[tuple[str, str], MethodPair], method: str, other: str) 
     ends = sorted((sign * pair.difference.low, sign * pair.difference.high))
     difference = Interval(sign * pair.difference.value, *ends)
     tone: Tone = "" if not difference.excludes_zero else "better" if sum(ends) > 0 else "worse"
-    languages = f"{pair.languages} language{'' if pair.languages == 1 else 's'}"
-    hint = f"{languages}, {pair.items:,} answers of both"
+    hint = f"{counted(pair.languages, 'language')}, {pair.items:,} answers of both"
     return Value(gain(difference), difference.value, hint, tone)
 
 
@@ -167,20 +167,14 @@ def score_name(table: Table) -> str:
 
 def gain(interval: Interval) -> str:
     """+5.3 [4.1, 6.5]"""
-    return f"{interval.value:+.1f} [{interval.low:.1f}, {interval.high:.1f}]".replace("-", "−")
+    low, high = (written(end, ".1f") for end in (interval.low, interval.high))
+    return f"{signed(interval.value, '.1f')} [{low}, {high}]"
 
 
 def share(interval: Interval) -> str:
     """19% [15, 23]"""
-    value, low, high = (100 * x for x in (interval.value, interval.low, interval.high))
-    return f"{value:.0f}% [{low:.0f}, {high:.0f}]".replace("-", "−")
-
-
-def probability(p: float) -> str:
-    """<0.001, 0.012 or 0.32"""
-    if p < 0.001:
-        return "<0.001"
-    return f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+    low, high = (written(100 * end, ".0f") for end in (interval.low, interval.high))
+    return f"{written(100 * interval.value, '.0f')}% [{low}, {high}]"
 
 
 def duration(seconds: float) -> str:
@@ -241,7 +235,7 @@ def _score(entry: Entry | None, marked: bool = True) -> Value:
     tone = _tone(contrast)
     hint = f"{gain(contrast.difference)} to direct, {contrast.items:,} answers"
     if contrast.p_adjusted is not None:
-        hint += f", p {_of(contrast.p_adjusted)} after Holm"
+        hint += f", p {p_value(contrast.p_adjusted)} after Holm"
     return Value(text, entry.score, hint, tone, _MARKS[tone])
 
 
@@ -273,10 +267,6 @@ def _cost(number: float, text: str) -> Value:
     return Value(text, number) if number else Value(NONE, 0.0)
 
 
-def _of(p: float) -> str:
-    return probability(p) if p < 0.001 else f"= {probability(p)}"
-
-
 def _plain(settings: Mapping[str, Any]) -> str:
     parts = [f"{name} {_text(value)}" for name, value in sorted(_flat(settings).items())]
     return ", ".join(parts) or NONE
@@ -304,8 +294,3 @@ def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def listed(names: Sequence[str]) -> str:
-    """a, b and c"""
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

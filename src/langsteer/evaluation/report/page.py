@@ -13,7 +13,6 @@ from langsteer.evaluation.report.figures import draw_figures
 from langsteer.evaluation.report.grids import (
     difference_grid,
     language_grid,
-    listed,
     method_grid,
     pair_grid,
     score_name,
@@ -28,6 +27,7 @@ from langsteer.extras import need
 from langsteer.look import page
 from langsteer.look.grid import Grid
 from langsteer.look.plotting import Figure
+from langsteer.look.words import listed
 from langsteer.storage.files import write_json, write_text, write_whole
 from langsteer.version import __version__
 

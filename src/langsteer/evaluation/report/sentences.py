@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from langsteer.evaluation.report.grids import gain, listed, probability, score_name, share
+from langsteer.evaluation.report.grids import gain, score_name, share
 from langsteer.evaluation.report.samples import DIRECT, ENGLISH, PIVOT
 from langsteer.evaluation.report.table import Contrast, Entry, MethodRow, Table
+from langsteer.look.words import counted, listed, p_value
 from langsteer.text.languages import language_name
 
 
@@ -42,10 +43,9 @@ def summarise(table: Table, title: str) -> tuple[str, ...]:
 
 def _levels(table: Table, direct: Entry, english: MethodRow | None) -> str:
     languages = len(direct.languages)
-    over = "language" if languages == 1 else "languages"
     what = score_name(table)
     start = (
-        f"{languages} {over}, {direct.items:,} answers a method: without help (direct) the mean "
+        f"{counted(languages, 'language')}, {direct.items:,} answers a method: without help (direct) the mean "
         f"{what} is {direct.score:.1f}%"
     )
     if english is None or english.mean is None:
@@ -62,12 +62,10 @@ def _best(table: Table, row: MethodRow) -> str:
     closed = ""
     if contrast.gap_closed is not None:
         closed = f", which closes {share(contrast.gap_closed)} of the gap to English"
-    p = probability(contrast.p_adjusted or 0.0)
-    p = p if p.startswith("<") else f"= {p}"
     return (
         f"Most is gained by {row.title}: {gain(contrast.difference)} points over direct"
-        f"{_where(table, row)} (p {p.replace('<', '< ')} after Holm's correction over "
-        f"{table.family} {'method' if table.family == 1 else 'methods'}){closed}."
+        f"{_where(table, row)} (p {p_value(contrast.p_adjusted or 0.0)} after Holm's correction over "
+        f"{counted(table.family, 'method')}){closed}."
     )
 
 
