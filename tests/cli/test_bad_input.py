@@ -95,7 +95,12 @@ def bad(good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def change_vector(
     good: Path, name: str, values: torch.Tensor | None = None, **changes: Any
 ) -> None:
-    record = {"format": SteeringVector.kind.format, "format_version": SteeringVector.kind.version, "layer": 1, "language": "sw"}
+    record = {
+        "format": SteeringVector.kind.format,
+        "format_version": SteeringVector.kind.version,
+        "layer": 1,
+        "language": "sw",
+    }
     record |= {"pivot": "en", "model": {}, "method": "test", **changes}
     kept = load_file(good / "v.safetensors")["values"]
     metadata = {key: json.dumps(value) for key, value in record.items()}

@@ -49,8 +49,8 @@ def test_every_method_that_is_promised() -> None:
     [
         ("fewshot", "no method 'fewshot'; did you mean 'few_shot'"),
         ("???", "there are direct, english"),
-        ("projection+learned", "both change the hidden states"),
-        ("learned+mean_difference", "both change the hidden states"),
+        ("learned_together+learned", "both change the hidden states"),
+        ("learned:2+mean_difference@generated", "nothing is generated while strengths are chosen"),
         ("translate_file+learned", "the text is English already"),
         ("english+learned", "the text is English already"),
         ("few_shot+lora_sft", "only steering or a projection can come second"),

@@ -127,3 +127,20 @@ def test_few_shot_with_a_vector_on_top(model: Model, data: Path) -> None:
     assert isinstance(plan.change, SteeringVector)
     assert plan.change.layer == 2
     assert plan.training_seconds > 0
+
+
+def test_a_recipe_is_a_way_to_ask(model: Model, data: Path) -> None:
+    given = setting(model, data, limit=2)
+    name = "mean_difference:1*0.5 + mean_difference:2@generated*-0.5"
+    method = get_method(name)
+    assert method.name == name
+    plan = method.prepare(given)
+    assert plan.change is not None
+    assert [(part.layers, part.strength) for part in plan.change.parts] == [
+        ((1,), 0.5),
+        ((2,), -0.5),
+    ]
+    assert [part["positions"] for part in plan.settings["parts"]] == ["source", "generated"]
+    again = method.prepare(given)
+    assert again.change is not None
+    assert again.change.describe() == plan.change.describe()

@@ -142,8 +142,8 @@ class LangsteerLM(HFLM):
         answers = [self._scored[self._key(*parts)] for parts in asked]
         if not self._variants:
             self._scored.clear()
-        for request, answer in zip(requests, answers, strict=True):
-            self.cache_hook.add_partial("loglikelihood", request.args, answer)
+        for request, scored in zip(requests, answers, strict=True):
+            self.cache_hook.add_partial("loglikelihood", request.args, scored)
         return answers
 
     def _loglikelihood_tokens(

@@ -1,12 +1,13 @@
 """The methods of a comparison, each a way to ask the same items, under one registry.
 
 A stack such as `few_shot+learned` asks as the first does and steers as the second does. What asks in
-English cannot be steered towards English, and hidden states are changed by one method at a time.
-`learned@prompt` is `learned` as it is fitted and chosen for the text, at other tokens; with the option
+English cannot be steered towards English. Fitting methods joined by `+` are the parts of a recipe (see
+`langsteer.fitting.recipe`), such as `learned + mean_difference:10@generated*-0.5`. `learned@prompt` alone is `learned` as it is fitted and chosen for the text, at other tokens; with the option
 `positions`, a method is fitted and chosen for those.
 """
 
 import inspect
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -36,9 +37,12 @@ from langsteer.evaluation.methods.states import (
     STEERING,
     TOGETHER,
     describe_change,
+    recipe,
 )
 from langsteer.evaluation.methods.translate import SELF_TRANSLATE, TRANSLATE_FILE
 from langsteer.fitting.methods import DEFAULT_METHOD
+from langsteer.fitting.methods import METHODS as FITTING_METHODS
+from langsteer.fitting.recipe import is_recipe
 from langsteer.states.intervention import POSITIONS
 from langsteer.steering.change import Change
 
@@ -85,11 +89,13 @@ EVALUATION_METHODS: dict[str, EvaluationMethod] = {
 
 
 def get_method(name: str) -> EvaluationMethod:
-    """The method of this name, or the stack of two joined by `+`.
+    """The method of this name, the recipe, or the stack of two joined by `+`.
 
     Raises MethodError, with the nearest names, where there is none, and with the reason where two
     cannot be stacked.
     """
+    if _is_recipe(name):
+        return recipe(name)
     parts = name.split("+")
     methods = [_single(part.strip()) for part in parts]
     if len(methods) == 1:
@@ -112,6 +118,14 @@ def in_order(names: Iterable[str]) -> list[str]:
         return name == ENGLISH.name, len(parts), list(zip(ranks, parts, strict=True))
 
     return sorted(names, key=key)
+
+
+def _is_recipe(name: str) -> bool:
+    """Whether all that is joined are fitting methods, and more is said than one of them and `@`."""
+    if not is_recipe(name) or re.fullmatch(r"\w+@\w+", name.strip()):
+        return False
+    bases = [re.match(r"\w*", piece.strip()) for piece in re.split(r"\+(?![\d.])", name)]
+    return all(base is not None and base[0] in FITTING_METHODS for base in bases)
 
 
 def _single(name: str) -> EvaluationMethod:

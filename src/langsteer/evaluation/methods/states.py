@@ -3,12 +3,13 @@
 Fitted on the setting's parallel corpus, without labels of the benchmark, and kept between runs.
 """
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from langsteer.errors import MethodError
+from langsteer.errors import FitError, MethodError
 from langsteer.evaluation.methods.common import (
     EvaluationMethod,
     Plan,
@@ -96,7 +97,8 @@ def _projected(
 def _place(setting: Setting, folder: str, method: str, options: Mapping[str, Any]) -> Path:
     """Where a change is kept: apart for the positions named, as one comparison may have several."""
     name = f"{method}@{options['positions']}" if "positions" in options else method
-    return setting.work / folder / name / f"{setting.language}.safetensors"
+    plain = re.sub(r"[^\w.+@-]", "_", name)  # a recipe has signs that no file name may have
+    return setting.work / folder / plain / f"{setting.language}.safetensors"
 
 
 class _Clock:
@@ -181,6 +183,15 @@ def describe_change(change: Change) -> dict[str, Any]:
         **({"form": change.form} if isinstance(change, Projection) else {}),
         **about,
     }
+
+
+def recipe(name: str) -> EvaluationMethod:
+    """A recipe of fitting methods as a way to ask. Raises MethodError where it cannot be read."""
+    try:
+        whole = method_of(name).name
+    except FitError as error:
+        raise MethodError(str(error)) from error
+    return _method(whole, f"Steering: {whole}", learned_change)
 
 
 def _title(name: str) -> str:
