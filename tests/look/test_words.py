@@ -19,9 +19,11 @@ from langsteer.look.words import (
 def test_numbers_have_a_true_minus_sign_and_signed_ones_a_plus() -> None:
     assert written(-0.256, ".2f") == "−0.26"
     assert written(1234.0, ",.0f") == "1,234"
-    assert signed(0.256) == "+0.26" and signed(-0.256) == "−0.26"
+    assert signed(0.256) == "+0.26"
+    assert signed(-0.256) == "−0.26"
     assert signed(-12.34, ".1f") == "−12.3"
-    assert percent(0.256) == "26%" and percent(-0.256, 1) == "−25.6%"
+    assert percent(0.256) == "26%"
+    assert percent(-0.256, 1) == "−25.6%"
 
 
 @pytest.mark.parametrize(
@@ -53,13 +55,17 @@ def test_nouns_follow_their_number() -> None:
         "language",
         "languages",
     ]
-    assert noun("family", 2) == "families" and noun("family", 1) == "family"
-    assert noun("day", 2) == "days" and noun("branch", 2) == "branches"
-    assert counted(1, "pair") == "1 pair" and counted(3, "pair") == "3 pairs"
+    assert noun("family", 2) == "families"
+    assert noun("family", 1) == "family"
+    assert noun("day", 2) == "days"
+    assert noun("branch", 2) == "branches"
+    assert counted(1, "pair") == "1 pair"
+    assert counted(3, "pair") == "3 pairs"
 
 
 def test_names_are_listed_with_commas_and_a_last_and() -> None:
-    assert [listed(list("abc")[:count]) for count in range(4)] == ["", "a", "a and b", "a, b and c"]
+    texts = [listed(list("abc")[:count]) for count in range(4)]
+    assert texts == ["", "a", "a and b", "a, b and c"]
 
 
 def test_means_leave_out_what_is_not_a_number() -> None:

@@ -9,13 +9,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from langsteer.analysis.layers.analyze import (
-    AnalysisOptions,
-    analyze_into,
-    check_languages,
-    vectors_for,
-)
-from langsteer.analysis.layers.results import Curve, LanguageResults, Results
+from langsteer.analysis.inputs import check_languages, vectors_for
+from langsteer.analysis.layers.analyze import AnalysisOptions
+from langsteer.analysis.layers.results import Curve, LanguageResults, LayerResults
+from langsteer.analysis.write import analyze_into
 from langsteer.cli import options as common
 from langsteer.text.readers import read_corpus
 
@@ -101,7 +98,7 @@ def _places(folder: Path, written: Sequence[Path]) -> list[str]:
     return [*(str(path) for path in written if path.parent == folder), *folders]
 
 
-def _languages(results: Results) -> Table:
+def _languages(results: LayerResults) -> Table:
     pivot = results.pivot_name
     title = f"{results.model['name']}, {results.corpus['lines']} lines: best value (and its layer)"
     table = Table(title=title, title_justify="left", box=box.SIMPLE)
@@ -121,7 +118,7 @@ def _languages(results: Results) -> Table:
     return table
 
 
-def _steered(results: Results) -> Table:
+def _steered(results: LayerResults) -> Table:
     pivot = results.pivot_name
     table = Table(title="Steered", title_justify="left", box=box.SIMPLE)
     table.add_column("language")

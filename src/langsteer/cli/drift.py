@@ -9,9 +9,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from langsteer.analysis.drift.compare import DriftOptions
-from langsteer.analysis.drift.page import MEXA, MOVED, drift_into, summary, version_grid
-from langsteer.analysis.layers.analyze import check_languages
+from langsteer.analysis.drift.sentences import summary
+from langsteer.analysis.drift.tables import MEXA, MOVED, version_grid
+from langsteer.analysis.drift.versions import DriftOptions
+from langsteer.analysis.inputs import check_languages
+from langsteer.analysis.write import drift_into
 from langsteer.cli import options as common
 from langsteer.look.grid import Grid
 from langsteer.text.corpus import BUILTIN, builtin

@@ -9,19 +9,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from langsteer.analysis.vectors.examine import (
-    VectorResults,
-    examine,
-    examine_into,
-    texts_for,
-)
+from langsteer.analysis.inputs import texts_for
+from langsteer.analysis.vectors.examine import examine
 from langsteer.analysis.vectors.page import (
     group_text,
     readout_text,
     similarity_text,
     transfer_text,
 )
+from langsteer.analysis.vectors.results import VectorResults
 from langsteer.analysis.vectors.transfer import STRENGTH
+from langsteer.analysis.write import examine_into
 from langsteer.cli import options as common
 from langsteer.look.grid import size_form
 from langsteer.steering.vector import check_comparable, read_vectors

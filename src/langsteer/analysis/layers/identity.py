@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from langsteer.analysis.layers.results import Identity, Together
-from langsteer.errors import AnalysisError, MissingExtraError
+from langsteer.errors import AnalysisError
+from langsteer.extras import need
 from langsteer.progress import track
 
 FOLDS = 5
@@ -190,10 +191,9 @@ def _folds(lines: int, count: int, seed: int) -> list[Tensor]:
 
 
 def _probe() -> Any:
-    try:
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
-    except ImportError as error:
-        raise MissingExtraError("the language probe", "scikit-learn", "analysis") from error
-    return make_pipeline(StandardScaler(), LogisticRegression(C=PENALTY, max_iter=500))
+    models, pipeline, scaling = (
+        need(f"sklearn.{module}", "analysis", "the language probe")
+        for module in ("linear_model", "pipeline", "preprocessing")
+    )
+    probe = models.LogisticRegression(C=PENALTY, max_iter=500)
+    return pipeline.make_pipeline(scaling.StandardScaler(), probe)

@@ -1,9 +1,12 @@
 """What is measured by layer and language, as its figures and tables name it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from langsteer.analysis.layers.results import Curve, Measures
+from langsteer.analysis.layers.results import Curve, Latent, LayerResults, Measures
+
+Curves = Mapping[str, Curve]
+LENSES = {"logit": "logit lens", "tuned": "tuned lens"}
 
 
 @dataclass(frozen=True)
@@ -43,3 +46,22 @@ RECOGNISED = Quantity("recognised", "Recognised by the probe", lambda m: m.ident
 TAKEN = Quantity(
     "taken_for_pivot", "Taken for {pivot} by the probe", lambda m: m.identity.taken_for_pivot
 )
+
+
+def curves_of(results: LayerResults, quantity: Quantity, steered: bool = False) -> Curves:
+    """A quantity's curve for each language, by name; steered: of those that were."""
+    curves: dict[str, Curve] = {}
+    for language in results.languages.values():
+        measures = language.after if steered else language.before
+        if measures is not None:
+            curves[language.name] = quantity.curve(measures)
+    return curves
+
+
+def by_lens(results: LayerResults, kind: str) -> dict[str, dict[str, Latent]]:
+    """What was read out (`kind`: `words` or `next_token`), by lens and language."""
+    readouts: dict[str, dict[str, Latent]] = {}
+    for language in results.languages.values():
+        for lens, latent in getattr(language.before, kind).items():
+            readouts.setdefault(lens, {})[language.name] = latent
+    return readouts

@@ -8,10 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from langsteer.analysis.vectors.examine import GroupTest, Matrix, VectorRecord, VectorResults
-from langsteer.analysis.vectors.transfer import RANDOM, Transfer
+from langsteer.analysis.vectors.results import (
+    RANDOM,
+    GroupTest,
+    Matrix,
+    Transfer,
+    VectorRecord,
+    VectorResults,
+)
 from langsteer.look import plotting
-from langsteer.look.plotting import COLOURS, INK, Figure
+from langsteer.look.plotting import COLOURS, GREY, INK, Figure
+from langsteer.look.words import MINUS, noun, p_value, signed, written
 from langsteer.progress import track
 from langsteer.text.languages import language_name
 
@@ -20,7 +27,6 @@ MOST_DOTS = 300  # that are drawn one by one, and not in pixels
 
 _LEVELS = "cividis"
 _SIGNED = "PuOr"
-_GREY = "#80868f"
 
 
 def draw(results: VectorResults) -> list[Figure]:
@@ -119,9 +125,9 @@ def _groups(pyplot: Any, results: VectorResults) -> Figure:
         pairs = [(i, j) for i in range(len(labels)) for j in range(i)]
         same = [cosine[i, j] for i, j in pairs if labels[i] == labels[j]]
         other = [cosine[i, j] for i, j in pairs if labels[i] != labels[j]]
-        for level, values, colour in ((1, same, COLOURS[0]), (0, other, _GREY)):
+        for level, values, colour in ((1, same, COLOURS[0]), (0, other, GREY)):
             _strip(panel, level, values, colour)
-        panel.set_yticks([0, 1], [f"different {_plural(test.kind)}", f"same {test.kind}"])
+        panel.set_yticks([0, 1], [f"different {noun(test.kind, 2)}", f"same {test.kind}"])
         panel.set_ylim(-0.6, 1.6)
         panel.grid(axis="x", color=INK, alpha=0.12)
         panel.tick_params(axis="y", length=0)
@@ -144,12 +150,8 @@ def _strip(panel: Any, level: int, values: Sequence[float], colour: str) -> None
 
 
 def _test_words(test: GroupTest) -> str:
-    p = "< 0.001" if test.p < 0.001 else f"= {test.p:.3f}"
-    return f"{test.kind.capitalize()}: difference {_signed(test.difference, '.3f')}, p {p}"
-
-
-def _plural(kind: str) -> str:
-    return {"family": "families", "branch": "branches"}.get(kind, f"{kind}s")
+    p = p_value(test.p, exact=True)
+    return f"{test.kind.capitalize()}: difference {signed(test.difference, '.3f')}, p {p}"
 
 
 # Transfer
@@ -267,10 +269,10 @@ def _numbers(axes: Any, values: NDArray[np.float64], form: str) -> None:
 
 
 def _short(value: float, form: str) -> str:
-    text = f"{value:{form}}".replace("-", "−")
-    if text.strip("−0.") == "":
-        text = text.lstrip("−")
-    return text.replace("0.", ".", 1) if text.lstrip("−").startswith("0.") else text
+    text = written(value, form)
+    if text.strip(f"{MINUS}0.") == "":
+        text = text.lstrip(MINUS)
+    return text.replace("0.", ".", 1) if text.lstrip(MINUS).startswith("0.") else text
 
 
 def _bar(figure: Any, axes: Sequence[Any], label: str, extend: str = "neither") -> None:
@@ -293,7 +295,3 @@ def _ticks(most: int) -> Any:
     from matplotlib.ticker import MaxNLocator
 
     return MaxNLocator(most)
-
-
-def _signed(value: float, form: str) -> str:
-    return f"{value:+{form}}".replace("-", "−")

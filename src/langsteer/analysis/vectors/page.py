@@ -3,48 +3,35 @@
 import json
 import math
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 
-from langsteer.analysis.vectors.examine import GroupTest, Readout, TokenScore, VectorResults
-from langsteer.analysis.vectors.figures import draw, label_of, row_order
-from langsteer.analysis.vectors.transfer import RANDOM, Matrix, Transfer
+from langsteer.analysis.vectors.figures import label_of, row_order
+from langsteer.analysis.vectors.results import (
+    RANDOM,
+    GroupTest,
+    Matrix,
+    Readout,
+    TokenScore,
+    Transfer,
+    VectorResults,
+)
 from langsteer.look.grid import NONE, Column, Grid, Line, Value, number, size_form
-from langsteer.look.page import PageTable, Section, render_page
+from langsteer.look.page import PageTable, Section, figures_called, render_page
 from langsteer.look.plotting import Figure
-from langsteer.storage.files import write_together
+from langsteer.look.words import SIGNIFICANT, counted, mean, p_value, percent, probability, signed
 from langsteer.text.languages import language_name
-
-SIGNIFICANT = 0.05
-
-
-def write_report(results: VectorResults, folder: str | Path) -> list[Path]:
-    """Write index.html, one page that needs nothing else, and figures/NAME.{png,svg,pdf}.
-
-    All files or none. Raises MissingExtraError without matplotlib or jinja2, and SaveError.
-    """
-    figures = draw(results)
-    contents: dict[str, bytes | str] = {}
-    for figure in figures:
-        contents[f"figures/{figure.name}.png"] = figure.png
-        contents[f"figures/{figure.name}.svg"] = figure.svg_file
-        contents[f"figures/{figure.name}.pdf"] = figure.pdf
-    contents["index.html"] = page_of(results, figures)
-    return write_together(folder, contents)
 
 
 def page_of(results: VectorResults, figures: Sequence[Figure]) -> str:
     """The page as HTML."""
     count = len(results.vectors)
     lead = (
-        f"{count} {'vector' if count == 1 else 'vectors'} of {results.model.get('name')} at layer "
+        f"{counted(count, 'vector')} of {results.model.get('name')} at layer "
         f"{results.layer}, towards {results.pivot_name}. Made by langsteer {results.version}.",
     )
-    named = {figure.name: figure for figure in figures}
-
-    def pick(*names: str) -> list[Figure]:
-        return [named[name] for name in names if name in named]
+    pick = partial(figures_called, figures)
 
     sections = [
         Section("The vectors", results.notes, tables=[PageTable("Vectors", vector_grid(results), False)]),
@@ -131,13 +118,11 @@ def group_text(results: VectorResults) -> list[str]:
 
 
 def _group_sentence(test: GroupTest) -> str:
-    pairs = f"{test.pairs} {'pair' if test.pairs == 1 else 'pairs'}"
     start = (
-        f"{test.kind.capitalize()}: the mean cosine is {test.within:.3f} within ({pairs}) and "
-        f"{test.between:.3f} between, a difference of {_signed(test.difference)}"
+        f"{test.kind.capitalize()}: the mean cosine is {test.within:.3f} within ({counted(test.pairs, 'pair')}) and "
+        f"{test.between:.3f} between, a difference of {signed(test.difference, '.3f')}"
     )
-    p = "p < 0.001" if test.p < 0.001 else f"p = {test.p:.3f}"
-    chance = f"chance gives up to {_signed(test.chance)} in 95 of 100 deals; {p}"
+    chance = f"chance gives up to {signed(test.chance, '.3f')} in 95 of 100 deals; p {p_value(test.p, exact=True)}"
     verdict = (
         "languages of one are more alike than chance would have it"
         if test.p < SIGNIFICANT
@@ -155,9 +140,8 @@ def readout_text(results: VectorResults) -> list[str]:
     if not shares:
         return []
     up, down = (sum(column) / len(shares) for column in zip(*shares, strict=True))
-    languages = "1 language" if len(shares) == 1 else f"{len(shares)} languages"
     return [
-        f"Of {languages} in another script than {results.pivot_name}'s, {up:.0%} of the hundred tokens that "
+        f"Of {counted(len(shares), 'language')} in another script than {results.pivot_name}'s, {up:.0%} of the hundred tokens that "
         f"the vector speaks for most are in the language's script, and {down:.0%} of those it speaks "
         "against most."
     ]
@@ -170,8 +154,8 @@ def transfer_text(results: VectorResults) -> list[str]:
     sentences = []
     for values, where in ((found.at_layer, "vectors' layer"), (found.at_last, "last layer")):
         means = [
-            f"{_percent(mean)} of the distance by {whose}"
-            for whose, mean in _by_relation(results, found, values)
+            f"{percent(average)} of the distance by {whose}"
+            for whose, average in _by_relation(results, found, values)
         ]
         sentences.append(
             f"At the {where} there is gone (minus: grown), on average, {'; '.join(means)}."
@@ -181,8 +165,8 @@ def transfer_text(results: VectorResults) -> list[str]:
         for row in found.mexa
     ]
     means = [
-        f"{_signed(100 * mean, '.1f')} points by {whose}"
-        for whose, mean in _by_relation(results, found, tuple(map(tuple, change)))
+        f"{signed(100 * average, '.1f')} points by {whose}"
+        for whose, average in _by_relation(results, found, tuple(map(tuple, change)))
     ]
     return [*sentences, f"MEXA at the last layer changes, on average, by {'; '.join(means)}."]
 
@@ -205,9 +189,8 @@ def _by_relation(
             key = own if vector == text else related if same else other
             cells[random if vector == RANDOM else key].append(values[i][j])
     for whose, numbers in cells.items():
-        known = [value for value in numbers if math.isfinite(value)]
-        if known:
-            yield whose, sum(known) / len(known)
+        if math.isfinite(average := mean(numbers)):
+            yield whose, average
 
 
 # Tables
@@ -265,7 +248,7 @@ def group_grid(results: VectorResults) -> Grid:
                 number(test.between),
                 number(test.difference, "+.3f"),
                 number(test.chance, "+.3f"),
-                Value("<0.001" if test.p < 0.001 else f"{test.p:.3f}", test.p),
+                Value(probability(test.p, exact=True), test.p),
             )
         )
         for test in results.groups
@@ -360,11 +343,3 @@ def _matrix_grid(
         for name, row in zip(rows, values, strict=True)
     ]
     return Grid((Column(what, numeric=False), *map(Column, columns)), tuple(lines))
-
-
-def _signed(value: float, form: str = ".3f") -> str:
-    return f"{value:+{form}}".replace("-", "−")
-
-
-def _percent(value: float) -> str:
-    return f"{value:.0%}".replace("-", "−")

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from langsteer.analysis.alignment import mexa
-from langsteer.analysis.layers.analyze import chosen_lines
+from langsteer.analysis.inputs import chosen_lines
 from langsteer.analysis.reading import pooling_weights
+from langsteer.analysis.vectors.results import RANDOM, Matrix, Transfer
 from langsteer.errors import AnalysisError
 from langsteer.model.model import Model
 from langsteer.model.tokens import Tokens, batches, count_batches, encode, pad_mask, token_budget
@@ -26,37 +27,10 @@ from langsteer.text.corpus import ParallelCorpus
 from langsteer.text.languages import language_name
 
 STRENGTH = 1.0
-RANDOM = "random"
+
 
 # How well a task is done in a language, with a vector or without (None), in per cent.
 Task = Callable[[SteeringVector | None, str], float]
-Matrix = tuple[tuple[float, ...], ...]
-
-
-@dataclass(frozen=True)
-class Transfer:
-    """Scores of the vector of `vectors[i]` on the texts of `texts[j]`, in row i and column j.
-
-    The last row is of a random direction, as long as the vectors are on average, where there is
-    one; `vectors` then ends with "random". `at_layer` and `at_last`: how much of the distance
-    between the texts' mean and the pivot's is gone, 1 − ‖m + s·v − m_pivot‖ ÷ ‖m − m_pivot‖, at the
-    vectors' layer and, m steered, at the last; 1 where it is all gone, under 0 where it has grown.
-    `mexa`: MEXA with the pivot at the last layer, steered, and `mexa_unsteered`. `task` and
-    `task_unsteered`: per cent of a task, empty where none was given. `strength` is None where
-    each vector had its own.
-    """
-
-    vectors: tuple[str, ...]
-    texts: tuple[str, ...]
-    lines: int
-    corpus: str
-    strength: float | None
-    at_layer: Matrix
-    at_last: Matrix
-    mexa: Matrix
-    mexa_unsteered: tuple[float, ...]
-    task: Matrix = ()
-    task_unsteered: tuple[float, ...] = ()
 
 
 def transfer(
