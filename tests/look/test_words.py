@@ -70,7 +70,8 @@ def test_names_are_listed_with_commas_and_a_last_and() -> None:
 
 def test_means_leave_out_what_is_not_a_number() -> None:
     assert mean([1.0, math.nan, 3.0, math.inf]) == 2.0
-    assert math.isnan(mean([math.nan])) and math.isnan(mean([]))
+    assert math.isnan(mean([math.nan]))
+    assert math.isnan(mean([]))
 
 
 def test_curves_are_averaged_place_by_place() -> None:

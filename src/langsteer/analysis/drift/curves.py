@@ -1,5 +1,6 @@
 """Measures of a version at each layer, put together as curves over the layers."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -8,7 +9,6 @@ import torch
 from torch import Tensor
 
 from langsteer.analysis.drift.directions import matching
-from langsteer.analysis.drift.measures import NAN
 from langsteer.analysis.drift.results import Cosines, Matching, Spans
 
 
@@ -80,6 +80,6 @@ def halves_of(
         halves = torch.stack([own[::2].mean(0), own[1::2].mean(0)])
         for one in layers:
             if tag not in one.clear:
-                halves[:, one.layer] = NAN
+                halves[:, one.layer] = math.nan
         found[tag] = halves
     return found
