@@ -1,6 +1,7 @@
 import gc
 import json
 import math
+import sys
 import weakref
 from dataclasses import replace
 from pathlib import Path
@@ -186,7 +187,7 @@ def test_nothing_to_compare(base: Model) -> None:
 
 
 def test_without_the_extra(base: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'langsteer\[analysis\]'"):
         drift_into(tmp_path, base, [("x", base)], corpus_of("sw"))
     assert not list(tmp_path.iterdir())

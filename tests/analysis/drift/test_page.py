@@ -79,7 +79,7 @@ def test_the_command(
     assert "Swahili" in plain
     assert "3 languages are too few to say anything" in plain
     assert "index.html" in plain
-    monkeypatch.setattr("langsteer.analysis.drift.page.write_report", lambda *_: [])
+    monkeypatch.setattr("langsteer.analysis.write.write_report", lambda *_: [])
     code, out, _ = run(capsys, *asked, "--json")
     assert code == 0
     assert json.loads(out) == json.loads((tmp_path / "out" / "drift.json").read_text())

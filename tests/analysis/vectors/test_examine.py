@@ -1,4 +1,5 @@
 import math
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -191,7 +192,7 @@ def test_more_bad_input(llama: Model, tmp_path: Path, monkeypatch: pytest.Monkey
         VectorResults.read(tmp_path)
     with pytest.raises(AnalysisError, match="cannot read"):
         VectorResults.read(tmp_path / "none")
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(MissingExtraError, match=r"langsteer\[analysis\]"):
         examine_into(tmp_path, [vector])
 

@@ -2,16 +2,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import tokenizers
 import torch
 
 from langsteer.analysis.vectors.results import RANDOM
 from langsteer.analysis.vectors.transfer import transfer
+from langsteer.errors import AnalysisError
 from langsteer.fitting.learning import fit
-from langsteer.model.model import Model
+from langsteer.model.model import Model, wrap_model
 from langsteer.states.capture import mean_states
 from langsteer.steering.vector import SteeringVector
 from langsteer.text.corpus import builtin
-from tests.helpers import make_vector
+from tests.helpers import build_network, character_tokenizer, make_vector
 
 
 def test_the_mean_difference_brings_its_own_texts_to_the_pivot(llama: Model) -> None:
@@ -79,3 +81,40 @@ def test_own_strength_and_a_task(llama: Model) -> None:
     assert (found.task[1], found.task_unsteered) == ((60.0, 60.0), (50.0, 50.0))
     assert len(asked) == 2 * 4
     assert (None, "et") in asked
+
+
+def marked_model() -> Model:
+    """A model whose prompts begin with a special token that is no beginning-of-sequence token."""
+    tokenizer = character_tokenizer()
+    tokenizer.backend_tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+        single="<bos> <unk> $A", special_tokens=[("<bos>", 1), ("<unk>", 3)]
+    )
+    return wrap_model(build_network("llama"), tokenizer, name="marked")
+
+
+def test_vectors_act_at_their_own_positions() -> None:
+    """The special token is steered by a vector of the whole prompt, and not by one of the source."""
+    model = marked_model()
+    vectors = [
+        make_vector(model, positions=positions, strength=0.5) for positions in ("source", "prompt")
+    ]
+    corpus = builtin("sw")
+    carried = transfer(model, vectors, corpus, lines=6, strength=None, control=False)
+    texts = corpus.lines([i for i, part in enumerate(corpus.parts) if part == "report"])
+    texts = texts.lines(i * len(texts) // 6 for i in range(6))
+    last = model.layers - 1
+    before, there = (
+        mean_states(model, texts.texts[tag], [last]).mean[last] for tag in ("sw", "en")
+    )
+    for row, vector in zip(carried.at_last, vectors, strict=True):
+        with vector.applied(model):
+            after = mean_states(model, texts.texts["sw"], [last]).mean[last]
+        expected = 1 - float((after - there).norm() / (before - there).norm())
+        assert row[0] == pytest.approx(expected, rel=1e-3)
+    assert abs(carried.at_last[0][0] - carried.at_last[1][0]) > 0.01
+    assert carried.at_layer[0] == pytest.approx(carried.at_layer[1])
+
+
+def test_a_vector_of_generated_tokens_has_nothing_to_do_for_texts(llama: Model) -> None:
+    with pytest.raises(AnalysisError, match="the vector of sw acts on generated tokens"):
+        transfer(llama, [make_vector(llama, positions="generated")], builtin("sw"))

@@ -78,7 +78,7 @@ _READING: dict[str, tuple[str, ...]] = {
         "usual outcome, not a fault of the vector.",
     ),
     "transfer": (
-        "The vector of the row is added to the source tokens of the texts of the column. Framed: a language's "
+        "The vector of the row acts on the texts of the column, at its own positions. Framed: a language's "
         "own vector. 1: the mean of the texts lies where the pivot's does; 0: as far as without the vector; "
         "below 0: farther. The last row is a direction drawn at random, as long as the vectors.",
         "At the vectors' own layer this is geometry. At the last layer it is what the layers above have made of "

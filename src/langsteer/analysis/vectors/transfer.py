@@ -1,7 +1,9 @@
 """What the vector of one language does for the texts of another.
 
-Both are read at the vectors' layer and at the last one. The layers below a vector are run once for all of
-them: each steered pass goes on from the states at that layer.
+Both are read at the vectors' layer and at the last one. A vector acts at its own positions, where the source
+tokens are the texts'; what is measured is the mean over source tokens, which all positions but `generated`
+hold. The layers below a vector are run once for all of them: each steered pass goes on from the states at
+that layer.
 """
 
 import contextlib
@@ -48,8 +50,9 @@ def transfer(
     """Apply each vector to the texts of each language of a corpus, at one strength or each at its own.
 
     Of a corpus that comes split, its `report` part is read; `lines` takes so many, evenly spread.
-    `control` adds a random direction. Raises AnalysisError where the vectors are of several
-    layers or the corpus has another pivot, and StateError for states that are not finite.
+    `control` adds a random direction, at the positions of the first vector. Raises AnalysisError
+    where the vectors are of several layers or act on generated tokens, or the corpus has another
+    pivot, and StateError for states that are not finite.
     """
     layer = _layer_of(model, vectors, corpus)
     text = chosen_lines(corpus, lines)
@@ -150,7 +153,7 @@ class _Reader:
         if vector is None:
             yield
             return
-        with intervene(self.model, vector.interventions(), "source", source):
+        with intervene(self.model, vector.interventions(), vector.positions, source):
             yield
 
 
@@ -189,6 +192,11 @@ def _layer_of(model: Model, vectors: Sequence[SteeringVector], corpus: ParallelC
             else "there is no vector to carry over"
         )
     for vector in vectors:
+        if vector.positions == "generated":
+            raise AnalysisError(
+                f"the vector of {vector.language} acts on generated tokens, and a transfer reads "
+                "text: use one with positions source, prompt or all"
+            )
         if vector.pivot != corpus.pivot:
             raise AnalysisError(
                 f"the vector of {vector.language} leads to {vector.pivot}, and the pivot of "
