@@ -1,11 +1,13 @@
-"""LayerResults of an analysis that nobody made, with the shapes of real ones."""
+"""Results of an analysis that nobody made, with the shapes of real ones."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import tokenizers
 import torch
+import transformers
 from torch import Tensor
 
 from langsteer.analysis.layers.analyze import AnalysisOptions
@@ -24,10 +26,11 @@ from langsteer.analysis.layers.results import (
     Together,
     TokenSets,
 )
-from langsteer.model.model import Model
+from langsteer.model.model import Model, wrap_model
 from langsteer.steering.vector import SteeringVector
 from langsteer.text.corpus import ParallelCorpus, builtin
 from langsteer.text.languages import language_name
+from tests.helpers import build_network
 
 TWELVE = ("sw", "et", "hi", "el", "tr", "de", "zh-Hans", "ar", "vi", "ja", "es", "ta")
 SENTENCES = 60
@@ -175,3 +178,29 @@ def planted(layers: int, at: int, shift: float = 6.0) -> dict[str, list[Tensor]]
         ]
         for s, tag in enumerate(("en", "sw"))
     }
+
+
+def word_model(texts: Sequence[str]) -> Model:
+    """A tiny model whose tokens are words and marks, and pieces for words that it lacks."""
+    words = sorted({word for text in texts for word in text.replace(",", " ,").split()})
+    pieces = ["<pad>", "<bos>", "<eos>", "<unk>", *words]
+    backend = tokenizers.Tokenizer(
+        tokenizers.models.WordLevel({word: i for i, word in enumerate(pieces)}, unk_token="<unk>")
+    )
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    backend.post_processor = tokenizers.processors.TemplateProcessing(
+        single="<bos> $A", special_tokens=[("<bos>", 1)]
+    )
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=backend, bos_token="<bos>", eos_token="<eos>", pad_token="<pad>",
+        unk_token="<unk>",
+    )  # fmt: skip
+    return wrap_model(build_network("llama", vocab_size=max(128, len(pieces))), tokenizer)
+
+
+def translators(layers: int = 4, size: int = 32, scale: float = 0.0) -> dict[str, Tensor]:
+    tensors = {}
+    for layer in range(layers):
+        tensors[f"layers.{layer}.weight"] = scale * noise(size, size, seed=layer).float()
+        tensors[f"layers.{layer}.bias"] = scale * noise(size, seed=100 + layer).float()
+    return tensors

@@ -6,8 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.torch import save_file
-from tests.analysis.test_latent import word_model
-from tests.analysis.test_lens import translators
 
 from langsteer.analysis.alignment import mexa
 from langsteer.analysis.layers.analyze import AnalysisOptions, analyze
@@ -18,7 +16,7 @@ from langsteer.model.model import Model
 from langsteer.model.tokens import encode
 from langsteer.text.corpus import builtin
 from tests.helpers import build_model, run
-from tests.made.analysis import QUICK, corpus, noise, vector
+from tests.made.analysis import QUICK, corpus, noise, translators, vector, word_model
 
 
 def test_an_analysis_before_and_after() -> None:

@@ -1,8 +1,4 @@
-from collections.abc import Sequence
 from typing import Any
-
-import tokenizers
-import transformers
 
 from langsteer.analysis.layers.latent import (
     first_tokens,
@@ -11,28 +7,10 @@ from langsteer.analysis.layers.latent import (
     word_list,
     word_starts,
 )
-from langsteer.model.model import Model, wrap_model
+from langsteer.model.model import Model
 from langsteer.model.tokens import encode
 from langsteer.text.corpus import builtin
-from tests.helpers import build_network
-
-
-def word_model(texts: Sequence[str]) -> Model:
-    """A tiny model whose tokens are words and marks, and pieces for words that it lacks."""
-    words = sorted({word for text in texts for word in text.replace(",", " ,").split()})
-    pieces = ["<pad>", "<bos>", "<eos>", "<unk>", *words]
-    backend = tokenizers.Tokenizer(
-        tokenizers.models.WordLevel({word: i for i, word in enumerate(pieces)}, unk_token="<unk>")
-    )
-    backend.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    backend.post_processor = tokenizers.processors.TemplateProcessing(
-        single="<bos> $A", special_tokens=[("<bos>", 1)]
-    )
-    tokenizer = transformers.PreTrainedTokenizerFast(
-        tokenizer_object=backend, bos_token="<bos>", eos_token="<eos>", pad_token="<pad>",
-        unk_token="<unk>",
-    )  # fmt: skip
-    return wrap_model(build_network("llama", vocab_size=max(128, len(pieces))), tokenizer)
+from tests.made.analysis import word_model
 
 
 def test_tokens_that_only_one_language_has() -> None:

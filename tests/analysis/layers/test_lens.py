@@ -15,7 +15,7 @@ from langsteer.errors import (
 from langsteer.model.model import Model
 from langsteer.model.tokens import encode
 from tests.helpers import ARCHITECTURES, tiny
-from tests.made.analysis import TEXTS, noise
+from tests.made.analysis import TEXTS, noise, translators
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -57,14 +57,6 @@ def test_few_logits_are_held_at_a_time(monkeypatch: pytest.MonkeyPatch, llama: M
     monkeypatch.setattr(Model, "logits_of", watched)
     torch.testing.assert_close(token_shares(llama, states, sets, sets), whole)
     assert max(held) == 2
-
-
-def translators(layers: int = 4, size: int = 32, scale: float = 0.0) -> dict[str, Tensor]:
-    found = {}
-    for layer in range(layers):
-        found[f"layers.{layer}.weight"] = scale * noise(size, size, seed=layer).float()
-        found[f"layers.{layer}.bias"] = scale * noise(size, seed=100 + layer).float()
-    return found
 
 
 def test_a_tuned_lens(tmp_path: Path, llama: Model) -> None:
