@@ -27,7 +27,7 @@ class PageTable:
 
 
 @dataclass(frozen=True)
-class Section:
+class PageSection:
     """A part of a page.
 
     `text`: what was found, a sentence or paragraph each. `reading`: how to read it, and what it
@@ -47,7 +47,7 @@ class Section:
 
 def render_page(
     title: str,
-    sections: Sequence[Section],
+    sections: Sequence[PageSection],
     configuration: Mapping[str, str] | None = None,
     lead: Sequence[str] = (),
     extra: str = "analysis",

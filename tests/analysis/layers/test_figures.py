@@ -25,7 +25,7 @@ from langsteer.analysis.write import write_report
 from langsteer.errors import MissingExtraError, SaveError
 from langsteer.look import plotting
 from langsteer.look.grid import Column, Grid, Line, Value, number
-from langsteer.look.page import PageTable, Section, render_page
+from langsteer.look.page import PageSection, PageTable, render_page
 from langsteer.look.plotting import Figure
 from langsteer.storage.files import write_together
 from tests.made.analysis import TWELVE, make_results
@@ -261,7 +261,7 @@ def test_a_plain_page() -> None:
         (Column("Name", numeric=False), Column("Number")),
         (Line((Value("a"), number(-1.5))), Line((Value("b"), number(math.nan)))),
     )
-    section = Section("One thing", ("Found.",), tables=[PageTable("Numbers", grid, False)])
+    section = PageSection("One thing", ("Found.",), tables=[PageTable("Numbers", grid, False)])
     text = render_page("Title", [section], {"options": "{}"}, ["Lead."])
     page = Loaded.of(text)
     assert page.open == []

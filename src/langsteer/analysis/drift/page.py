@@ -25,7 +25,7 @@ from langsteer.analysis.drift.tables import (
     vectors_table,
     version_grid,
 )
-from langsteer.look.page import PageTable, Section, figures_called, render_page
+from langsteer.look.page import PageSection, PageTable, figures_called, render_page
 from langsteer.look.plotting import Figure
 from langsteer.look.words import counted
 
@@ -59,7 +59,7 @@ def page_of(results: Drift, figures: Sequence[Figure]) -> str:
     )
 
 
-def sections(results: Drift, figures: Sequence[Figure]) -> list[Section]:
+def sections(results: Drift, figures: Sequence[Figure]) -> list[PageSection]:
     """The parts of the page."""
     pick = partial(figures_called, figures)
     names = [figure.name for figure in figures]
@@ -67,7 +67,7 @@ def sections(results: Drift, figures: Sequence[Figure]) -> list[Section]:
     gains = [name for name in names if name.startswith("gains-")]
     layer = results.layer
     found = [
-        Section(
+        PageSection(
             "In short",
             [" ".join(summary(results, version)) for version in results.versions]
             + list(results.notes),
@@ -77,14 +77,14 @@ def sections(results: Drift, figures: Sequence[Figure]) -> list[Section]:
             ],
             reading=_READING["short"],
         ),
-        Section(
+        PageSection(
             f"Alignment with {results.pivot_name}",
             [alignment_sentence(results, version) for version in results.versions],
             pick("alignment", "alignment-languages"),
             [alignment_table(results)],
             _READING["alignment"],
         ),
-        Section(
+        PageSection(
             "How far languages moved",
             figures=pick("movement", "movement-languages"),
             tables=[
@@ -95,7 +95,7 @@ def sections(results: Drift, figures: Sequence[Figure]) -> list[Section]:
             ],
             reading=_READING["movement"],
         ),
-        Section(
+        PageSection(
             "Along the direction of steering",
             [s for v in results.versions if (s := matching_sentence(results, v))],
             pick("direction", "direction-languages", "crossed", "cosines", "matrix"),
@@ -111,13 +111,13 @@ def sections(results: Drift, figures: Sequence[Figure]) -> list[Section]:
             ],
             _READING["direction"],
         ),
-        Section(
+        PageSection(
             "In the span of the steering vectors",
             figures=pick("span"),
             tables=[language_table(results, "Share in the span", span_share, ".2f")],
             reading=_READING["span"],
         ),
-        Section(
+        PageSection(
             "Likeness to the base",
             figures=pick("similarity", "similarity-languages"),
             tables=[
@@ -126,13 +126,13 @@ def sections(results: Drift, figures: Sequence[Figure]) -> list[Section]:
             ],
             reading=_READING["similarity"],
         ),
-        Section(
+        PageSection(
             "Versions against each other",
             figures=pick("versions"),
             tables=[pairs_table(results)],
             reading=_READING["versions"],
         ),
-        Section(
+        PageSection(
             "Does gain follow movement?",
             gain_sentences(results),
             pick(*gains),

@@ -31,28 +31,6 @@ from langsteer.look import plotting
 from langsteer.look.plotting import COLOURS, GREY, INK, LAYER, Figure
 from langsteer.progress import track
 
-_BY_LANGUAGE: tuple[tuple[str, tuple[Quantity, ...], str], ...] = (
-    ("mexa", (q.MEXA, q.MEXA_LAST), "Share of sentences nearer to their translation in {pivot} "
-     "than to any other sentence (MEXA), unsteered"),
-    ("retrieval", (q.TO_PIVOT, q.FROM_PIVOT), "Share of sentences whose nearest sentence in the "
-     "other language, by cosine, is their translation, unsteered"),
-    ("cka", (q.CKA, q.CKA_CHANCE), "Similarity of the geometry of the same sentences in each "
-     "language and in {pivot} (linear CKA), unsteered"),
-    ("distance", (q.DISTANCE, q.VARIANCE), "Distance of each language's mean to {pivot}'s, over the "
-     "mean length of the two means, and share of the variance of the two languages' sentences that "
-     "lies between them, unsteered"),
-)  # fmt: skip
-
-
-_BEFORE_AFTER: tuple[tuple[str, tuple[Quantity, ...], str, str], ...] = (
-    ("mexa-steered", (q.MEXA, q.MEXA_LAST), "MEXA", "MEXA"),
-    ("retrieval-steered", (q.TO_PIVOT, q.FROM_PIVOT), "Share found", "Translations found"),
-    ("distance-steered", (q.DISTANCE,), "Distance ÷ length", "Distance of means to {pivot}'s"),
-    ("identity-steered", (q.NEAREST, q.TAKEN), "Share of sentences",
-     "Sentences whose nearest language mean is {pivot}'s, and that the probe fitted on unsteered "
-     "states takes for {pivot}"),
-)  # fmt: skip
-
 
 def draw(results: LayerResults) -> list[Figure]:
     """All figures that the results have numbers for. Raises MissingExtraError without matplotlib."""
@@ -63,7 +41,9 @@ def draw(results: LayerResults) -> list[Figure]:
 
 def _jobs(canvas: LayerCanvas) -> list[Callable[[], Figure]]:
     results = canvas.results
-    jobs: list[Callable[[], Figure]] = [partial(_by_language, canvas, *one) for one in _BY_LANGUAGE]
+    jobs: list[Callable[[], Figure]] = [
+        partial(_by_language, canvas, *one) for one in q.BY_LANGUAGE
+    ]
     jobs.insert(3, partial(_cosines, canvas))
     jobs += [partial(_probe, canvas), partial(map_figure, canvas, steered=False)]
     if results.map.after:
@@ -71,7 +51,7 @@ def _jobs(canvas: LayerCanvas) -> list[Callable[[], Figure]]:
     for kind, title in (("next_token", "Next token"), ("words", "Word translation")):
         jobs += [partial(_latent, canvas, kind, title, lens) for lens in _lenses(results, kind)]
     if results.steered:
-        jobs += [partial(_before_after, canvas, *one) for one in _BEFORE_AFTER]
+        jobs += [partial(_before_after, canvas, *one) for one in q.BEFORE_AFTER]
     return [*jobs, partial(_norms, canvas), partial(_dimensions, canvas)]
 
 

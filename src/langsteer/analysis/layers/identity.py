@@ -68,7 +68,7 @@ class Identities:
 
 
 @dataclass(frozen=True)
-class _Layer:
+class _LayerIdentity:
     """At one layer, unsteered [False] and steered [True]: the numbers of `Together`, and those of
     `Identity` by language, in the order of their fields.
     """
@@ -79,7 +79,7 @@ class _Layer:
 
 def _at_layer(
     before: Mapping[str, Tensor], after: Mapping[str, Tensor], pivot: str, folds: int, seed: int
-) -> _Layer:
+) -> _LayerIdentity:
     tags, steered = list(before), {**before, **after}
     home = tags.index(pivot)
     shares, taken = probe_languages(
@@ -104,7 +104,7 @@ def _at_layer(
             float(mistaken[place, home]),
         )
 
-    return _Layer(
+    return _LayerIdentity(
         {
             False: (float(shares.diagonal().mean()), between_share(list(before.values()))),
             True: (float(again.diagonal().mean()), between_share(list(steered.values()))),

@@ -26,7 +26,7 @@ from langsteer.analysis.layers.tables import (
     quantity_tables,
     together_table,
 )
-from langsteer.look.page import PageTable, Section, figures_called, render_page
+from langsteer.look.page import PageSection, PageTable, figures_called, render_page
 from langsteer.look.plotting import Figure
 
 
@@ -48,7 +48,7 @@ def page_of(results: LayerResults, figures: Sequence[Figure]) -> str:
     )
 
 
-def sections(results: LayerResults, figures: Sequence[Figure]) -> list[Section]:
+def sections(results: LayerResults, figures: Sequence[Figure]) -> list[PageSection]:
     """The parts of the page."""
     names = [figure.name for figure in figures]
     pick = partial(figures_called, figures)
@@ -56,35 +56,33 @@ def sections(results: LayerResults, figures: Sequence[Figure]) -> list[Section]:
     latent = [name for name in names if name.startswith(("next-token-", "words-"))]
     steered = [name for name in names if name.endswith("-steered")]
     found = [
-        Section(
+        PageSection(
             "Languages",
             results.notes,
             tables=[PageTable("The languages, and what they were steered with", language_grid(results),
                               folded=False)],
         ),
-        Section(
+        PageSection(
             f"Alignment with {results.pivot_name}",
             alignment_text(results),
-            pick("mexa", "retrieval", "cosine", "cka"),
-            quantity_tables(results, (q.MEXA, q.MEXA_LAST, q.TO_PIVOT, q.FROM_PIVOT, q.PAIRS, q.OTHERS,
-                              q.CKA, q.CKA_CHANCE)),
+            pick(*q.ALIGNMENT_FIGURES),
+            quantity_tables(results, q.ALIGNMENT),
             _READING["alignment"],
         ),
-        Section(
+        PageSection(
             "Telling the languages apart",
             identity_text(results),
-            pick("probe", "distance"),
-            [together_table(results), *quantity_tables(results, (q.DISTANCE, q.VARIANCE, q.RECOGNISED, q.NEAREST,
-                                                    q.TAKEN))],
+            pick(*q.IDENTITY_FIGURES),
+            [together_table(results), *quantity_tables(results, q.IDENTITY)],
             _READING["identity"],
         ),
-        Section("The map, layer by layer", map_text(results), pick("map"), [explained_table(results)],
+        PageSection("The map, layer by layer", map_text(results), pick("map"), [explained_table(results)],
                 _READING["map"]),
-        Section("The language inside", latent_text(results), pick(*latent), latent_tables(results),
+        PageSection("The language inside", latent_text(results), pick(*latent), latent_tables(results),
                 _READING["latent"]),
-        Section("What steering changes", steering_text(results), pick(*steered),
-                quantity_tables(results, (q.DISTANCE_SHARE,), unsteered=False), _READING["steering"]),
-        Section("Norms and massive dimensions", norms_text(results), pick("norms", "dimensions"),
+        PageSection("What steering changes", steering_text(results), pick(*steered),
+                quantity_tables(results, q.STEERED_ONLY, unsteered=False), _READING["steering"]),
+        PageSection("Norms and massive dimensions", norms_text(results), pick("norms", "dimensions"),
                 [length_table(results), dimension_table(results)], _READING["norms"]),
     ]  # fmt: skip
     return [part for part in found if part.figures or part.title == "Languages"]

@@ -18,7 +18,7 @@ from langsteer.analysis.vectors.results import (
     VectorResults,
 )
 from langsteer.look.grid import NONE, Column, Grid, Line, Value, number, size_form
-from langsteer.look.page import PageTable, Section, figures_called, render_page
+from langsteer.look.page import PageSection, PageTable, figures_called, render_page
 from langsteer.look.plotting import Figure
 from langsteer.look.words import SIGNIFICANT, counted, mean, p_value, percent, probability, signed
 from langsteer.text.languages import language_name
@@ -34,15 +34,15 @@ def page_of(results: VectorResults, figures: Sequence[Figure]) -> str:
     pick = partial(figures_called, figures)
 
     sections = [
-        Section("The vectors", results.notes, tables=[PageTable("Vectors", vector_grid(results), False)]),
-        Section("How alike they are", similarity_text(results), pick("similarity", "similarity-centred"),
+        PageSection("The vectors", results.notes, tables=[PageTable("Vectors", vector_grid(results), False)]),
+        PageSection("How alike they are", similarity_text(results), pick("similarity", "similarity-centred"),
                 _cosine_tables(results), _READING["similarity"]),
-        Section("Language families", group_text(results), pick("families"),
+        PageSection("Language families", group_text(results), pick("families"),
                 [PageTable("Tests", group_grid(results), False)], _READING["families"]),
-        Section("What they say through the unembedding", readout_text(results), (),
+        PageSection("What they say through the unembedding", readout_text(results), (),
                 [PageTable("Tokens that each vector speaks for and against", readout_grid(results), False)],
                 _READING["readout"]),
-        Section("Carried over to other languages", transfer_text(results),
+        PageSection("Carried over to other languages", transfer_text(results),
                 pick("transfer-layer", "transfer-last", "transfer-mexa", "transfer-task"),
                 _transfer_tables(results), _READING["transfer"]),
     ]  # fmt: skip
