@@ -136,8 +136,8 @@ class _ReadBatch:
         reading.last[place][self.index] = last
         reading.norms[place].add(states_float, self.source.to(device))
         if len(self.slots):
-            found = states[self.rows.to(device), self.columns.to(device)]
-            reading.picked[place][self.slots] = found.cpu()
+            picked = states[self.rows.to(device), self.columns.to(device)]
+            reading.picked[place][self.slots] = picked.cpu()
 
 
 def _batches(

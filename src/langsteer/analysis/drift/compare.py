@@ -120,7 +120,7 @@ def drift(
     if gains is not None:
         results = _with_gains(results, gains)
     results = replace(results, seconds=time.perf_counter() - start)
-    return Drifted(results, {one.drift.name: one.displacements for one in versions})
+    return Drifted(results, {version.drift.name: version.displacements for version in versions})
 
 
 def _with_model(source: Source, use: Callable[[Model], T], **options: Any) -> T:
@@ -191,7 +191,7 @@ def _results(
             for tag in ground.states
         },
         alignment={tag: nearness(ground.states[tag], pivot) for tag in ground.tags},
-        versions=tuple(one.drift for one in versions),
+        versions=tuple(version.drift for version in versions),
         pairs=version_pairs(ground.tags, versions),
     )
 

@@ -36,20 +36,20 @@ def curves(layers: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, ...]]:
 
 
 def cosine_curves(layers: Sequence[LayerMeasures], name: str, kind: str, tag: str) -> Cosines:
-    there = [one for one in layers if (kind, tag) in getattr(one, name)]
+    present = [layer for layer in layers if (kind, tag) in getattr(layer, name)]
     return Cosines(
-        layers=tuple(one.layer for one in there),
-        **curves([getattr(one, name)[kind, tag] for one in there]),
+        layers=tuple(layer.layer for layer in present),
+        **curves([getattr(layer, name)[kind, tag] for layer in present]),
     )
 
 
 def span_curves(layers: Sequence[LayerMeasures], kind: str, tag: str) -> Spans | None:
-    there = [one for one in layers if (kind, tag) in one.span]
-    if not there:
+    present = [layer for layer in layers if (kind, tag) in layer.span]
+    if not present:
         return None
     return Spans(
-        layers=tuple(one.layer for one in there),
-        **curves([one.span[kind, tag] for one in there]),
+        layers=tuple(layer.layer for layer in present),
+        **curves([layer.span[kind, tag] for layer in present]),
     )
 
 

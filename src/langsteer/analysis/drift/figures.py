@@ -87,9 +87,9 @@ def _alignment(canvas: DriftCanvas) -> Figure:
     return canvas.finished(figure, "alignment", caption)
 
 
-def _three(found: Nearness) -> tuple[Curve, Curve, Curve]:
-    pairs = zip(found.pair_cosine, found.other_cosine, strict=True)
-    return found.mexa, tuple(one - other for one, other in pairs), found.cka
+def _three(nearness: Nearness) -> tuple[Curve, Curve, Curve]:
+    pairs = zip(nearness.pair_cosine, nearness.other_cosine, strict=True)
+    return nearness.mexa, tuple(one - other for one, other in pairs), nearness.cka
 
 
 def _every_alignment(
@@ -148,15 +148,22 @@ def _movement(canvas: DriftCanvas) -> Figure:
 
 def _longest(version: VersionDrift) -> float:
     """The greatest displacement that its panel shows, in per cent."""
-    found = [one.movement for one in version.languages.values()]
-    every = array_of([*(one.own for one in found), *(one.raw for one in found), version.pivot.raw])
+    movements = [movement.movement for movement in version.languages.values()]
+    every = array_of(
+        [
+            *(movement.own for movement in movements),
+            *(movement.raw for movement in movements),
+            version.pivot.raw,
+        ]
+    )
     return 100 * float(np.nanmax(every, initial=0.0))
 
 
 def _movement_panel(canvas: DriftCanvas, panel: Any, version: VersionDrift, pivot: str) -> None:
-    found = [one.movement for one in version.languages.values()]
+    movements = [movement.movement for movement in version.languages.values()]
     own, raw, noise = (
-        100 * array_of(getattr(one, name) for one in found) for name in ("own", "raw", "noise")
+        100 * array_of(getattr(movement, name) for movement in movements)
+        for name in ("own", "raw", "noise")
     )
     band(panel, canvas.layers, own, color=COLOURS[0], alpha=0.18)
     styles = (

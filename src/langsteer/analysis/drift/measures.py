@@ -158,10 +158,10 @@ def _language_drift(
 
 def nearness(here: Tensor, there: Tensor) -> Nearness:
     """Alignment by layer of states [lines, layers, hidden] with those of their translations."""
-    found = []
+    rows = []
     for one, other in zip(here.unbind(1), there.unbind(1), strict=True):
         pair = pair_cosines(one, other)
-        found.append(
+        rows.append(
             {
                 "mexa": mexa(one, other),
                 "pair_cosine": pair.pairs,
@@ -169,7 +169,7 @@ def nearness(here: Tensor, there: Tensor) -> Nearness:
                 "cka": linear_cka(one, other),
             }
         )
-    return Nearness(**curves(found))
+    return Nearness(**curves(rows))
 
 
 def likeness(before: Tensor, after: Tensor) -> Likeness:
@@ -286,8 +286,10 @@ class _Place:
         if not (self._clear(self.raw[tag], tag) and self._clear(self.raw[pivot], pivot)):
             return NAN
         one, other = self.moved[tag], self.moved[pivot]
-        found = inner(one, other) / math.sqrt(self.raw[tag].squared * self.raw[pivot].squared)
-        return min(1.0, max(-1.0, found))
+        cosine_of_both = inner(one, other) / math.sqrt(
+            self.raw[tag].squared * self.raw[pivot].squared
+        )
+        return min(1.0, max(-1.0, cosine_of_both))
 
     def _cosine(
         self, moved: Direction, tag: str, directions: Mapping[str, Direction]
@@ -354,11 +356,11 @@ def _both(straight: Null, drawn: Null) -> dict[str, float]:
 def version_pairs(tags: Sequence[str], versions: Sequence[Measured]) -> tuple[VersionPair, ...]:
     """Cosines of the own displacements of each two versions, each from other lines."""
     pairs = []
-    for place, one in enumerate(versions):
-        for other in versions[place + 1 :]:
-            shared = [tag for tag in tags if tag in one.halves and tag in other.halves]
-            cosines = {tag: cross_cosine(one.halves[tag], other.halves[tag]) for tag in shared}
-            pairs.append(VersionPair(one.drift.name, other.drift.name, cosines))
+    for place, first in enumerate(versions):
+        for second in versions[place + 1 :]:
+            shared = [tag for tag in tags if tag in first.halves and tag in second.halves]
+            cosines = {tag: cross_cosine(first.halves[tag], second.halves[tag]) for tag in shared}
+            pairs.append(VersionPair(first.drift.name, second.drift.name, cosines))
     return tuple(pairs)
 
 

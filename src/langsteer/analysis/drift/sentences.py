@@ -37,7 +37,7 @@ def summary(results: Drift, version: VersionDrift) -> list[str]:
 
 def _greatest(version: VersionDrift) -> str:
     """Where the languages' own displacements are greatest, of all layers."""
-    curves = [found.movement.own for found in version.languages.values()]
+    curves = [language.movement.own for language in version.languages.values()]
     average = mean_curve(curves)
     top = max((value for value in average if math.isfinite(value)), default=0.0)
     if top <= 0:
@@ -79,17 +79,17 @@ def alignment_sentence(results: Drift, version: VersionDrift) -> str:
 
 
 def matching_sentence(results: Drift, version: VersionDrift) -> str:
-    found = version.matching[GAP]
-    at = found.layers.index(results.layer)
-    if not math.isfinite(found.same[at]):
+    matching = version.matching[GAP]
+    at = matching.layers.index(results.layer)
+    if not math.isfinite(matching.same[at]):
         return ""
-    if math.isfinite(found.p[at]):
-        chance = f"p {p_value(found.p[at])} by permuting the vectors over the languages"
+    if math.isfinite(matching.p[at]):
+        chance = f"p {p_value(matching.p[at])} by permuting the vectors over the languages"
     else:
         chance = "too few languages to test it by permutation"
     return (
         f"{version.name}: at layer {results.layer}, the mean cosine is "
-        f"{signed(found.same[at])} with a language's own direction and {signed(found.others[at])} "
+        f"{signed(matching.same[at])} with a language's own direction and {signed(matching.others[at])} "
         f"with those of other languages ({chance}), sampling noise included."
     )
 
@@ -98,12 +98,12 @@ def gain_sentences(results: Drift) -> list[str]:
     sentences = []
     for fit in results.gains:
         number_of = f"{counted(len(fit.points), 'language')}"
-        found = (
+        correlation = (
             f"ρ {signed(fit.rho)} [{signed(fit.low)}, {signed(fit.high)}], p {p_value(fit.p)}: "
             if math.isfinite(fit.rho)
             else ""
         )
         sentences.append(
-            f"{fit.version}, {fit.source}, {fit.measure} ({number_of}): {found}{fit.verdict}."
+            f"{fit.version}, {fit.source}, {fit.measure} ({number_of}): {correlation}{fit.verdict}."
         )
     return sentences

@@ -34,20 +34,20 @@ def version_grid(results: Drift, version: VersionDrift) -> Grid:
 
 
 def _row(results: Drift, version: VersionDrift, tag: str, kind: str) -> tuple[Value, ...]:
-    at, found = results.layer, version.languages[tag]
-    movement = found.movement
-    mexa = results.alignment[tag].mexa[at], found.alignment.mexa[at]
+    at, language = results.layer, version.languages[tag]
+    movement = language.movement
+    mexa = results.alignment[tag].mexa[at], language.alignment.mexa[at]
     return (
         number(movement.raw[at], ".1%"),
         number(movement.own[at], ".1%"),
-        *_cosine_values(found, kind, at, len(version.languages)),
+        *_cosine_values(language, kind, at, len(version.languages)),
         number(movement.crossed[at], ".1%"),
         Value(f"{mexa[0]:.0%} → {mexa[1]:.0%}", mexa[1] - mexa[0]),
     )
 
 
-def _cosine_values(found: LanguageDrift, kind: str, layer: int, count: int) -> tuple[Value, ...]:
-    cosines = found.directions[kind].own if kind in found.directions else None
+def _cosine_values(language: LanguageDrift, kind: str, layer: int, count: int) -> tuple[Value, ...]:
+    cosines = language.directions[kind].own if kind in language.directions else None
     place = cosines.place_of(layer) if cosines is not None else None
     if cosines is None or place is None or not math.isfinite(cosines.value[place]):
         return (Value(NONE),) * 4

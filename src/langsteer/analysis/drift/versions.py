@@ -144,13 +144,13 @@ def tuned_version(model: Model, base: Base, name: str, source: str) -> Measured:
             f"{name} was read in {model.fingerprint['dtype']} and the base in "
             f"{base.fingerprint['dtype']}: rounding moves states too."
         )
-    found = measure(base.ground, read_states(model, base.tokens, base.pool), name)
+    measured = measure(base.ground, read_states(model, base.tokens, base.pool), name)
     about: dict[str, Any] = {
         "source": source,
         "fingerprint": model.fingerprint,
         "notes": tuple(notes),
     }
-    return replace(found, drift=replace(found.drift, **about))
+    return replace(measured, drift=replace(measured.drift, **about))
 
 
 def steered_version(
@@ -161,24 +161,24 @@ def steered_version(
     for tag, vector in vectors.items():
         label = f"{model.name}: {tag} states, {kind}"
         states[tag] = _steered_states(model, base.tokens[tag], vector, base.pool, label)
-    found = measure(base.ground, states, f"steered: {kind}")
+    measured = measure(base.ground, states, f"steered: {kind}")
     about: dict[str, Any] = {"source": kind, "steered": True, "fingerprint": base.fingerprint}
-    return replace(found, drift=replace(found.drift, **about))
+    return replace(measured, drift=replace(measured.drift, **about))
 
 
 def _steered_states(
     model: Model, tokens: Sequence[Tokens], vector: SteeringVector, pool: Pool, label: str
 ) -> Tensor:
     """Pooled states [lines, layers, hidden], steered at the very tokens that count as source."""
-    found = torch.empty(len(tokens), model.layers, model.hidden_size)
+    pooled = torch.empty(len(tokens), model.layers, model.hidden_size)
     budget = token_budget(model)
     for index in track(batches(tokens, budget), label, count_batches(tokens, budget)):
         rows = [tokens[i] for i in index]
         with vector.applied(model, mask=pad_mask([row.source for row in rows])):
-            found[index] = sentence_states(
+            pooled[index] = sentence_states(
                 model, rows, range(model.layers), pool=pool, budget=budget
             )
-    return found
+    return pooled
 
 
 def check_comparable(model: Model, base: str, fingerprint: Mapping[str, str | int]) -> None:

@@ -153,18 +153,18 @@ class _Analyst:
             words, asked, left_out = self._words(tag)
         with self._timed("measures"):
             sides = [
-                _Side(found.mean, align(found, self.pivot), norms(found.norms), *latent)
-                for found, *latent in zip(readings, next_token, words, strict=True)
-                if found is not None
+                _Side(reading.mean, align(reading, self.pivot), norms(reading.norms), *latent)
+                for reading, *latent in zip(readings, next_token, words, strict=True)
+                if reading is not None
             ]
         tokens = TokenSets(len(items.pivot), len(items.language), asked, left_out)
         return sides, tokens if self.options.items else None
 
     def results(self) -> LayerResults:
         corpus, pivot = self.corpus, self.corpus.pivot
-        found = {tag: self.language(tag) for tag in corpus.languages}
-        before = {tag: sides[0] for tag, (sides, _) in found.items()}
-        after = {tag: sides[1] for tag, (sides, _) in found.items() if len(sides) > 1}
+        read = {tag: self.language(tag) for tag in corpus.languages}
+        before = {tag: sides[0] for tag, (sides, _) in read.items()}
+        after = {tag: sides[1] for tag, (sides, _) in read.items() if len(sides) > 1}
         states = {tag: side.states for tag, side in before.items()} | {pivot: self.pivot.mean}
         steered = {tag: side.states for tag, side in after.items()}
         options = self.options
@@ -200,7 +200,7 @@ class _Analyst:
                     self._steering(tag),
                     tokens,
                 )
-                for tag, (_, tokens) in found.items()
+                for tag, (_, tokens) in read.items()
             },
             pivot_norms=norms(self.pivot.norms),
             together_before=told.together_before,
@@ -285,7 +285,7 @@ class _Analyst:
         label: str,
     ) -> tuple[Lenses, Lenses]:
         before, after = readings
-        found: tuple[Lenses, Lenses] = ({}, {})
+        latents: tuple[Lenses, Lenses] = ({}, {})
         for name, lens in self.lenses.items():
             plain, steered = read_out(
                 self.model,
@@ -296,10 +296,10 @@ class _Analyst:
                 lens,
                 f"{label}, {name} lens",
             )
-            found[0][name] = plain
+            latents[0][name] = plain
             if steered is not None:
-                found[1][name] = steered
-        return found
+                latents[1][name] = steered
+        return latents
 
     def _steering(self, tag: str) -> Steering | None:
         vector = self.vectors.get(tag)

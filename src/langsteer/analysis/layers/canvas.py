@@ -18,7 +18,7 @@ class LayerCanvas:
 
     def __init__(self, pyplot: Any, results: LayerResults) -> None:
         self.pyplot, self.results = pyplot, results
-        self.names = {tag: found.name for tag, found in results.languages.items()}
+        self.names = {tag: language.name for tag, language in results.languages.items()}
         self.pivot_look = {"color": INK, "marker": "o", "markerfacecolor": "none"}
         looks = plotting.looks(list(results.languages))
         self.looks: Looks = {**looks, results.pivot: self.pivot_look}
@@ -79,10 +79,10 @@ def panel_by_language(
     figure, axes = plotting.panels(canvas.pyplot, len(languages), 4)
     if logarithmic:
         plotting.logarithmic(axes[0], "y", subs=(1,))
-    for panel, found in zip(axes, languages.values(), strict=True):
+    for panel, language in zip(axes, languages.values(), strict=True):
         for colour, quantity in zip(COLOURS, quantities, strict=False):
-            _pair(panel, quantity.curve, found, colour, canvas.title(quantity.title))
-        language_panel(canvas, panel, found)
+            _pair(panel, quantity.curve, language, colour, canvas.title(quantity.title))
+        language_panel(canvas, panel, language)
     if all(quantity.share for quantity in quantities):
         axes[0].set_ylim(-0.04, 1.04)
     shared_labels(canvas, figure, axes, label)
@@ -92,20 +92,20 @@ def panel_by_language(
 def _pair(
     panel: Any,
     curve: Callable[[Measures], Curve],
-    found: LanguageResults,
+    language: LanguageResults,
     colour: str,
     label: str,
 ) -> None:
-    panel.plot(curve(found.before), color=colour, linewidth=1.5, label=label)
-    if found.after is not None:
-        panel.plot(curve(found.after), color=colour, linewidth=1.5, linestyle=STEERED)
+    panel.plot(curve(language.before), color=colour, linewidth=1.5, label=label)
+    if language.after is not None:
+        panel.plot(curve(language.after), color=colour, linewidth=1.5, linestyle=STEERED)
 
 
-def language_panel(canvas: LayerCanvas, panel: Any, found: LanguageResults) -> None:
-    panel.set_title(found.name, fontsize=9.5, pad=3)
+def language_panel(canvas: LayerCanvas, panel: Any, language: LanguageResults) -> None:
+    panel.set_title(language.name, fontsize=9.5, pad=3)
     plotting.layer_axis(panel, canvas.results.layers, 6)
-    if found.steering is not None:
-        panel.axvline(found.steering.layer, color=INK, alpha=0.45, linewidth=0.9, linestyle=":")
+    if language.steering is not None:
+        panel.axvline(language.steering.layer, color=INK, alpha=0.45, linewidth=0.9, linestyle=":")
 
 
 def shared_labels(canvas: LayerCanvas, figure: Any, axes: Sequence[Any], label: str) -> None:

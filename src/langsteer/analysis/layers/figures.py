@@ -56,8 +56,10 @@ def _jobs(canvas: LayerCanvas) -> list[Callable[[], Figure]]:
 
 
 def _lenses(results: LayerResults, kind: str) -> list[str]:
-    found = {lens for item in results.languages.values() for lens in getattr(item.before, kind)}
-    return sorted(found)
+    lenses = {
+        lens for language in results.languages.values() for lens in getattr(language.before, kind)
+    }
+    return sorted(lenses)
 
 
 def _by_language(
@@ -65,7 +67,7 @@ def _by_language(
 ) -> Figure:
     languages = canvas.results.languages.values()
     every = [
-        (quantity, {found.name: quantity.curve(found.before) for found in languages})
+        (quantity, {language.name: quantity.curve(language.before) for language in languages})
         for quantity in quantities
     ]
     known = [(quantity, curves) for quantity, curves in every if all(curves.values())]
@@ -96,18 +98,18 @@ def _norms(canvas: LayerCanvas) -> Figure:
 def _dimensions(canvas: LayerCanvas) -> Figure:
     norms, layers = canvas.results.pivot_norms, canvas.results.layers
     best: dict[int, float] = {}
-    for found in norms.largest:
-        for item in found:
-            best[item.index] = max(best.get(item.index, 0.0), item.share)
+    for dimensions in norms.largest:
+        for dimension in dimensions:
+            best[dimension.index] = max(best.get(dimension.index, 0.0), dimension.share)
     shown = sorted(best, key=lambda index: -best[index])[: len(COLOURS)]
     looks = plotting.looks([f"dimension {index}" for index in shown])
     figure, axes = stacked(canvas, 2, len(shown))
     sizes, shares = ({index: [math.nan] * layers for index in shown} for _ in range(2))
-    for layer, found in enumerate(norms.largest):
-        for item in found:
-            if item.index in sizes:
-                sizes[item.index][layer] = item.size / norms.typical_size[layer]
-                shares[item.index][layer] = item.share
+    for layer, dimensions in enumerate(norms.largest):
+        for dimension in dimensions:
+            if dimension.index in sizes:
+                sizes[dimension.index][layer] = dimension.size / norms.typical_size[layer]
+                shares[dimension.index][layer] = dimension.share
     axes[0].set_ylabel("Size ÷ that of the\nmedian dimension")
     plotting.logarithmic(axes[0], "y", subs=(1, 2, 5))
     axes[1].set_ylabel("Share of the squared length")
@@ -130,7 +132,7 @@ def _cosines(canvas: LayerCanvas) -> Figure:
         f"layer, on a logarithmic scale{dashes(canvas)}"
     )
     named = ((q.PAIRS, "Translations"), (q.OTHERS, "Not translations"))
-    away = [replace(one, title=title, curve=_away(one)) for one, title in named]
+    away = [replace(quantity, title=title, curve=_away(quantity)) for quantity, title in named]
     label = "1 − mean cosine (lower: nearer)"
     languages = canvas.results.languages
     return panel_by_language(canvas, "cosine", away, label, caption, languages, logarithmic=True)
@@ -199,10 +201,10 @@ def _probe(canvas: LayerCanvas) -> Figure:
     ]
     if results.together_after is not None:
         states.append(("steered", results.together_after, ORANGE, STEERED, "s"))
-    for label, found, colour, style, marker in states:
+    for label, together, colour, style, marker in states:
         look = {"color": colour, "linestyle": style, "marker": marker, "markersize": 3.5}
-        axes[0].plot(found.probe, label=label, **look)
-        axes[1].plot(found.variance, label=label, **look)
+        axes[0].plot(together.probe, label=label, **look)
+        axes[1].plot(together.variance, label=label, **look)
     axes[0].axhline(
         results.chance, color=INK, linewidth=1, alpha=0.6, linestyle=":", label="chance"
     )

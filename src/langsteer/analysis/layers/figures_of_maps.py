@@ -21,18 +21,18 @@ def shown_layers(layers: int) -> list[int]:
 
 
 def map_figure(canvas: LayerCanvas, steered: bool) -> Figure:
-    found = canvas.results.map
+    places = canvas.results.map
     layers = shown_layers(canvas.results.layers)
     columns = 6 if len(layers) > 12 else 4
     figure, axes = plotting.panels(canvas.pyplot, len(layers), columns, 9.6, 1.78)
     for panel, layer in zip(axes, layers, strict=True):
         _scatter(canvas, panel, layer, steered)
-        panel.set_xlim(-found.limit, found.limit)
-        panel.set_ylim(-found.limit, found.limit)
+        panel.set_xlim(-places.limit, places.limit)
+        panel.set_ylim(-places.limit, places.limit)
         panel.set_aspect("equal")
         panel.spines[["top", "right"]].set_visible(True)
         panel.tick_params(labelsize=7, length=2)
-        explained = found.explained[layer]
+        explained = places.explained[layer]
         share = f" ({explained:.0%})" if math.isfinite(explained) else ""
         panel.set_title(f"Layer {layer}{share}", fontsize=9, pad=3)
     _map_legend(canvas, figure, steered)
@@ -42,17 +42,19 @@ def map_figure(canvas: LayerCanvas, steered: bool) -> Figure:
     figure.set_layout_engine("constrained")
     figure.draw_without_rendering()
     for panel, layer in zip(axes, layers, strict=True):
-        plotting.label_points(panel, _means(found, layer, canvas.results.pivot, steered))
+        plotting.label_points(panel, _means(places, layer, canvas.results.pivot, steered))
     return canvas.finished(
-        figure, "map-steered" if steered else "map", _map_caption(found, steered)
+        figure, "map-steered" if steered else "map", _map_caption(places, steered)
     )
 
 
-def _map_caption(found: Map, steered: bool) -> str:
-    method = {"pca": "principal components", "umap": "UMAP"}.get(found.method.lower(), found.method)
+def _map_caption(places: Map, steered: bool) -> str:
+    method = {"pca": "principal components", "umap": "UMAP"}.get(
+        places.method.lower(), places.method
+    )
     share = (
         "; in brackets, the share of the variance that the two axes hold"
-        if any(map(math.isfinite, found.explained))
+        if any(map(math.isfinite, places.explained))
         else ""
     )
     what = (
@@ -66,8 +68,8 @@ def _map_caption(found: Map, steered: bool) -> str:
 
 def _scatter(canvas: LayerCanvas, panel: Any, layer: int, steered: bool) -> None:
     """Sentences as dots, in pixels; means as markers."""
-    found, pivot = canvas.results.map, canvas.results.pivot
-    dots = dict(found.after) | {pivot: found.before[pivot]} if steered else found.before
+    places, pivot = canvas.results.map, canvas.results.pivot
+    dots = dict(places.after) | {pivot: places.before[pivot]} if steered else places.before
     points = [(tag, point) for tag, place in dots.items() for point in place.sentences[layer]]
     order = np.random.default_rng(0).permutation(len(points))
     if len(points):
@@ -81,32 +83,32 @@ def _scatter(canvas: LayerCanvas, panel: Any, layer: int, steered: bool) -> None
             linewidths=0,
             rasterized=True,
         )
-    for tag, place in found.before.items():
+    for tag, place in places.before.items():
         look = {"markersize": 5, "markeredgewidth": 0.9, **canvas.looks[tag]}
         if not steered or tag == pivot:
             panel.plot(*place.mean[layer], **look, zorder=4)
-        elif tag in found.after:
-            start, end = place.mean[layer], found.after[tag].mean[layer]
+        elif tag in places.after:
+            start, end = place.mean[layer], places.after[tag].mean[layer]
             colour = canvas.looks[tag]["color"]
             panel.plot(*zip(start, end, strict=True), color=colour, linewidth=0.9, zorder=3)
             panel.plot(*start, **look | {"markerfacecolor": "none", "zorder": 3})
             panel.plot(*end, **look, zorder=4)
 
 
-def _means(found: Map, layer: int, pivot: str, steered: bool) -> dict[str, tuple[float, float]]:
+def _means(places: Map, layer: int, pivot: str, steered: bool) -> dict[str, tuple[float, float]]:
     """The means that are named: of all languages, or of the steered ones and the pivot."""
     if not steered:
-        return {tag: place.mean[layer] for tag, place in found.before.items()}
-    after = {tag: place.mean[layer] for tag, place in found.after.items()}
-    return after | {pivot: found.before[pivot].mean[layer]}
+        return {tag: place.mean[layer] for tag, place in places.before.items()}
+    after = {tag: place.mean[layer] for tag, place in places.after.items()}
+    return after | {pivot: places.before[pivot].mean[layer]}
 
 
 def _map_legend(canvas: LayerCanvas, figure: Any, steered: bool) -> None:
     from matplotlib.lines import Line2D
 
-    found, results = canvas.results.map, canvas.results
+    places, results = canvas.results.map, canvas.results
     tags = [
-        tag for tag in found.before if not steered or tag in found.after or tag == results.pivot
+        tag for tag in places.before if not steered or tag in places.after or tag == results.pivot
     ]
     handles = [
         Line2D([], [], linestyle="", markersize=5.5, **dict(canvas.looks[tag])) for tag in tags

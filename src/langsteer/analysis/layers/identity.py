@@ -32,7 +32,7 @@ def identities(
     `before` was not steered there.
     """
     layers = len(before[pivot])
-    found = [
+    at_layers = [
         _at_layer(
             {tag: states[layer] for tag, states in before.items()},
             {tag: states[layer] for tag, states in after.items()},
@@ -43,12 +43,14 @@ def identities(
         for layer in track(range(layers), progress, layers)
     ]
     together = [
-        Together(*zip(*(one.together[steered] for one in found), strict=True))
+        Together(*zip(*(numbers.together[steered] for numbers in at_layers), strict=True))
         for steered in (False, True)
     ]
     languages = [
         {
-            tag: Identity(*zip(*(one.languages[steered][tag] for one in found), strict=True))
+            tag: Identity(
+                *zip(*(numbers.languages[steered][tag] for numbers in at_layers), strict=True)
+            )
             for tag in group
             if tag != pivot
         }
@@ -163,8 +165,8 @@ def probe_languages(
     if any(len(group) != lines for group in (*states, *also)):
         raise AnalysisError("the language probe needs the same lines in each language")
     parts = _folds(lines, min(folds, lines), seed)
-    found = torch.zeros(count, count, dtype=torch.float64)
-    found_also = torch.zeros_like(found)
+    taken_for = torch.zeros(count, count, dtype=torch.float64)
+    also_taken_for = torch.zeros_like(taken_for)
     for part in parts:
         held_out = torch.zeros(lines, dtype=torch.bool)
         held_out[part] = True
@@ -172,9 +174,9 @@ def probe_languages(
         train = torch.cat([group[~held_out] for group in states])
         labels = torch.arange(count).repeat_interleave(int((~held_out).sum()))
         probe.fit(train.float().numpy(), labels.numpy())
-        _count(probe, [group[held_out] for group in states], found)
-        _count(probe, [group[held_out] for group in also], found_also)
-    return found / lines, found_also / lines
+        _count(probe, [group[held_out] for group in states], taken_for)
+        _count(probe, [group[held_out] for group in also], also_taken_for)
+    return taken_for / lines, also_taken_for / lines
 
 
 def _count(probe: Any, groups: Sequence[Tensor], into: Tensor) -> None:

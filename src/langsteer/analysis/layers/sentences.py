@@ -68,15 +68,15 @@ def latent_text(results: LayerResults) -> list[str]:
         ("words", "Translating words"),
         ("next_token", "Predicting the next token"),
     ):
-        for lens, found in by_lens(results, kind).items():
-            pivot = mean_curve(item.pivot for item in found.values())
-            language = mean_curve(item.language for item in found.values())
+        for lens, readouts in by_lens(results, kind).items():
+            pivot = mean_curve(latent.pivot for latent in readouts.values())
+            language = mean_curve(latent.language for latent in readouts.values())
             best = _arg(max, pivot)
             if best is None:
                 continue
             sentences.append(
                 f"{title}, {LENSES.get(lens, lens)}: {results.pivot_name} tokens get the most at layer "
-                f"{best}, {pivot[best]:.1%} on average over {counted(len(found), 'language')}, where the language's own get "
+                f"{best}, {pivot[best]:.1%} on average over {counted(len(readouts), 'language')}, where the language's own get "
                 f"{language[best]:.1%}; at the last layer they get {pivot[-1]:.1%} and "
                 f"{language[-1]:.1%}."
             )
@@ -85,18 +85,18 @@ def latent_text(results: LayerResults) -> list[str]:
 
 def steering_text(results: LayerResults) -> list[str]:
     left = {
-        found.name: found.after.identity.distance_share
-        for found in results.languages.values()
-        if found.after is not None
+        language.name: language.after.identity.distance_share
+        for language in results.languages.values()
+        if language.after is not None
     }
     if not left:
         return []
     last = [curve[-1] for curve in left.values() if math.isfinite(curve[-1])]
     nearer = sum(1 for share in last if share < 1)
     mexa = [
-        found.after.alignment.mexa[-1] - found.before.alignment.mexa[-1]
-        for found in results.languages.values()
-        if found.after is not None
+        language.after.alignment.mexa[-1] - language.before.alignment.mexa[-1]
+        for language in results.languages.values()
+        if language.after is not None
     ]
     sentences = []
     if last:
@@ -116,10 +116,10 @@ def norms_text(results: LayerResults) -> list[str]:
     norms = results.pivot_norms
     form = size_form(norms.mean[0], norms.mean[-1])
     where = [
-        (item.share, layer, item.index)
-        for layer, found in enumerate(norms.largest)
-        for item in found
-        if math.isfinite(item.share)
+        (dimension.share, layer, dimension.index)
+        for layer, dimensions in enumerate(norms.largest)
+        for dimension in dimensions
+        if math.isfinite(dimension.share)
     ]
     sentences = [
         f"The mean length of {results.pivot_name} token states goes from {norms.mean[0]:{form}} at layer 0 "

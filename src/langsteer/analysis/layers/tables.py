@@ -20,9 +20,9 @@ def language_grid(results: LayerResults) -> Grid:
         for name in names
     )
     lines = []
-    for tag, found in results.languages.items():
-        texts = (found.name, tag, own_name(tag), script_of(tag))
-        lines.append(Line((*map(Value, texts), *_steering(found))))
+    for tag, language in results.languages.items():
+        texts = (language.name, tag, own_name(tag), script_of(tag))
+        lines.append(Line((*map(Value, texts), *_steering(language))))
     return Grid(columns, tuple(lines))
 
 
@@ -31,8 +31,8 @@ def own_name(tag: str) -> str:
     return langcodes.Language.get(tag).autonym()
 
 
-def _steering(found: LanguageResults) -> tuple[Value, ...]:
-    used = found.steering
+def _steering(language: LanguageResults) -> tuple[Value, ...]:
+    used = language.steering
     if used is None:
         return (Value(NONE),) * 5
     return (
@@ -90,12 +90,12 @@ def explained_table(results: LayerResults) -> PageTable:
 def latent_tables(results: LayerResults) -> list[PageTable]:
     tables = []
     for kind, title in (("next_token", "Next token"), ("words", "Word translation")):
-        for lens, found in by_lens(results, kind).items():
+        for lens, readouts in by_lens(results, kind).items():
             for part, what in (
                 ("pivot", f"{results.pivot_name} tokens"),
                 ("language", "the language's tokens"),
             ):
-                rows = {name: getattr(item, part) for name, item in found.items()}
+                rows = {name: getattr(latent, part) for name, latent in readouts.items()}
                 caption = (
                     f"{title}, {LENSES.get(lens, lens)}, probability of {what}, unsteered, by layer"
                 )
@@ -107,7 +107,7 @@ def latent_tables(results: LayerResults) -> list[PageTable]:
 
 def length_table(results: LayerResults) -> PageTable:
     rows = {results.pivot_name: results.pivot_norms.mean}
-    rows |= {found.name: found.before.norms.mean for found in results.languages.values()}
+    rows |= {language.name: language.before.norms.mean for language in results.languages.values()}
     form = size_form(*(value for curve in rows.values() for value in curve))
     caption = "Mean length of token states, unsteered, by layer"
     return PageTable(caption, curve_grid(rows, "Language", results.layers, form))
@@ -125,7 +125,7 @@ def dimension_table(results: LayerResults) -> PageTable:
     return PageTable(caption, Grid(columns, tuple(lines)))
 
 
-def _largest(found: Sequence[Dimension]) -> Value:
-    if not found:
+def _largest(dimensions: Sequence[Dimension]) -> Value:
+    if not dimensions:
         return Value(NONE)
-    return Value(f"{found[0].index} ({found[0].share:.0%})", found[0].index)
+    return Value(f"{dimensions[0].index} ({dimensions[0].share:.0%})", dimensions[0].index)

@@ -52,20 +52,20 @@ def examine(
     `lines`, `strength` and `task` are those of `transfer`. Raises AnalysisError for vectors that
     cannot be compared: of different layers, models or pivots, or two for one language.
     """
-    found = check_comparable(vectors)
+    compared = check_comparable(vectors)
     if model is not None:
-        for vector in found:
+        for vector in compared:
             vector.check_fits(model, other_weights=other_weights)
     elif corpus is not None:
         raise AnalysisError("a vector is carried over to texts by a model: name one")
-    values = torch.stack([vector.values.double() for vector in found]).numpy()
+    values = torch.stack([vector.values.double() for vector in compared]).numpy()
     cosine = cosines(values)
-    records = tuple(map(_record, found))
+    records = tuple(map(_record, compared))
     return VectorResults(
-        model=found[0].model,
-        layer=found[0].layer,
-        pivot=found[0].pivot,
-        pivot_name=language_name(found[0].pivot),
+        model=compared[0].model,
+        layer=compared[0].layer,
+        pivot=compared[0].pivot,
+        pivot_name=language_name(compared[0].pivot),
         vectors=records,
         similarity=similarity(values),
         groups=tuple(
@@ -73,11 +73,13 @@ def examine(
             for kind in ("family", "branch", "script")
             if (test := group_test(kind, cosine, _groups(records, kind), permutations, seed))
         ),
-        readouts={} if model is None else {v.language: read_vector(model, v) for v in found},
+        readouts={} if model is None else {v.language: read_vector(model, v) for v in compared},
         transfer=None
         if model is None or corpus is None
-        else transfer(model, found, corpus, lines=lines, strength=strength, task=task, seed=seed),
-        notes=_notes(found),
+        else transfer(
+            model, compared, corpus, lines=lines, strength=strength, task=task, seed=seed
+        ),
+        notes=_notes(compared),
     )
 
 
@@ -85,8 +87,8 @@ def cosines(values: Array) -> Array:
     """Cosine of each two rows of [vectors, hidden]; NaN for a row of zeros."""
     with np.errstate(invalid="ignore", divide="ignore"):
         unit = values / np.linalg.norm(values, axis=1, keepdims=True)
-    found: Array = np.clip(unit @ unit.T, -1.0, 1.0)
-    return found
+    cosine: Array = np.clip(unit @ unit.T, -1.0, 1.0)
+    return cosine
 
 
 def similarity(values: Array) -> Similarity:
@@ -176,8 +178,8 @@ def unembedded(model: Model, values: Tensor) -> Tensor:
     with torch.inference_mode(), frozen(model):
         normed = states if model.norm is None else model.norm(states)
         logits = model.head(normed).float()
-    found = (logits[0] - logits[1]).cpu()
-    return (found - found.mean()) / found.std()
+    scores = (logits[0] - logits[1]).cpu()
+    return (scores - scores.mean()) / scores.std()
 
 
 def _token_scores(model: Model, scores: Tensor, ids: Sequence[int]) -> list[TokenScore]:
@@ -215,13 +217,13 @@ def _groups(records: Sequence[VectorRecord], kind: str) -> list[str]:
 
 def _notes(vectors: Sequence[SteeringVector]) -> tuple[str, ...]:
     notes = []
-    for what, found in (
+    for what, names in (
         ("methods", {v.method for v in vectors}),
         ("corpora", {str(v.corpus.get("name", "unknown")) for v in vectors}),
     ):
-        if len(found) > 1:
+        if len(names) > 1:
             notes.append(
-                f"The vectors were fitted with different {what} ({', '.join(sorted(found))}): what "
+                f"The vectors were fitted with different {what} ({', '.join(sorted(names))}): what "
                 "differs between them may be that, and not the languages."
             )
     if unknown := [v.language for v in vectors if family_of(v.language) is None]:

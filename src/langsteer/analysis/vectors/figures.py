@@ -157,25 +157,27 @@ def _test_words(test: GroupTest) -> str:
 # Transfer
 
 
-def _transfers(pyplot: Any, results: VectorResults, found: Transfer) -> list[Callable[[], Figure]]:
-    strength = "its own strength" if found.strength is None else f"strength {found.strength:g}"
+def _transfers(
+    pyplot: Any, results: VectorResults, carried: Transfer
+) -> list[Callable[[], Figure]]:
+    strength = "its own strength" if carried.strength is None else f"strength {carried.strength:g}"
     pivot = results.pivot_name
     at = f"vector of the row added to texts of the column, at {strength}"
     gone = "Share of the distance gone"
     jobs: list[Callable[[], Figure]] = [
-        partial(_map, pyplot, results, found, "transfer-layer", np.array(found.at_layer), gone, 1.0,
+        partial(_map, pyplot, results, carried, "transfer-layer", np.array(carried.at_layer), gone, 1.0,
                 f"Share of the distance to {pivot}'s mean that is gone at the vectors' own layer "
                 f"({results.layer}): {at}; framed: a language's own vector"),
-        partial(_map, pyplot, results, found, "transfer-last", np.array(found.at_last), gone, 1.0,
+        partial(_map, pyplot, results, carried, "transfer-last", np.array(carried.at_last), gone, 1.0,
                 f"Share of the distance to {pivot}'s mean that is gone at the last layer: {at}"),
-        partial(_map, pyplot, results, found, "transfer-mexa",
-                100 * (np.array(found.mexa) - np.array(found.mexa_unsteered)),
+        partial(_map, pyplot, results, carried, "transfer-mexa",
+                100 * (np.array(carried.mexa) - np.array(carried.mexa_unsteered)),
                 "Change of MEXA (points)", None, f"Change of MEXA with {pivot} at the last layer: {at}"),
     ]  # fmt: skip
-    if found.task:
-        change = np.array(found.task) - np.array(found.task_unsteered)
+    if carried.task:
+        change = np.array(carried.task) - np.array(carried.task_unsteered)
         jobs.append(
-            partial(_map, pyplot, results, found, "transfer-task", change, "Change (points)", None,
+            partial(_map, pyplot, results, carried, "transfer-task", change, "Change (points)", None,
                     f"Change of the score on the task: {at}")
         )  # fmt: skip
     return jobs
@@ -184,14 +186,14 @@ def _transfers(pyplot: Any, results: VectorResults, found: Transfer) -> list[Cal
 def _map(
     pyplot: Any,
     results: VectorResults,
-    found: Transfer,
+    carried: Transfer,
     name: str,
     values: NDArray[np.float64],
     label: str,
     limit: float | None,
     caption: str,
 ) -> Figure:
-    rows, columns = row_order(results, found.vectors), row_order(results, found.texts)
+    rows, columns = row_order(results, carried.vectors), row_order(results, carried.texts)
     shown = values[np.ix_(rows, columns)]
     height = _row(len(rows)) * len(rows)
     width = 1.3 * _row(len(columns)) * len(columns)
@@ -203,8 +205,8 @@ def _map(
     _heat(
         axes,
         shown,
-        [label_of(found.vectors[i]) for i in rows],
-        [label_of(found.texts[i]) for i in columns],
+        [label_of(carried.vectors[i]) for i in rows],
+        [label_of(carried.texts[i]) for i in columns],
         (-limit, limit),
         _SIGNED,
         form,
@@ -212,7 +214,7 @@ def _map(
     axes.set_ylabel("Vector of")
     axes.yaxis.set_label_position("left")
     axes.set_xlabel("Texts in")
-    _own(axes, [found.vectors[i] for i in rows], [found.texts[i] for i in columns])
+    _own(axes, [carried.vectors[i] for i in rows], [carried.texts[i] for i in columns])
     _bar(figure, [axes], label, "min" if np.nanmin(shown) < -limit else "neither")
     return plotting.finished(pyplot, figure, name, caption)
 

@@ -92,10 +92,10 @@ _READING: dict[str, tuple[str, ...]] = {
 
 
 def similarity_text(results: VectorResults) -> list[str]:
-    found = results.similarity
+    alike = results.similarity
     if len(results.vectors) < 2:
         return []
-    cosine = np.array(found.cosine)
+    cosine = np.array(alike.cosine)
     pairs = [(cosine[i, j], i, j) for i in range(len(cosine)) for j in range(i)]
     (low, *least), (high, *most) = min(pairs), max(pairs)
     name = [record.name for record in results.vectors]
@@ -108,8 +108,8 @@ def similarity_text(results: VectorResults) -> list[str]:
     )
     return [
         f"The mean cosine of two vectors is {mean:.2f}{extremes}.",
-        f"Their mean holds {found.shared:.0%} of their squared length; of vectors that have nothing to do "
-        f"with each other it would hold about {found.shared_chance:.0%}.",
+        f"Their mean holds {alike.shared:.0%} of their squared length; of vectors that have nothing to do "
+        f"with each other it would hold about {alike.shared_chance:.0%}.",
     ]
 
 
@@ -148,31 +148,31 @@ def readout_text(results: VectorResults) -> list[str]:
 
 
 def transfer_text(results: VectorResults) -> list[str]:
-    found = results.transfer
-    if found is None:
+    carried = results.transfer
+    if carried is None:
         return []
     sentences = []
-    for values, where in ((found.at_layer, "vectors' layer"), (found.at_last, "last layer")):
+    for values, where in ((carried.at_layer, "vectors' layer"), (carried.at_last, "last layer")):
         means = [
             f"{percent(average)} of the distance by {whose}"
-            for whose, average in _by_relation(results, found, values)
+            for whose, average in _by_relation(results, carried, values)
         ]
         sentences.append(
             f"At the {where} there is gone (minus: grown), on average, {'; '.join(means)}."
         )
     change = [
-        [steered - plain for steered, plain in zip(row, found.mexa_unsteered, strict=True)]
-        for row in found.mexa
+        [steered - plain for steered, plain in zip(row, carried.mexa_unsteered, strict=True)]
+        for row in carried.mexa
     ]
     means = [
         f"{signed(100 * average, '.1f')} points by {whose}"
-        for whose, average in _by_relation(results, found, tuple(map(tuple, change)))
+        for whose, average in _by_relation(results, carried, tuple(map(tuple, change)))
     ]
     return [*sentences, f"MEXA at the last layer changes, on average, by {'; '.join(means)}."]
 
 
 def _by_relation(
-    results: VectorResults, found: Transfer, values: Matrix
+    results: VectorResults, carried: Transfer, values: Matrix
 ) -> Iterator[tuple[str, float]]:
     """Means over the cells of a language's own vector, a related one's, another's, and the random one's."""
     family = {record.language: record.family for record in results.vectors}
@@ -183,8 +183,8 @@ def _by_relation(
         "a random direction": [],
     }
     own, related, other, random = cells
-    for i, vector in enumerate(found.vectors):
-        for j, text in enumerate(found.texts):
+    for i, vector in enumerate(carried.vectors):
+        for j, text in enumerate(carried.texts):
             same = bool(family.get(vector)) and family.get(vector) == family.get(text)
             key = own if vector == text else related if same else other
             cells[random if vector == RANDOM else key].append(values[i][j])
@@ -311,18 +311,18 @@ def _cosine_tables(results: VectorResults) -> list[PageTable]:
 
 
 def _transfer_tables(results: VectorResults) -> list[PageTable]:
-    found = results.transfer
-    if found is None:
+    carried = results.transfer
+    if carried is None:
         return []
-    of, texts = row_order(results, found.vectors), row_order(results, found.texts)
-    rows = [label_of(found.vectors[i]) for i in of]
-    columns = [label_of(found.texts[j]) for j in texts]
+    of, texts = row_order(results, carried.vectors), row_order(results, carried.texts)
+    rows = [label_of(carried.vectors[i]) for i in of]
+    columns = [label_of(carried.texts[j]) for j in texts]
     tables = []
     for caption, values, form in (
-        ("Share of the distance gone at the vectors' layer", found.at_layer, ".3f"),
-        ("Share of the distance gone at the last layer", found.at_last, ".3f"),
-        ("MEXA at the last layer, steered", found.mexa, ".3f"),
-        ("Task, steered, per cent", found.task, ".1f"),
+        ("Share of the distance gone at the vectors' layer", carried.at_layer, ".3f"),
+        ("Share of the distance gone at the last layer", carried.at_last, ".3f"),
+        ("MEXA at the last layer, steered", carried.mexa, ".3f"),
+        ("Task, steered, per cent", carried.task, ".1f"),
     ):
         if values:
             cells = [[values[i][j] for j in texts] for i in of]

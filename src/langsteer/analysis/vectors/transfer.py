@@ -62,8 +62,8 @@ def transfer(
     pivot = reader.read(text.texts[text.pivot], [], language_name(text.pivot))
     columns = []
     for tag in text.languages:
-        found = reader.read(text.texts[tag], scaled, f"Texts in {language_name(tag)}")
-        columns.append(_column(found, pivot, scaled))
+        read = reader.read(text.texts[tag], scaled, f"Texts in {language_name(tag)}")
+        columns.append(_column(read, pivot, scaled))
     tasks: Mapping[str, list[float]] = (
         {}
         if task is None
@@ -79,8 +79,8 @@ def transfer(
         at_last=_rows([column.at_last for column in columns]),
         mexa=_rows([column.mexa for column in columns]),
         mexa_unsteered=tuple(column.mexa_unsteered for column in columns),
-        task=_rows([found[1:] for found in tasks.values()]),
-        task_unsteered=tuple(found[0] for found in tasks.values()),
+        task=_rows([read[1:] for read in tasks.values()]),
+        task_unsteered=tuple(read[0] for read in tasks.values()),
     )
 
 
@@ -112,25 +112,25 @@ class _Reader:
     def read(self, texts: Sequence[str], vectors: Sequence[SteeringVector], label: str) -> _Read:
         tokens = encode(self.model, texts)
         hidden, ways = self.model.hidden_size, 1 + len(vectors)
-        found = _Read(
+        sums = _Read(
             torch.zeros(hidden, dtype=torch.float64),
             [torch.zeros(hidden, dtype=torch.float64) for _ in range(ways)],
             [torch.empty(len(texts), hidden) for _ in range(ways)],
         )
         total = count_batches(tokens, self.budget)
         for index in track(batches(tokens, self.budget), label, total):
-            self._read_batch(tokens, index, vectors, found)
-        found.at_layer.div_(len(texts))
-        for mean in found.last:
+            self._read_batch(tokens, index, vectors, sums)
+        sums.at_layer.div_(len(texts))
+        for mean in sums.last:
             mean.div_(len(texts))
-        return found
+        return sums
 
     def _read_batch(
         self,
         tokens: Sequence[Tokens],
         index: list[int],
         vectors: Sequence[SteeringVector],
-        found: _Read,
+        sums: _Read,
     ) -> None:
         model = self.model
         source = pad_mask([tokens[i].source for i in index]).to(model.device)
@@ -139,14 +139,14 @@ class _Reader:
         trunk: dict[int, Tensor] = {}
         visit_states(model, inputs, [self.layer], trunk.__setitem__)
         states = trunk[self.layer]
-        found.at_layer.add_(_pooled(states, weights, self.layer, index)[:, 0].sum(0).double())
+        sums.at_layer.add_(_pooled(states, weights, self.layer, index)[:, 0].sum(0).double())
         for way, vector in enumerate((None, *vectors)):
             last: dict[int, Tensor] = {}
             with resumed(model, self.layer, states), self._steered(vector, source):
                 visit_states(model, inputs, [model.layers - 1], last.__setitem__)
             pooled = _pooled(last[model.layers - 1], weights, model.layers - 1, index)
-            found.last[way].add_(pooled[:, 0].sum(0).double())
-            found.weighted[way][index] = pooled[:, 1]
+            sums.last[way].add_(pooled[:, 0].sum(0).double())
+            sums.weighted[way][index] = pooled[:, 1]
 
     @contextlib.contextmanager
     def _steered(self, vector: SteeringVector | None, source: Tensor) -> Iterator[None]:
@@ -164,16 +164,16 @@ def _pooled(states: Tensor, weights: Tensor, layer: int, index: Sequence[int]) -
     return pooled.cpu()
 
 
-def _column(found: _Read, pivot: _Read, vectors: Sequence[SteeringVector]) -> _Column:
+def _column(texts: _Read, pivot: _Read, vectors: Sequence[SteeringVector]) -> _Column:
     """The scores of all vectors on the texts of one language."""
-    added = [found.at_layer + v.strength * v.values.double() for v in vectors]
-    plain, *steered = found.last
+    added = [texts.at_layer + v.strength * v.values.double() for v in vectors]
+    plain, *steered = texts.last
     there = pivot.weighted[0]
     return _Column(
-        at_layer=[_gone(found.at_layer, mean, pivot.at_layer) for mean in added],
+        at_layer=[_gone(texts.at_layer, mean, pivot.at_layer) for mean in added],
         at_last=[_gone(plain, mean, pivot.last[0]) for mean in steered],
-        mexa=[mexa(here, there) for here in found.weighted[1:]],
-        mexa_unsteered=mexa(found.weighted[0], there),
+        mexa=[mexa(here, there) for here in texts.weighted[1:]],
+        mexa_unsteered=mexa(texts.weighted[0], there),
     )
 
 
