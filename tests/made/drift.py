@@ -96,7 +96,7 @@ def synthetic_drift(
 LAYERS, LINES = 3, 30
 
 
-TAGS = ("sw", "et", "tr", "de")
+FEW_TAGS = ("sw", "et", "tr", "de")
 
 
 QUICK = DriftOptions(draws=60, lines=40)
@@ -108,7 +108,7 @@ def made_ground(vectors: Mapping[str, Mapping[str, SteeringVector]] | None = Non
     scale = torch.linspace(3, 0.3, HIDDEN)
     shifts = {
         tag: torch.randn(LAYERS, HIDDEN, generator=generator) * (tag != "en")
-        for tag in (*TAGS, "en")
+        for tag in (*FEW_TAGS, "en")
     }
     fitted, states = (
         {

@@ -7,7 +7,7 @@ from torch import Tensor
 from langsteer.analysis.drift.measures import Ground, Measured, measure, version_pairs
 from langsteer.analysis.drift.results import GAP
 from langsteer.steering.vector import SteeringVector
-from tests.made.drift import HIDDEN, LAYERS, LINES, TAGS, at, made_ground, moved
+from tests.made.drift import FEW_TAGS, HIDDEN, LAYERS, LINES, at, made_ground, moved
 
 
 def test_a_planted_shift_is_found_at_its_layer_and_language() -> None:
@@ -28,7 +28,7 @@ def test_a_planted_shift_is_found_at_its_layer_and_language() -> None:
     assert cosines.p_isotropic[0] < 1e-6
     everywhere = found.languages["sw"].directions[GAP].own
     assert [math.isnan(x) for x in everywhere.value] == [True, False, True]
-    for tag in TAGS[1:]:
+    for tag in FEW_TAGS[1:]:
         assert found.languages[tag].movement.own == (0, 0, 0)
     assert found.pivot.raw == (0, 0, 0)
 
@@ -74,7 +74,7 @@ def test_random_displacements_lie_within_the_null(ground: Ground) -> None:
     outside = total = 0
     for _ in range(15):
         shifts = {}
-        for tag in TAGS:
+        for tag in FEW_TAGS:
             weights = torch.randn(len(centred), generator=generator)
             shifts[tag] = torch.einsum("n,nlh->lh", weights, centred) / len(centred) ** 0.5
         found = measure(ground, moved(ground, **shifts), "version").drift
@@ -109,9 +109,9 @@ def test_a_version_that_did_not_move(ground: Ground) -> None:
 
 
 def test_own_directions_are_told_from_those_of_other_languages(ground: Ground) -> None:
-    gaps = {tag: (ground.fit["en"] - ground.fit[tag]).mean(0) for tag in TAGS}
-    mean = sum(gaps.values(), torch.zeros(LAYERS, HIDDEN)) / len(TAGS)
-    alike = measure(ground, moved(ground, **dict.fromkeys(TAGS, mean)), "alike").drift
+    gaps = {tag: (ground.fit["en"] - ground.fit[tag]).mean(0) for tag in FEW_TAGS}
+    mean = sum(gaps.values(), torch.zeros(LAYERS, HIDDEN)) / len(FEW_TAGS)
+    alike = measure(ground, moved(ground, **dict.fromkeys(FEW_TAGS, mean)), "alike").drift
     apart = measure(ground, moved(ground, **{t: 0.2 * g for t, g in gaps.items()}), "apart").drift
     assert apart.matching[GAP].p == pytest.approx((1 / 24,) * LAYERS)
     for layer in range(LAYERS):
@@ -127,7 +127,7 @@ def test_own_directions_are_told_from_those_of_other_languages(ground: Ground) -
 
 def test_a_displacement_of_noise_has_no_direction(ground: Ground) -> None:
     generator = torch.Generator().manual_seed(5)
-    noise = {tag: torch.randn(LINES, LAYERS, HIDDEN, generator=generator) for tag in TAGS}
+    noise = {tag: torch.randn(LINES, LAYERS, HIDDEN, generator=generator) for tag in FEW_TAGS}
     found = measure(ground, moved(ground, **noise), "version").drift
     movement = found.languages["sw"].movement
     assert max(movement.own) < movement.noise[0]
