@@ -6,7 +6,8 @@ from pathlib import Path
 from langsteer.analysis import alignment
 from langsteer.errors import AnalysisError
 from langsteer.model.model import Model
-from langsteer.steering.vector import SteeringVector, read_vectors
+from langsteer.steering.folder import read_vectors
+from langsteer.steering.vector import SteeringVector
 from langsteer.text.corpus import BUILTIN, ParallelCorpus, builtin, spread
 from langsteer.text.languages import language_name, parse_tag
 from langsteer.text.readers import read_corpus

@@ -36,7 +36,8 @@ from langsteer.analysis.drift.versions import (
 )
 from langsteer.errors import AnalysisError, VectorError
 from langsteer.model.model import Model, load_model
-from langsteer.steering.vector import SteeringVector, load_vectors
+from langsteer.steering.folder import load_vectors
+from langsteer.steering.vector import SteeringVector
 from langsteer.storage.tensors import FileKind, write_tensors
 from langsteer.text.corpus import ParallelCorpus
 from langsteer.text.languages import language_name
