@@ -64,7 +64,8 @@ def test_nouns_follow_their_number() -> None:
 
 
 def test_names_are_listed_with_commas_and_a_last_and() -> None:
-    assert [listed(list("abc")[:count]) for count in range(4)] == ["", "a", "a and b", "a, b and c"]
+    texts = [listed(list("abc")[:count]) for count in range(4)]
+    assert texts == ["", "a", "a and b", "a, b and c"]
 
 
 def test_means_leave_out_what_is_not_a_number() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 MINUS = "−"
 SMALLEST_P = 0.001  # smaller ones are not told apart
+SIGNIFICANT = 0.05  # p values below it are called significant
 
 
 def written(value: float, form: str) -> str:
