@@ -113,8 +113,8 @@ def read_instructions(
         raise TuneError("there is nothing to learn from: name a file, a data set, or builtin")
     parts = [_read(source, languages) for source in given]
     name = ", ".join(part.name for part in parts)
-    found = Instructions(tuple(record for part in parts for record in part), name)
-    return found.only(*languages) if languages else found
+    records = Instructions(tuple(record for part in parts for record in part), name)
+    return records.only(*languages) if languages else records
 
 
 def builtin_instructions(languages: Sequence[str] | None = None) -> Instructions:
@@ -249,13 +249,13 @@ def _turns(value: Any, key: str, place: str) -> tuple[Turn, ...]:
         return (("user", _text(value, key, place)),)
     if not value:
         raise TuneError(f"{place}: {key} is empty")
-    found: list[Turn] = []
+    turns: list[Turn] = []
     for message in value:
         role = message.get("role") if isinstance(message, Mapping) else None
         if role not in ROLES:
             raise TuneError(f"{place}: {key} has a message whose role is {role!r}, not {_LISTED}")
-        found.append((role, _text(message.get("content"), f"{key}: content", place)))
-    return tuple(found)
+        turns.append((role, _text(message.get("content"), f"{key}: content", place)))
+    return tuple(turns)
 
 
 def _text(value: Any, key: str, place: str) -> str:
