@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import langsteer
-from langsteer import plugins
+from langsteer.cli.options import EXPORTS
 from langsteer.errors import ExportError, PluginError, VectorError
 from langsteer.export.format import ExportFormat
 from langsteer.export.formats import FORMATS, GROUP, export, get_format
@@ -37,13 +37,17 @@ def added(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "made_up_package", module)
     point = importlib.metadata.EntryPoint("norms", "made_up_package:FORMAT", GROUP)
     wrong = importlib.metadata.EntryPoint("wrong", "made_up_package:__name__", GROUP)
+    own = importlib.metadata.entry_points
+    points = importlib.metadata.EntryPoints([point, wrong])
     monkeypatch.setattr(
-        plugins, "_installed", lambda group: [point, wrong] if group == GROUP else []
+        importlib.metadata,
+        "entry_points",
+        lambda group: points if group == GROUP else own(group=group),
     )
 
 
 def test_formats_by_name() -> None:
-    assert list(FORMATS)[:2] == ["gguf", "lm-eval"]
+    assert list(FORMATS)[:2] == ["gguf", "lm-eval"] == list(EXPORTS)
     assert all(get_format(name).name == name for name in ("gguf", "lm-eval"))
     with pytest.raises(ExportError, match=r"no format 'pdf'; there are gguf, lm-eval"):
         get_format("pdf")
@@ -64,8 +68,8 @@ def test_another_packages_format_is_used_from_the_command_line(
     with pytest.raises(ExportError, match="norms has no option 'everywhere': it has digits"):
         export(file, "norms", tmp_path / "x.txt", everywhere=True)
     code, _, err = run(capsys, "export", str(file), "--to", "pdf", "-o", str(tmp_path / "x"))
-    assert code == 1
-    assert err == "langsteer: there is no format 'pdf'; there are gguf, lm-eval, norms, wrong\n"
+    assert code == 2
+    assert "'pdf' is not one of gguf, lm-eval, norms, wrong" in " ".join(err.split())
     with pytest.raises(PluginError, match="gives a str, not a ExportFormat"):
         get_format("wrong")
 

@@ -5,16 +5,16 @@ from typing import Annotated, Any
 
 import typer
 
-from langsteer.cli import options as common
+from langsteer.cli import options as shared
 
 
 def command(
     vectors: Annotated[list[Path], typer.Argument(help="Vector files, or folders of them.")],
-    to: Annotated[str, typer.Option("--to", help="The format: gguf, lm-eval, or a package's own.")],
-    output: Annotated[
-        Path,
-        typer.Option("--output", "-o", help="The file; with several languages, a folder of them."),
+    to: Annotated[
+        str,
+        shared.one_of(shared.exports, "--to", help=f"The format: {', '.join(shared.exports())}."),
     ],
+    output: Annotated[Path, shared.output("The file; with several languages, a folder of them.")],
     everywhere: Annotated[
         bool,
         typer.Option(
@@ -22,11 +22,10 @@ def command(
         ),
     ] = False,
     model: Annotated[
-        str | None,
-        typer.Option("--model", "-m", help="Name the parts of this model, for lm-eval."),
+        str | None, shared.model("Name the blocks as this model does, for lm-eval.")
     ] = None,
-    strength: common.Strength = None,
-    as_json: common.Json = False,
+    strength: shared.Strength = None,
+    as_json: shared.Json = False,
 ) -> None:
     """Write vectors into files that other tools read.
 
@@ -37,11 +36,11 @@ def command(
     form = get_format(to)
     options: dict[str, Any] = {"everywhere": True} if everywhere else {}
     if model is not None:
-        options["model"] = common.open_model(model, "auto", None, None)
+        options["model"] = shared.open_model(model, "auto", None, None)
     files = export(list(vectors), to, output, strength=strength, **options)
     if as_json:
         written = {language: str(path) for language, path in files.items()}
-        common.print_json({"format": to, "title": form.title, "files": written})
+        shared.print_json({"format": to, "title": form.title, "files": written})
     else:
         for language, path in files.items():
             typer.echo(f"{language}: {path} ({form.title})")
