@@ -26,19 +26,29 @@ def rows(path: Path) -> Path:
 def test_by_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data, out = rows(tmp_path / "a.jsonl"), tmp_path / "sft"
     more = ["-d", str(data), "--rate", "0.01", "--epochs", "2", "--held-out", "0.2"]
-    code, text, err = run(capsys, "tune", "sft", str(folder), "-o", str(out), *more)
+    code, text, err = run(capsys, "tune", "sft", "-m", str(folder), "-o", str(out), *more)
     assert code == 0, err
     assert "Swahili" in text
     assert "→" in text
-    code, text, err = run(capsys, "tune", "sft", str(folder), "-o", str(out), *more, "--json")
+    code, text, err = run(capsys, "tune", "sft", "-m", str(folder), "-o", str(out), *more, "--json")
     assert code == 0, err
     found = json.loads(text)
     assert (found["kept"], found["records"]["all"], found["steps"]) == (True, 16, 4)
-    code, text, err = run(capsys, "tune", "dpo", str(out), "-o", str(tmp_path / "dpo"), *more)
+    code, text, err = run(capsys, "tune", "dpo", "-m", str(out), "-o", str(tmp_path / "dpo"), *more)
     assert code == 0, err
     assert "likelier" in text
     code, text, err = run(
-        capsys, "tune", "sft", str(folder), "-o", str(tmp_path / "sw"), *more, "-l", "sw", "--json"
+        capsys,
+        "tune",
+        "sft",
+        "-m",
+        str(folder),
+        "-o",
+        str(tmp_path / "sw"),
+        *more,
+        "-l",
+        "sw",
+        "--json",
     )
     assert code == 0, err
     assert json.loads(text)["records"] == {"all": 8, "sw": 8}
@@ -50,7 +60,16 @@ def test_by_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     assert code == 0, err
     assert json.loads(text)["prompt"] == "### Instruction\nsw 1?\n\n### Response\n"
     code, text, err = run(
-        capsys, "tune", "sft", str(folder), "-o", str(tmp_path / "on"), *more, "-v", str(vector)
+        capsys,
+        "tune",
+        "sft",
+        "-m",
+        str(folder),
+        "-o",
+        str(tmp_path / "on"),
+        *more,
+        "-v",
+        str(vector),
     )
     assert code == 0, err
     assert "steered in sw" in text
@@ -78,7 +97,7 @@ def test_bad_input_is_one_line(
     data = rows(tmp_path / "a.jsonl")
     given = [argument.format(data=data) for argument in arguments]
     out = [] if "-o" in given else ["-o", str(tmp_path / "out")]
-    code, _, err = run(capsys, "tune", "sft", str(folder), *out, *given)
+    code, _, err = run(capsys, "tune", "sft", "-m", str(folder), *out, *given)
     assert code == 1
     assert err.count("\n") == 1, err
     assert message in err
