@@ -13,7 +13,8 @@ from langsteer.cli import app, options
 from langsteer.errors import BenchmarkError
 from langsteer.evaluation.benchmarks import get_benchmark, load_docs, make_task
 from langsteer.evaluation.evaluate import evaluate
-from langsteer.evaluation.harness.model import LangsteerLM, TaskInfo, run_tasks
+from langsteer.evaluation.harness.model import LangsteerLM
+from langsteer.evaluation.harness.tasks import TaskInfo, run_tasks
 from langsteer.model.model import Model
 from tests.helpers import vector_at
 

@@ -10,13 +10,9 @@ import numpy as np
 
 from langsteer.errors import BenchmarkError
 from langsteer.evaluation.benchmarks import BENCHMARKS, get_benchmark, load_docs, make_task
-from langsteer.evaluation.harness.model import (
-    LangsteerLM,
-    TaskInfo,
-    language_of_task,
-    run_tasks,
-)
+from langsteer.evaluation.harness.model import LangsteerLM
 from langsteer.evaluation.harness.scoring import Change
+from langsteer.evaluation.harness.tasks import TaskInfo, language_of_task, run_tasks
 from langsteer.evaluation.statistics import Interval, difference, paired_bootstrap
 from langsteer.model.model import Model
 from langsteer.steering.folder import changes_by_language
@@ -75,22 +71,22 @@ def evaluate(
         tasks={name: info for name, (_, info) in loaded.items()},
     )
     return [
-        _evaluate_one(lm, name, task, changes[info.language or ""], info.language or "", limit)
+        _evaluated(lm, name, task, changes[info.language or ""], info.language or "", limit)
         for name, (task, info) in loaded.items()
     ]
 
 
-def _evaluate_one(
+def _evaluated(
     lm: LangsteerLM, name: str, task: Any, change: Change, language: str, limit: int | None
 ) -> TaskResult:
-    found: dict[str, Any] = {}
+    samples: dict[str, Any] = {}
     with lm.variants({UNSTEERED: None, STEERED: change}):
         for variant in (UNSTEERED, STEERED):
             lm.use(variant)
-            found[variant] = run_tasks(lm, {name: task}, limit)["samples"][name]
-    metric = _main_metric(task, found[UNSTEERED][0])
+            samples[variant] = run_tasks(lm, {name: task}, limit)["samples"][name]
+    metric = _main_metric(task, samples[UNSTEERED][0])
     before, after = (
-        np.array([float(sample[metric]) for sample in found[variant]])
+        np.array([float(sample[metric]) for sample in samples[variant]])
         for variant in (UNSTEERED, STEERED)
     )
     return TaskResult(
@@ -125,12 +121,12 @@ def _benchmark_tasks(
             f"{benchmark.title} has none of the languages {', '.join(languages)}: it has "
             f"{', '.join(sorted(benchmark.codes))}"
         )
-    found = {}
+    tasks = {}
     for tag in asked:
         docs = load_docs(benchmark, tag, "test", data)[:limit]
         task = make_task(benchmark, tag, docs, form=form, name=f"{name}_{tag}")
-        found[f"{name}_{tag}"] = (task, TaskInfo(tag, tuple(benchmark.source)))
-    return found
+        tasks[f"{name}_{tag}"] = (task, TaskInfo(tag, tuple(benchmark.source)))
+    return tasks
 
 
 def _harness_tasks(name: str, changes: Mapping[str, Change]) -> dict[str, tuple[Any, TaskInfo]]:
@@ -148,7 +144,7 @@ def _harness_tasks(name: str, changes: Mapping[str, Change]) -> dict[str, tuple[
         raise BenchmarkError(
             f"the data of the task {name} cannot be loaded: {' '.join(str(error).split())[:300]}"
         ) from error
-    found = {}
+    tasks = {}
     for task_name, task in loaded.items():
         tag = language_of_task(task_name, changes)
         if tag is None:
@@ -156,5 +152,5 @@ def _harness_tasks(name: str, changes: Mapping[str, Change]) -> dict[str, tuple[
                 f"the task {task_name} names no language that has a vector "
                 f"({', '.join(sorted(changes))})"
             )
-        found[task_name] = (task, TaskInfo(tag))
-    return found
+        tasks[task_name] = (task, TaskInfo(tag))
+    return tasks

@@ -33,9 +33,8 @@ def load(path: str | Path, model: Any = None) -> Change:
     for kind in KINDS:
         if kind.kind.format == named:
             return kind.checked(path, *read_tensors(path, kind.kind), model)
-    known = ", ".join(kind.kind.name for kind in KINDS)
     what = f"it is a {named}" if named else "it does not say what it is"
-    raise VectorError(f"{path} is no file of langsteer that changes a model ({known}): {what}")
+    raise VectorError(f"{path} is not a langsteer vector file, nor of another change: {what}")
 
 
 def change_files(path: str | Path) -> list[Path]:

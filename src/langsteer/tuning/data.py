@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from langsteer.errors import LanguageError, TuneError
+from langsteer.storage.lines import json_lines
 from langsteer.text.languages import parse_tag
 from langsteer.text.readers import hub_rows, read_lines
 
@@ -159,14 +160,11 @@ def _read_file(path: Path, language: str | None = None) -> tuple[Record, ...]:
 
 
 def _json_rows(path: Path) -> Iterator[tuple[str, str, Any]]:
-    for number, line in enumerate(read_lines(path), 1):
-        if not line.strip():
-            continue
-        place = f"{path}, line {number}"
-        try:
-            yield place, str(number), json.loads(line)
-        except json.JSONDecodeError as error:
-            raise TuneError(f"{place}: not JSON ({error.msg})") from error
+    for line in json_lines("\n".join(read_lines(path))):
+        place = f"{path}, line {line.number}"
+        if line.error:
+            raise TuneError(f"{place}: not JSON ({line.error})")
+        yield place, str(line.number), line.value
 
 
 def _checked(

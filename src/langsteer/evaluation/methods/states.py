@@ -10,12 +10,11 @@ from typing import Any, cast
 
 from langsteer.errors import MethodError
 from langsteer.evaluation.methods.common import (
-    Method,
+    EvaluationMethod,
     Plan,
     Setting,
     asked_docs,
     form_of,
-    kept,
 )
 from langsteer.fitting.learning import learn, learn_all, method_of
 from langsteer.fitting.methods import METHODS
@@ -26,6 +25,7 @@ from langsteer.steering.change import Change
 from langsteer.steering.folder import load
 from langsteer.steering.projection import Projection
 from langsteer.steering.vector import SteeringVector
+from langsteer.storage.kept import kept
 from langsteer.text.corpus import ParallelCorpus
 
 LARGEST_MOMENTS = 2**30  # bytes
@@ -146,8 +146,8 @@ def _about(setting: Setting, pair: ParallelCorpus, options: dict[str, Any]) -> d
     }
 
 
-def _method(name: str, title: str, maker: Maker) -> Method:
-    def plan(setting: Setting, **options: Any) -> Plan:
+def _method(name: str, title: str, maker: Maker) -> EvaluationMethod:
+    def prepare(setting: Setting, **options: Any) -> Plan:
         change, seconds = maker(setting, name, **options)
         return Plan(
             asked_docs(setting),
@@ -158,7 +158,7 @@ def _method(name: str, title: str, maker: Maker) -> Method:
             training_seconds=seconds,
         )
 
-    return Method(name, title, plan, kind="states")
+    return EvaluationMethod(name, title, prepare, kind="states")
 
 
 def describe_change(change: Change) -> dict[str, Any]:
