@@ -38,10 +38,10 @@ SHORT = {
 }
 OTHERS = {
     "--after", "--batch", "--before", "--beta", "--carry", "--chat", "--device", "--device-map",
-    "--draws", "--dtype", "--epochs", "--form", "--gains", "--held-out", "--items", "--json",
+    "--draws", "--dtype", "--epochs", "--everywhere", "--form", "--gains", "--held-out", "--items", "--json",
     "--layer", "--limit", "--map", "--max-length", "--max-new-tokens", "--method", "--objective",
     "--overwrite", "--own", "--pivot", "--pivot-file", "--positions", "--rank", "--rate",
-    "--router", "--seed", "--strength", "--template", "--together", "--transfer", "--tuned-lens",
+    "--router", "--seed", "--strength", "--template", "--to", "--together", "--transfer", "--tuned-lens",
 }  # fmt: skip
 
 

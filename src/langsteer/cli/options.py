@@ -52,6 +52,7 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 SHORT_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 MAPS = ("pca", "umap")
 FORMS = ("english", "native")
+EXPORTS = ("gguf", "lm-eval")
 BENCHMARKS = (
     "sib200",
     "xcopa",
@@ -118,6 +119,11 @@ def methods() -> list[str]:
 def benchmarks() -> list[str]:
     """Names of benchmarks: langsteer's, and those that other packages add."""
     return _with_plugins(BENCHMARKS, "langsteer.benchmarks")
+
+
+def exports() -> list[str]:
+    """Names of export formats: langsteer's, and those that other packages add."""
+    return _with_plugins(EXPORTS, "langsteer.exports")
 
 
 def _with_plugins(own: Sequence[str], group: str) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from langsteer.errors import VectorError
 from langsteer.steering.change import Change
+from langsteer.steering.foreign import SUFFIXES, read_foreign
 from langsteer.steering.low_rank import LowRank
 from langsteer.steering.projection import Projection
 from langsteer.steering.sequence import ChangeSequence
@@ -22,8 +23,12 @@ Source = str | Path | Change
 def load(path: str | Path, model: Any = None) -> Change:
     """Read a file of any kind that `save` wrote; with `model`, also check that it fits.
 
-    Raises VectorError where the file is missing, damaged, or something else.
+    So are vectors in GGUF and `.pt` files of other tools (`langsteer.steering.foreign`), which
+    become those of `model`. Raises VectorError where the file is missing, damaged, or something
+    else.
     """
+    if Path(path).suffix in SUFFIXES:
+        return read_foreign(path, model)
     named = format_of(path)
     for kind in KINDS:
         if kind.kind.format == named:

@@ -15,9 +15,11 @@ from langsteer.errors import MethodError, MissingExtraError
 from langsteer.evaluation.benchmarks import load_docs
 from langsteer.evaluation.methods import get_method, lora
 from langsteer.evaluation.methods.asking import Rendered, accuracy, render
-from langsteer.evaluation.methods.lora import IGNORED, LoraOptions, open_tuned, tune
+from langsteer.evaluation.methods.lora import ItemLoraOptions, tune
 from langsteer.model.model import Model
 from langsteer.steering.vector import SteeringVector
+from langsteer.tuning.adapter import open_tuned
+from langsteer.tuning.answers import IGNORED
 from tests.helpers import ARCHITECTURES, build_model
 from tests.made.settings import setting
 
@@ -101,7 +103,7 @@ def test_a_stopped_run_goes_on(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    options = LoraOptions(steps=10, batch=2, rate=0.01, half=False)
+    options = ItemLoraOptions(steps=10, batch=2, rate=0.01, half=False)
     tune(model, items(), tmp_path / "whole", options)
     loss = lora._answer_loss
     steps = 0
