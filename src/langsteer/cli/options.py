@@ -4,7 +4,7 @@ import importlib.resources
 import json
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +12,8 @@ import typer
 from rich.console import Console
 from typer.core import TyperCommand
 
+from langsteer.export.names import FORMATS as EXPORTS
+from langsteer.fitting.names import METHODS
 from langsteer.plugins import entry_points
 
 if TYPE_CHECKING:
@@ -27,16 +29,6 @@ OLD_SPELLINGS = {
 }
 BUILTIN = "builtin"
 DEFAULT_MODEL = "gemma-3-270m"
-DEFAULT_METHOD = "learned"
-METHODS = (
-    "learned",
-    "mean_difference",
-    "principal_component",
-    "probe",
-    "low_rank",
-    "projection",
-    "projection_all",
-)
 OBJECTIVES = (
     "centred",
     "translation",
@@ -52,7 +44,6 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 SHORT_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 MAPS = ("pca", "umap")
 FORMS = ("english", "native")
-EXPORTS = ("gguf", "lm-eval")
 BENCHMARKS = (
     "sib200",
     "xcopa",
@@ -126,7 +117,7 @@ def exports() -> list[str]:
     return _with_plugins(EXPORTS, "langsteer.exports")
 
 
-def _with_plugins(own: Sequence[str], group: str) -> list[str]:
+def _with_plugins(own: Iterable[str], group: str) -> list[str]:
     return list(dict.fromkeys([*own, *entry_points(group)]))
 
 

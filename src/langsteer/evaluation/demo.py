@@ -23,7 +23,7 @@ from langsteer.evaluation.report.table import Contrast, Entry, Table, compare_ta
 from langsteer.evaluation.statistics import Interval
 from langsteer.extras import need
 from langsteer.fitting.learning import learn_all
-from langsteer.fitting.methods import DEFAULT_METHOD
+from langsteer.fitting.names import DEFAULT_METHOD
 from langsteer.model.model import Model
 from langsteer.model.tokens import Prompt
 from langsteer.steering.change import Change

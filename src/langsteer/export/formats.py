@@ -1,4 +1,4 @@
-"""The registry of formats: one a file, a line each, and what other packages add.
+"""The registry of formats: one a file, a line each in `names`, and what other packages add.
 
 A package adds one by an entry point of the group `langsteer.exports` that names an `ExportFormat`.
 """
@@ -9,19 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from langsteer.errors import ExportError
-from langsteer.export import gguf, lm_eval
 from langsteer.export.format import ExportFormat, path_for
+from langsteer.export.names import FORMATS as OWN
 from langsteer.plugins import Registry, instance_of
 from langsteer.steering.change import Change
 from langsteer.steering.folder import Source, load_changes
 
 GROUP = "langsteer.exports"
 
-FORMATS: Registry[ExportFormat] = Registry(
-    GROUP,
-    {form.name: form for form in (gguf.FORMAT, lm_eval.FORMAT)},
-    instance_of(ExportFormat),
-)
+FORMATS: Registry[ExportFormat] = Registry(GROUP, OWN, instance_of(ExportFormat))
 
 
 def get_format(name: str) -> ExportFormat:

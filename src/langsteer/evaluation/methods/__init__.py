@@ -40,8 +40,8 @@ from langsteer.evaluation.methods.states import (
     recipe,
 )
 from langsteer.evaluation.methods.translate import SELF_TRANSLATE, TRANSLATE_FILE
-from langsteer.fitting.methods import DEFAULT_METHOD
 from langsteer.fitting.methods import METHODS as FITTING_METHODS
+from langsteer.fitting.names import DEFAULT_METHOD
 from langsteer.fitting.recipe import is_recipe
 from langsteer.states.intervention import POSITIONS
 from langsteer.steering.change import Change

@@ -19,6 +19,7 @@ from langsteer.evaluation.methods.common import (
 )
 from langsteer.fitting.learning import learn, learn_all, method_of
 from langsteer.fitting.methods import METHODS
+from langsteer.fitting.names import METHODS as OWN
 from langsteer.fitting.options import Method as FittingMethod
 from langsteer.fitting.projection import Moments, pair_moments
 from langsteer.model.model import Model
@@ -195,8 +196,7 @@ def recipe(name: str) -> EvaluationMethod:
 
 
 def _title(name: str) -> str:
-    own = METHODS.own.get(name)
-    title = (own.title if own is not None else "") or name.replace("_", " ")
+    title = (METHODS[name].title if name in OWN else "") or name.replace("_", " ")
     return title.capitalize() if name.startswith("projection") else f"Steering: {title}"
 
 
