@@ -26,6 +26,10 @@ def command(
         Path | None, typer.Option(help="Folder with the data sets as published; else the hub.")
     ] = None,
     form: Annotated[str | None, typer.Option(help="Prompt form: english or native.")] = None,
+    benchmarks: Annotated[
+        list[Path] | None,
+        typer.Option(help="A YAML file with a benchmark of one's own, or a folder; may repeat."),
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Ask so many items only.")] = None,
     other_weights: common.OtherWeights = False,
     dtype: common.Dtype = "auto",
@@ -50,6 +54,7 @@ def command(
         form=form,
         limit=limit,
         other_weights=other_weights,
+        benchmark_files=benchmarks or (),
     )
     if json:
         common.print_json([asdict(result) for result in results])

@@ -24,7 +24,7 @@ import psutil
 import torch
 
 from langsteer.errors import CellError, CompareError, CorpusError, LangsteerError, MethodError
-from langsteer.evaluation.benchmarks import Benchmark, Doc, get_benchmark, load_docs, make_task
+from langsteer.evaluation.benchmarks import Benchmark, Doc, load_docs, make_task
 from langsteer.evaluation.comparison.cells import (
     Cell,
     Cost,
@@ -114,7 +114,7 @@ def _run_model(
         return
     answered: dict[str, _Answers] = {}
     for (benchmark, language), methods in todo.items():
-        run = _Language(wanted, name, model, get_benchmark(benchmark), language, tell, answered)
+        run = _Language(wanted, name, model, wanted.benchmark(benchmark), language, tell, answered)
         run.methods(methods)
 
 
