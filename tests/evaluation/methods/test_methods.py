@@ -13,7 +13,6 @@ pytest.importorskip("lm_eval")
 
 
 from langsteer.errors import BenchmarkError, FitError, MethodError, MissingExtraError
-from langsteer.evaluation.benchmarks.sib200 import TOPICS
 from langsteer.evaluation.methods import METHODS, Setting, asking, get_method
 from langsteer.evaluation.methods.common import PROMPT, kept
 from langsteer.evaluation.methods.prompts import split_cue
@@ -26,6 +25,7 @@ from langsteer.text.corpus import ParallelCorpus
 from tests.helpers import build_model, pairs
 from tests.made.published import tsv, write
 from tests.made.settings import prompts_of, setting
+from tests.made.topics import TOPICS
 
 # --- the registry
 

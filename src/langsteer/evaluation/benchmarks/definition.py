@@ -74,7 +74,8 @@ def _read_yaml(path: Path) -> Any:
 
 def _first_fault(error: Any) -> str:
     """One line: the key, what is wrong, and which keys there are where it is not one."""
-    fault = error.errors(include_url=False)[0]
+    faults = error.errors(include_url=False)
+    fault = next((fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0])
     place = ".".join(str(step) for step in fault["loc"] if not str(step).startswith("list["))
     if fault["type"] == "extra_forbidden":
         allowed = ", ".join(_keys_at(list(fault["loc"][:-1])))
