@@ -65,7 +65,7 @@ def test_templates_in_the_sandbox_render_as_the_harness_does(tmp_path: Path) -> 
         ("title: Colours", "title: !function x.y", "!function is not read"),
         ("title: Colours", "title: x\nreader: os:system", "reader is 'os:system': a file of one's"),
         ("title: Colours", "title: x\nscores: ./x.py", "scores is './x.py': it should be module:"),
-        ("Name the", "'{{x}}'", "instructions.en must be plain text, not a template"),
+        ("Name the colour.", "'{{x}}'", "instructions.en must be plain text, not a template"),
     ],
 )
 def test_faults_name_the_file_and_the_key(old: str, new: str, message: str, tmp_path: Path) -> None:
@@ -78,7 +78,7 @@ def test_faults_name_the_file_and_the_key(old: str, new: str, message: str, tmp_
 
 
 def test_a_template_cannot_run_code(tmp_path: Path) -> None:
-    attack = "{{ ().__class__.__base__.__subclasses__() }}"
+    attack = '"{{ ().__class__.__base__.__subclasses__() }}"'
     path = own_file(tmp_path, text=OWN.replace('"{{text}}\\nIn {language}, the colour is"', attack))
     docs = [{"id": "1", "text": "x", "colour": "red"}]
     with pytest.raises(BenchmarkError, match="unsafe"):

@@ -19,6 +19,7 @@ from langsteer.evaluation.benchmarks import (
     get_benchmark,
     registry,
 )
+from langsteer.evaluation.benchmarks.definition import read_benchmark
 from langsteer.evaluation.benchmarks.registry import GROUP, Registry
 from langsteer.text.languages import parse_tag
 from tests.made.own import OWN, own_file
@@ -127,4 +128,4 @@ def test_an_installed_package_may_bring_code(
     docs = installed(path)["colours"].read(tmp_path, "sw", "test")
     assert docs == [{"text": "sw", "id": "1"}]
     with pytest.raises(BenchmarkError, match=r"may name functions of langsteer.evaluation"):
-        registry([path])["colours"]
+        read_benchmark(path)
