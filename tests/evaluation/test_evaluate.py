@@ -9,12 +9,12 @@ pytest.importorskip("lm_eval", reason="lm-eval is not installed")
 
 from typer.testing import CliRunner
 
-from langsteer.cli import app
-from langsteer.cli import options as common
+from langsteer.cli import app, options
 from langsteer.errors import BenchmarkError
 from langsteer.evaluation.benchmarks import get_benchmark, load_docs, make_task
 from langsteer.evaluation.evaluate import evaluate
-from langsteer.evaluation.harness.model import LangsteerLM, TaskInfo, run_tasks
+from langsteer.evaluation.harness.model import LangsteerLM
+from langsteer.evaluation.harness.tasks import TaskInfo, run_tasks
 from langsteer.model.model import Model
 from tests.helpers import vector_at
 from tests.made.own import own_data, own_file
@@ -36,7 +36,7 @@ def test_scores_are_those_of_the_harness(llama: Model, data: Path) -> None:
 def test_the_command(
     llama: Model, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(common, "open_model", lambda *_: llama)
+    monkeypatch.setattr(options, "open_model", lambda *_: llama)
     vector_at(llama, 1).save(tmp_path / "sw.safetensors")
     arguments = ["evaluate", "-t", "sib200", "-v", str(tmp_path), "--data", str(data)]
     shown = CliRunner().invoke(app, arguments)
@@ -49,7 +49,7 @@ def test_the_command(
 def test_the_command_asks_benchmarks_of_one_s_own(
     llama: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(common, "open_model", lambda *_: llama)
+    monkeypatch.setattr(options, "open_model", lambda *_: llama)
     vector_at(llama, 1).save(tmp_path / "sw.safetensors")
     own_file(tmp_path / "own")
     places = ["-v", str(tmp_path), "--data", str(own_data(tmp_path / "data"))]

@@ -1,82 +1,69 @@
 """langsteer inspect"""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from langsteer.cli import options as common
-from langsteer.steering.vector import SteeringVector
-from langsteer.text.languages import language_name
+from langsteer.cli import options as shared
 
-SERVES = {
-    "centred": "questions about a text, answered in {} or by choosing",
-    "translation": "translating a text into {}",
-}
+if TYPE_CHECKING:
+    from langsteer.steering.change import Change
 
 
 def command(
     file: Annotated[Path, typer.Argument(help="A vector file.")],
-    model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Also check that it fits this model.")
-    ] = None,
-    as_json: common.Json = False,
+    model: Annotated[str | None, shared.model("Also check that it fits this model.")] = None,
+    as_json: shared.Json = False,
 ) -> None:
     """Say what a vector file is.
 
     Example: `langsteer inspect sw.safetensors`
     """
-    vector = SteeringVector.load(file)
+    from langsteer.steering.folder import load
+
+    vector = load(file)
     if model is not None:
-        vector.check_fits(common.open_model(model, "auto", None, None))
+        vector.check_fits(shared.open_model(model, "auto", None, None))
     if as_json:
-        common.print_json({"file": str(file), **describe(vector)})
+        shared.print_json({"file": str(file), **vector.describe()})
     else:
         print_vector(vector, str(file))
 
 
-def describe(vector: SteeringVector) -> dict[str, Any]:
-    """Everything a vector knows about itself but its numbers."""
-    return {
-        "language": vector.language,
-        "pivot": vector.pivot,
-        "model": vector.model,
-        "layer": vector.layer,
-        "hidden_size": vector.values.shape[0],
-        "strength": vector.strength,
-        "relative_strength": vector.relative_strength,
-        "positions": vector.positions,
-        "method": vector.method,
-        "options": vector.options,
-        "corpus": vector.corpus,
-        "scores": vector.scores,
-        "loss": list(vector.loss),
-        "version": vector.version,
-    }
+def print_vector(vector: "Change", name: str) -> None:
+    from langsteer.text.languages import language_name
 
-
-def print_vector(vector: SteeringVector, name: str) -> None:
     table = Table(title=name, show_header=False, title_justify="left")
     names = f"{language_name(vector.language)} ({vector.language})"
     table.add_row("language", f"{names} → {language_name(vector.pivot)} ({vector.pivot})")
     table.add_row("model", str(vector.model.get("name")))
     if "carried_from" in vector.model:
         table.add_row("carried from", str(vector.model["carried_from"].get("name")))
-    table.add_row("layer", f"{vector.layer} of {vector.model.get('fingerprint', {}).get('layers')}")
-    table.add_row("strength", f"{vector.strength:g} ({vector.relative_strength:.1%} of the states)")
-    table.add_row("positions", vector.positions)
+    layers = vector.model.get("fingerprint", {}).get("layers")
+    for part in vector.parts:
+        if len(vector.parts) > 1:
+            table.add_row("part", part.method)
+        table.add_row("layer", f"{', '.join(map(str, part.layers))} of {layers}")
+        table.add_row("strength", _strength(part))
+        table.add_row("positions", str(part.positions))
     objective = vector.options.get("objective")
     table.add_row("method", f"{vector.method}, {objective}" if objective else vector.method)
-    if objective in SERVES:
-        table.add_row("serves", SERVES[objective].format(language_name(vector.pivot)))
+    if vector.serves:
+        table.add_row("serves", vector.serves)
     corpus = vector.corpus
     table.add_row("fitted on", f"{corpus.get('lines')} pairs of {corpus.get('name')}")
     if "divergence" in vector.scores:
         before, after = vector.scores["divergence_unsteered"], vector.scores["divergence"]
         table.add_row("divergence from English", f"{before:.3f} → {after:.3f} nats, held out")
-    if vector.loss:
-        table.add_row("loss", " → ".join(f"{loss:.3f}" for loss in vector.loss))
+    if loss := getattr(vector, "loss", ()):
+        table.add_row("loss", " → ".join(f"{value:.3f}" for value in loss))
     table.add_row("langsteer", vector.version)
-    Console().print(table)
+    shared.console().print(table)
+
+
+def _strength(part: "Change") -> str:
+    relative = part.relative_strength
+    known = f" ({relative:.1%} of the states)" if relative == relative else ""
+    return f"{part.strength:g}{known}"

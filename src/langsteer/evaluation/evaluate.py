@@ -10,16 +10,12 @@ import numpy as np
 
 from langsteer.errors import BenchmarkError
 from langsteer.evaluation.benchmarks import Benchmark, load_docs, make_task, registry
-from langsteer.evaluation.harness.model import (
-    LangsteerLM,
-    TaskInfo,
-    language_of_task,
-    read_changes,
-    run_tasks,
-)
+from langsteer.evaluation.harness.model import LangsteerLM
 from langsteer.evaluation.harness.scoring import Change
+from langsteer.evaluation.harness.tasks import TaskInfo, language_of_task, run_tasks
 from langsteer.evaluation.statistics import Interval, difference, paired_bootstrap
 from langsteer.model.model import Model
+from langsteer.steering.folder import changes_by_language
 from langsteer.text.languages import parse_tag
 
 UNSTEERED, STEERED = "unsteered", "steered"
@@ -57,7 +53,7 @@ def evaluate(
     `benchmark_files` are YAML files with benchmarks of one's own, or folders with them.
     A task whose language has no vector is refused. Raises BenchmarkError or VectorError.
     """
-    changes = read_changes(vectors)
+    changes = changes_by_language(vectors)
     wanted = [parse_tag(tag) for tag in languages] or list(changes)
     for tag in wanted:
         if tag not in changes:
@@ -80,22 +76,22 @@ def evaluate(
         tasks={name: info for name, (_, info) in loaded.items()},
     )
     return [
-        _evaluate_one(lm, name, task, changes[info.language or ""], info.language or "", limit)
+        _evaluated(lm, name, task, changes[info.language or ""], info.language or "", limit)
         for name, (task, info) in loaded.items()
     ]
 
 
-def _evaluate_one(
+def _evaluated(
     lm: LangsteerLM, name: str, task: Any, change: Change, language: str, limit: int | None
 ) -> TaskResult:
-    found: dict[str, Any] = {}
+    samples: dict[str, Any] = {}
     with lm.variants({UNSTEERED: None, STEERED: change}):
         for variant in (UNSTEERED, STEERED):
             lm.use(variant)
-            found[variant] = run_tasks(lm, {name: task}, limit)["samples"][name]
-    metric = _main_metric(task, found[UNSTEERED][0])
+            samples[variant] = run_tasks(lm, {name: task}, limit)["samples"][name]
+    metric = _main_metric(task, samples[UNSTEERED][0])
     before, after = (
-        np.array([float(sample[metric]) for sample in found[variant]])
+        np.array([float(sample[metric]) for sample in samples[variant]])
         for variant in (UNSTEERED, STEERED)
     )
     return TaskResult(
@@ -133,12 +129,12 @@ def _benchmark_tasks(
             f"{benchmark.title} has none of the languages {', '.join(languages)}: it has "
             f"{', '.join(sorted(benchmark.codes))}"
         )
-    found = {}
+    tasks = {}
     for tag in asked:
         docs = load_docs(benchmark, tag, "test", data)[:limit]
         task = make_task(benchmark, tag, docs, form=form, name=f"{benchmark.name}_{tag}")
-        found[f"{benchmark.name}_{tag}"] = (task, TaskInfo(tag, tuple(benchmark.source)))
-    return found
+        tasks[f"{benchmark.name}_{tag}"] = (task, TaskInfo(tag, tuple(benchmark.source)))
+    return tasks
 
 
 def _harness_tasks(
@@ -158,7 +154,7 @@ def _harness_tasks(
         raise BenchmarkError(
             f"the data of the task {name} cannot be loaded: {' '.join(str(error).split())[:300]}"
         ) from error
-    found = {}
+    tasks = {}
     for task_name, task in loaded.items():
         tag = language_of_task(task_name, changes)
         if tag is None:
@@ -166,5 +162,5 @@ def _harness_tasks(
                 f"the task {task_name} names no language that has a vector "
                 f"({', '.join(sorted(changes))})"
             )
-        found[task_name] = (task, TaskInfo(tag))
-    return found
+        tasks[task_name] = (task, TaskInfo(tag))
+    return tasks

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from langsteer.errors import ConfigError, LangsteerError, MissingExtraError
+from langsteer.errors import ConfigError, LangsteerError
 from langsteer.evaluation.benchmarks import Benchmark, get_benchmark
 from langsteer.evaluation.benchmarks.loading import nearest
 from langsteer.evaluation.methods import get_method
+from langsteer.extras import need
 from langsteer.model.model import DEFAULT_MODEL
 from langsteer.text.corpus import BUILTIN
 from langsteer.text.languages import parse_tag
@@ -86,8 +87,7 @@ class Comparison:
 
     def as_yaml(self) -> str:
         """The same as a configuration file."""
-        import yaml
-
+        yaml = need("yaml", "eval", "a comparison")
         plain = {
             "output": str(self.output),
             "models": list(self.models),
@@ -109,25 +109,23 @@ def read_comparison(path: str | Path, *, benchmark_files: Sequence[str | Path] =
 
     `benchmark_files` are joined to those of the file; they count from the working directory. Raises ConfigError, naming the key and what it may be.
     """
-    try:
-        import yaml
-    except ImportError as error:
-        raise MissingExtraError("a comparison", "pyyaml", "eval") from error
+    yaml = need("yaml", "eval", "a comparison")
     path = Path(path)
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        keys = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(found, dict):
+    if not isinstance(keys, dict):
         raise ConfigError(f"{path} is not a mapping of keys such as models: and languages:")
     more = [str(Path(file).expanduser().resolve()) for file in benchmark_files]
     try:
         if more:
-            there = found.get("benchmark_files")
-            found["benchmark_files"] = [*(_names(there, "benchmark_files") if there else ()), *more]
-        return comparison(found, path.parent)
+            there = keys.get("benchmark_files")
+            named = _names(there, "benchmark_files") if there else ()
+            keys = {**keys, "benchmark_files": [*named, *more]}
+        return comparison(keys, path.parent)
     except LangsteerError as error:
         raise ConfigError(f"{path}: {error}") from error
 
@@ -199,19 +197,19 @@ def _languages(value: Any, key: str) -> tuple[str, ...]:
 
 def _chosen(value: Any, key: str) -> tuple[Chosen, ...]:
     entries: Sequence[Any] = value if isinstance(value, list) else [value]
-    found: list[Chosen] = []
+    chosen: list[Chosen] = []
     for entry in entries:
         if isinstance(entry, str):
-            found.append(Chosen(entry))
+            chosen.append(Chosen(entry))
         elif isinstance(entry, dict) and all(
             isinstance(options, dict | None) for options in entry.values()
         ):
-            found += [_with_options(str(name), options or {}) for name, options in entry.items()]
+            chosen += [_with_options(str(name), options or {}) for name, options in entry.items()]
         else:
             raise ConfigError(f"{key} must be a list of names, or of name: {{option: value}}")
-    if not found:
+    if not chosen:
         raise ConfigError(f"{key} is empty")
-    return tuple(found)
+    return tuple(chosen)
 
 
 def _with_options(name: str, options: Mapping[str, Any]) -> Chosen:

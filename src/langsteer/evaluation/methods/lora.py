@@ -17,7 +17,7 @@ import torch
 from langsteer.errors import MethodError
 from langsteer.evaluation.methods.asking import Rendered, render
 from langsteer.evaluation.methods.common import (
-    Method,
+    EvaluationMethod,
     Plan,
     Setting,
     asked_docs,
@@ -25,11 +25,11 @@ from langsteer.evaluation.methods.common import (
     digest,
     english_form,
     form_of,
-    kept,
     learning_docs,
     shuffled,
 )
 from langsteer.model.model import Model, wrap_model
+from langsteer.storage.kept import kept
 from langsteer.tuning.common import (
     IGNORED,
     Row,
@@ -69,12 +69,12 @@ class LoraOptions:
 
 def lora_sft(setting: Setting, **options: Any) -> Plan:
     """Tuned on training items in the language. Options are those of `LoraOptions`."""
-    return _plan(setting, "lora_sft", setting.language, form_of(setting), options)
+    return _prepared(setting, "lora_sft", setting.language, form_of(setting), options)
 
 
 def lora_english(setting: Setting, **options: Any) -> Plan:
     """Tuned on the same training items in English; one adapter for all languages."""
-    return _plan(setting, "lora_english", "en", english_form(setting), options)
+    return _prepared(setting, "lora_english", "en", english_form(setting), options)
 
 
 def tune(
@@ -122,7 +122,9 @@ def open_tuned(model: Model, folder: Path, name: str) -> Model:
     return wrap_model(network.eval(), model.tokenizer, name=name)
 
 
-def _plan(setting: Setting, method: str, language: str, form: str, given: dict[str, Any]) -> Plan:
+def _prepared(
+    setting: Setting, method: str, language: str, form: str, given: dict[str, Any]
+) -> Plan:
     try:
         options = LoraOptions(**({"seed": setting.seed} | given))
     except TypeError as error:
@@ -185,5 +187,5 @@ def _answer_loss(model: Model, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
     return -answer_logprobs(model, inputs).sum() / len(inputs["labels"])
 
 
-LORA_SFT = Method("lora_sft", "LoRA fine-tuning (SFT)", lora_sft, kind="model")
-LORA_ENGLISH = Method("lora_english", "LoRA on English only", lora_english, kind="model")
+LORA_SFT = EvaluationMethod("lora_sft", "LoRA fine-tuning (SFT)", lora_sft, kind="model")
+LORA_ENGLISH = EvaluationMethod("lora_english", "LoRA on English only", lora_english, kind="model")
