@@ -26,6 +26,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         "jinja2",
         "matplotlib",
         "yaml",
+        "pydantic",
         "psutil",
     ),
     "mt": ("ctranslate2", "sentencepiece"),

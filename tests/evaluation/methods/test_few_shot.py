@@ -10,11 +10,11 @@ pytest.importorskip("lm_eval")
 
 
 from langsteer.errors import BenchmarkError, MethodError
-from langsteer.evaluation.benchmarks.sib200 import TOPICS
 from langsteer.evaluation.methods import get_method
 from langsteer.model.model import Model
 from tests.made.published import tsv, write
 from tests.made.settings import prompts_of, setting
+from tests.made.topics import TOPICS
 
 
 def test_few_shot_examples_are_balanced_and_the_same_everywhere(model: Model, data: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from langsteer.errors import CellError, CompareError, CorpusError, LangsteerError, MethodError
-from langsteer.evaluation.benchmarks import Benchmark, get_benchmark, load_docs
+from langsteer.evaluation.benchmarks import Benchmark, load_docs
 from langsteer.evaluation.comparison.cells import (
     Cell,
     Cost,
@@ -103,7 +103,7 @@ def _run_model(
         return
     answered: dict[str, Answers] = {}
     for (benchmark, language), methods in todo.items():
-        run = _Language(wanted, name, model, get_benchmark(benchmark), language, tell, answered)
+        run = _Language(wanted, name, model, wanted.benchmark(benchmark), language, tell, answered)
         run.methods(methods)
 
 
