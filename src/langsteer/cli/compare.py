@@ -11,10 +11,7 @@ from langsteer.cli import options as shared
 
 def command(
     config: Annotated[Path, typer.Argument(help="A YAML file; see docs/compare.md.")],
-    benchmarks: Annotated[
-        list[Path] | None,
-        typer.Option(help="A YAML file with a benchmark of one's own, or a folder; may repeat."),
-    ] = None,
+    benchmarks: shared.Benchmarks = None,
     as_json: shared.Json = False,
 ) -> None:
     """Run a comparison of methods: models × benchmarks × languages.

@@ -4,7 +4,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
-import typer
 from rich import box
 from rich.table import Table
 
@@ -28,10 +27,7 @@ def command(
     dtype: shared.Dtype = "auto",
     device: shared.Device = None,
     device_map: shared.DeviceMap = None,
-    benchmarks: Annotated[
-        list[Path] | None,
-        typer.Option(help="A YAML file with a benchmark of one's own, or a folder; may repeat."),
-    ] = None,
+    benchmarks: shared.Benchmarks = None,
     as_json: shared.Json = False,
 ) -> None:
     """Measure vectors on benchmarks, or on tasks of the lm-evaluation-harness.

@@ -44,23 +44,6 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 SHORT_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 MAPS = ("pca", "umap")
 FORMS = ("english", "native")
-BENCHMARKS = (
-    "sib200",
-    "xcopa",
-    "xnli",
-    "pawsx",
-    "xstorycloze",
-    "belebele",
-    "global_mmlu",
-    "mgsm",
-    "xquad",
-    "flores_to_english",
-    "flores_from_english",
-    "xlsum",
-    "language_confusion",
-    "language_confusion_crosslingual",
-    "language_confusion_flores",
-)
 
 _MODEL_HELP = "Hub id, local folder, .gguf file, or gemma-3-270m / smollm2-135m."
 _CORPUS_HELP = "builtin; a text, .tsv, .jsonl or .tmx file; a FLORES or NTREX folder; hf:ID."
@@ -109,7 +92,8 @@ def methods() -> list[str]:
 
 def benchmarks() -> list[str]:
     """Names of benchmarks: langsteer's, and those that other packages add."""
-    return _with_plugins(BENCHMARKS, "langsteer.benchmarks")
+    own = _stems("evaluation/benchmarks/tasks", ".yaml")
+    return _with_plugins(own, "langsteer.benchmarks")
 
 
 def exports() -> list[str]:
@@ -123,9 +107,13 @@ def _with_plugins(own: Iterable[str], group: str) -> list[str]:
 
 def corpus_languages() -> list[str]:
     """Tags of the built-in corpus."""
-    folder = importlib.resources.files("langsteer") / "data" / "corpus"
-    names = (file.name for file in folder.iterdir())
-    return sorted(name.removesuffix(".jsonl") for name in names if name.endswith(".jsonl"))
+    return _stems("data/corpus", ".jsonl")
+
+
+def _stems(folder: str, ending: str) -> list[str]:
+    """The names of a folder's files of one kind, without their ending."""
+    files = importlib.resources.files("langsteer").joinpath(folder).iterdir()
+    return sorted(f.name.removesuffix(ending) for f in files if f.name.endswith(ending))
 
 
 def one_of(
@@ -236,6 +224,14 @@ def strength(help: str, **settings: Any) -> Any:
     return typer.Option("--strength", help=help, **settings)
 
 
+Benchmarks = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--benchmarks",
+        metavar="<path>",
+        help="A YAML file with a benchmark of one's own, or a folder; may repeat.",
+    ),
+]
 ModelName = Annotated[str, model()]
 ModelArgument = Annotated[str, typer.Argument(help=_MODEL_HELP)]
 OldModelArgument = Annotated[str | None, typer.Argument(hidden=True)]

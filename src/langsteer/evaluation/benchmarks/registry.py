@@ -15,6 +15,7 @@ from pathlib import Path
 from langsteer.errors import BenchmarkError
 from langsteer.evaluation.benchmarks.common import Benchmark
 from langsteer.evaluation.benchmarks.loading import nearest
+from langsteer.plugins import entry_points
 
 GROUP = "langsteer.benchmarks"
 FOLDER = Path(__file__).parent / "tasks"
@@ -57,7 +58,7 @@ class Registry(Mapping[str, Benchmark]):
         sources: dict[str, _Source] = {}
         for path in _files_in(FOLDER):
             _add(sources, path.stem, _from_file(path, trusted=True))
-        for point in importlib.metadata.entry_points(group=GROUP):
+        for point in entry_points(GROUP).values():
             for name, source in _from_entry_point(point).items():
                 _add(sources, name, source)
         for path in self.files:
