@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from langsteer.errors import ModelError
-from langsteer.model.model import Model, load_model
+from langsteer.model.model import Model
+from langsteer.model.opening import load_model
 from langsteer.progress import show_progress
 from tests.helpers import build_model, tiny
 

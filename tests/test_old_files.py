@@ -26,17 +26,6 @@ EXPECTED: dict[str, Any] = json.loads((OLD / "expected.json").read_text(encoding
 TEXTS = EXPECTED["texts"]
 
 
-def load(path: Path) -> Any:
-    if hasattr(langsteer, "load"):
-        return langsteer.load(path)
-    from langsteer.steering.projection import Projection
-
-    kind = (
-        Projection if path.stem.startswith(("projection", "low_rank")) else langsteer.SteeringVector
-    )
-    return kind.load(path)
-
-
 @pytest.fixture(scope="module")
 def model() -> Model:
     return langsteer.load_model(OLD / "model")
@@ -71,14 +60,14 @@ def test_the_model_is_the_one_that_they_were_made_with(model: Model) -> None:
 @pytest.mark.parametrize("name", list(EXPECTED["changes"]))
 def test_a_change_does_what_it_did(name: str, model: Model) -> None:
     old = EXPECTED["changes"][name]
-    change = load(OLD / f"{name}.safetensors")
+    change = langsteer.load(OLD / f"{name}.safetensors")
     change.check_fits(model)
     assert (change.language, change.pivot, change.positions) == (
         old["language"],
         "en",
         old["positions"],
     )
-    assert getattr(change, "strength", None) or change.alpha == old["strength"]
+    assert change.strength == old["strength"]
     assert list(change.layers) == old["layers"]
     logits = last_logits(model, change)
     assert close(logits, old["logits"])
@@ -87,8 +76,8 @@ def test_a_change_does_what_it_did(name: str, model: Model) -> None:
 
 @pytest.mark.parametrize("name", list(EXPECTED["changes"]))
 def test_a_change_written_again_does_the_same(name: str, model: Model, tmp_path: Path) -> None:
-    change = load(OLD / f"{name}.safetensors")
-    again = load(change.save(tmp_path / "again.safetensors"))
+    change = langsteer.load(OLD / f"{name}.safetensors")
+    again = langsteer.load(change.save(tmp_path / "again.safetensors"))
     assert type(again) is type(change)
     assert close(last_logits(model, again), EXPECTED["changes"][name]["logits"])
 

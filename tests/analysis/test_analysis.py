@@ -55,7 +55,8 @@ from langsteer.errors import (
     VectorError,
 )
 from langsteer.fitting.mean_difference import fit_layers
-from langsteer.model.model import Model, wrap_model
+from langsteer.model.model import Model
+from langsteer.model.opening import wrap_model
 from langsteer.model.tokens import encode
 from langsteer.states.intervention import Addition, Intervention, intervene, output_states
 from langsteer.steering.vector import SteeringVector

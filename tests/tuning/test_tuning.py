@@ -21,7 +21,8 @@ from langsteer.errors import (
     TuneError,
     VectorError,
 )
-from langsteer.model.model import Model, load_model, wrap_model
+from langsteer.model.model import Model
+from langsteer.model.opening import load_model, wrap_model
 from langsteer.steering.vector import SteeringVector
 from langsteer.tuning import (
     DpoOptions,

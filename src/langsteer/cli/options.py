@@ -10,7 +10,8 @@ import transformers
 import typer
 
 from langsteer.errors import MissingExtraError
-from langsteer.model.model import DEFAULT_MODEL, Model, load_model
+from langsteer.model.model import Model
+from langsteer.model.opening import DEFAULT_MODEL, load_model
 from langsteer.text.corpus import ParallelCorpus
 from langsteer.text.identify import available
 

@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 from langsteer.errors import MissingExtraError
-from langsteer.model.model import Model, base_network, wrap_model
+from langsteer.model.model import Model, base_network
+from langsteer.model.opening import wrap_model
 from langsteer.progress import NOISY, quiet, track
 from langsteer.states.intervention import intervene
 from langsteer.steering.vector import SteeringVector

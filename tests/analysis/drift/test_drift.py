@@ -29,7 +29,8 @@ from langsteer.analysis.drift.page import drift_into, page_of, summary, version_
 from langsteer.analysis.drift.results import GAP, Drift
 from langsteer.errors import AnalysisError, CorpusError, MissingExtraError, ModelError, VectorError
 from langsteer.fitting.learning import fit
-from langsteer.model.model import Model, load_model, wrap_model
+from langsteer.model.model import Model
+from langsteer.model.opening import load_model, wrap_model
 from langsteer.steering.vector import SteeringVector
 from langsteer.text.corpus import ParallelCorpus, builtin
 from tests.helpers import build_model, build_network, character_tokenizer, make_vector, run

@@ -14,6 +14,7 @@ from typing import Any
 import tokenizers
 import torch
 import transformers
+
 from langsteer.analysis.analyze import AnalysisOptions, analyze
 from langsteer.analysis.drift import DriftOptions, drift
 from langsteer.analysis.drift_report import DISPLACEMENTS_FILE

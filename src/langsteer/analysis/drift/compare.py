@@ -32,7 +32,8 @@ from langsteer.analysis.drift.measures import (
 from langsteer.analysis.drift.results import Drift, VectorFacts
 from langsteer.errors import AnalysisError, CorpusError, ModelError, VectorError
 from langsteer.fitting.options import Options, chosen_layer
-from langsteer.model.model import Model, load_model
+from langsteer.model.model import Model
+from langsteer.model.opening import load_model
 from langsteer.model.tokens import Tokens, batches, count_batches, encode, pad_mask, token_budget
 from langsteer.progress import track
 from langsteer.states.capture import Pool, sentence_states

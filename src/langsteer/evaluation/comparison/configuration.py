@@ -10,7 +10,7 @@ from langsteer.errors import ConfigError, LangsteerError, MissingExtraError
 from langsteer.evaluation.benchmarks import get_benchmark
 from langsteer.evaluation.benchmarks.loading import nearest
 from langsteer.evaluation.methods import get_method
-from langsteer.model.model import DEFAULT_MODEL
+from langsteer.model.opening import DEFAULT_MODEL
 from langsteer.text.corpus import BUILTIN
 from langsteer.text.languages import parse_tag
 

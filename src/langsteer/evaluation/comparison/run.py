@@ -41,7 +41,8 @@ from langsteer.evaluation.harness.model import LangsteerLM, TaskInfo, run_tasks
 from langsteer.evaluation.harness.spans import texts_of
 from langsteer.evaluation.methods import get_method
 from langsteer.evaluation.methods.common import Method, Plan, Setting
-from langsteer.model.model import Model, load_model
+from langsteer.model.model import Model
+from langsteer.model.opening import load_model
 from langsteer.storage.files import write_text
 from langsteer.text.corpus import ParallelCorpus, plain, spread
 from langsteer.text.readers import read_corpus

@@ -27,7 +27,8 @@ from lm_eval.models.utils import (
 from langsteer.errors import LanguageError, ModelError
 from langsteer.evaluation.harness.scoring import Change, Question, Scores, score
 from langsteer.evaluation.harness.spans import Span, source_spans, texts_of
-from langsteer.model.model import DEFAULT_MODEL, Model, load_model
+from langsteer.model.model import Model
+from langsteer.model.opening import DEFAULT_MODEL, load_model
 from langsteer.model.tokens import TOKEN_BUDGET, Tokens, batches, pad_mask
 from langsteer.progress import track
 from langsteer.states.intervention import PositionKind, intervene

@@ -29,7 +29,8 @@ from langsteer.evaluation.methods.common import (
     learning_docs,
     shuffled,
 )
-from langsteer.model.model import Model, wrap_model
+from langsteer.model.model import Model
+from langsteer.model.opening import wrap_model
 from langsteer.tuning.common import (
     IGNORED,
     Row,
