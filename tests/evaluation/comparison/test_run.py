@@ -1,5 +1,6 @@
 """A comparison: cells, going on after a stop, failures, and what is refused."""
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -216,3 +217,13 @@ def test_a_configuration_file(tmp_path: Path) -> None:
             read_comparison(file)
     with pytest.raises(ConfigError, match="cannot read"):
         read_comparison(tmp_path / "none.yaml")
+
+
+def test_packed_cells_are_kept(data: Path, tmp_path: Path) -> None:
+    asked = wanted(tmp_path, languages="sw", methods=["direct", "english"])
+    for path in compare(asked).made:
+        path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    again = compare(asked)
+    assert not again.made
+    assert len(again.kept) == 2

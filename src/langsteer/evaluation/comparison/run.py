@@ -30,7 +30,7 @@ from langsteer.evaluation.comparison.cells import (
     Cost,
     Failure,
     Item,
-    cell_path,
+    existing_cell,
     file_name,
     read_cell,
     write_cell,
@@ -409,8 +409,10 @@ def _missing(wanted: Comparison, outcome: Outcome) -> dict[tuple[str, str, str],
         for benchmark in wanted.benchmarks:
             for language in wanted.languages_of(benchmark.name):
                 for method in wanted.methods_of(benchmark.name, language):
-                    path = cell_path(wanted.output, model, benchmark.name, language, method.name)
-                    if _is_made(path, _asked(wanted, benchmark.name, method)):
+                    path = existing_cell(
+                        wanted.output, model, benchmark.name, language, method.name
+                    )
+                    if path and _is_made(path, _asked(wanted, benchmark.name, method)):
                         outcome.kept.append(path)
                     else:
                         key = (model, benchmark.name, language)
@@ -420,8 +422,6 @@ def _missing(wanted: Comparison, outcome: Outcome) -> dict[tuple[str, str, str],
 
 def _is_made(path: Path, asked: Mapping[str, Any]) -> bool:
     """Whether a cell is there; CompareError where it was made with another configuration."""
-    if not path.exists():
-        return False
     try:
         made = read_cell(path).settings.get("asked", {})
     except CellError:
