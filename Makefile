@@ -4,19 +4,20 @@ PYTHON ?= python3
 VENV := .venv
 TORCH := torch==2.13.0
 WORKERS ?= 2
+PARALLEL := -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(VENV)/bin/python -m pytest
 
 demo: $(VENV)/demo-installed
 	$(VENV)/bin/langsteer demo
 
 test: $(VENV)/dev-installed
-	$(PYTEST) -n $(WORKERS) --dist worksteal
+	$(PYTEST) $(PARALLEL)
 
 test-quick: $(VENV)/dev-installed
-	$(PYTEST) -n $(WORKERS) --dist worksteal -m 'not slow and not model'
+	$(PYTEST) $(PARALLEL) -m 'not slow and not model'
 
 coverage: $(VENV)/dev-installed
-	$(PYTEST) -n $(WORKERS) --dist worksteal --cov --cov-report=term-missing:skip-covered --cov-report=xml
+	$(PYTEST) $(PARALLEL) --cov --cov-report=term-missing:skip-covered --cov-report=xml
 
 check: $(VENV)/dev-installed
 	$(VENV)/bin/ruff format --check .

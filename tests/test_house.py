@@ -56,6 +56,16 @@ def imported(path: Path) -> list[str]:
     return found
 
 
+def test_what_is_slow_is_there() -> None:
+    """Names in slow.txt are those of tests or fixtures that exist."""
+    text = "\n".join(path.read_text(encoding="utf-8") for path in TESTS)
+    named = [
+        line for line in (ROOT / "tests" / "slow.txt").read_text().splitlines() if line[:1] != "#"
+    ]
+    assert len(named) > 20
+    assert [name for name in named if f"def {name}(" not in text] == []
+
+
 def test_every_room_has_its_tests() -> None:
     package = ROOT / "src" / "langsteer"
     rooms = {path.parent.name for path in package.glob("*/__init__.py")}
