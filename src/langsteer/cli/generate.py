@@ -1,44 +1,42 @@
 """langsteer generate"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
-from langsteer.cli import options as common
-from langsteer.model.tokens import Prompt
-from langsteer.states.intervention import PositionKind
-from langsteer.steering.change import Change
-from langsteer.steering.folder import read_changes
-from langsteer.steering.generation import chat_prompt, generate
-from langsteer.steering.router import read_router
-from langsteer.text.identify import Identified
-from langsteer.text.languages import language_name
+from langsteer.cli import options as shared
+
+if TYPE_CHECKING:
+    from langsteer.states.intervention import PositionKind
+    from langsteer.steering.change import Change
+    from langsteer.text.identify import Identified
 
 
 def command(
     prompt: Annotated[str, typer.Argument(help="The text in the language.")],
-    vector: Annotated[
-        Path,
-        typer.Option(
-            "--vector",
-            "-v",
-            help="A vector file, or a folder of them with a router (fit --router).",
-        ),
+    vectors: Annotated[
+        list[Path],
+        shared.vectors("A vector file, or a folder of them with a router (fit --router)."),
     ],
-    model: common.ModelName = common.DEFAULT,
+    model: shared.ModelName = shared.DEFAULT_MODEL,
+    language: Annotated[
+        str | None,
+        shared.language("The language of the text, where nothing is to be heard from it."),
+    ] = None,
     before: Annotated[str, typer.Option(help="Template before the text; not steered.")] = "",
     after: Annotated[str, typer.Option(help="Template after the text; not steered.")] = "",
     chat: Annotated[bool, typer.Option(help="Use the model's chat template.")] = False,
-    strength: common.Strength = None,
-    positions: Annotated[str | None, typer.Option(help="source, prompt, generated or all.")] = None,
-    max_new_tokens: Annotated[int, typer.Option(min=1)] = 64,
-    other_weights: common.OtherWeights = False,
-    dtype: common.Dtype = "auto",
-    device: common.Device = None,
-    device_map: common.DeviceMap = None,
-    as_json: common.Json = False,
+    strength: shared.Strength = None,
+    positions: Annotated[
+        str | None, shared.positions("Which tokens are steered: source, prompt, generated or all.")
+    ] = None,
+    max_new_tokens: Annotated[int, typer.Option(min=1, help="Write at most so many tokens.")] = 64,
+    carry: shared.Carry = False,
+    dtype: shared.Dtype = "auto",
+    device: shared.Device = None,
+    device_map: shared.DeviceMap = None,
+    as_json: shared.Json = False,
 ) -> None:
     """Continue a prompt without and with steering.
 
@@ -47,45 +45,56 @@ def command(
     The text between a template: `langsteer generate "Habari za asubuhi" --after $'\\nEnglish:' -v sw.safetensors`
 
     Whichever vector is of the prompt's language, and none for English: `langsteer generate "Habari za asubuhi" -v vectors/`
+
+    The vector of one language of a folder: `langsteer generate "Habari za asubuhi" -v vectors/ -l sw`
     """
-    router = read_router(vector) if vector.is_dir() else None
-    vectors = read_changes(vector)
-    opened = common.open_model(model, dtype, device, device_map)
-    text = chat_prompt(opened, prompt) if chat else Prompt(prompt, before, after)
-    console = Console(highlight=False, markup=False)
-    found: Identified | None = None
-    steering: Change | None = next(iter(vectors.values()))
-    if router is not None:
-        found = router.identify(opened, [text])[0]
-        steering = router.choose(found, vectors)
-        if not as_json:
-            console.print(_told(found, steering), style="dim")
+    from langsteer.model.tokens import Prompt
+    from langsteer.steering.generation import chat_prompt, generate
+    from langsteer.steering.steered import steered
+
+    shared.quiet_libraries()
+    ready = steered(
+        model, vectors, other_weights=carry, dtype=dtype, device=device, device_map=device_map
+    )
+    text = chat_prompt(ready.model, prompt) if chat else Prompt(prompt, before, after)
+    identified = None
+    if language is None and ready.router is not None:
+        identified = ready.identify([Prompt(prompt)])[0]
+        change = ready.router.choose(identified, ready.changes, ready.confidence)
+    else:
+        change = ready.route([text], language)[0]
+    console = shared.console()
+    if identified is not None and not as_json:
+        console.print(_told(identified, change), style="dim")
     answers: dict[str, str] = {}
-    for name, used in (("unsteered", None), ("steered", steering)):
+    for name, used in (("unsteered", None), ("steered", change)):
         if not as_json:
             console.print(f"── {name} ──", style="bold")
             console.print(str(text), end="", style="dim")
         answers[name] = generate(
-            opened,
+            ready.model,
             [text],
             used,
             max_new_tokens=max_new_tokens,
             strength=strength,
             positions=_position(positions),
-            other_weights=other_weights,
+            other_weights=carry,
             on_text=None if as_json else lambda piece: console.print(piece, end=""),
         )[0]
         if not as_json:
             console.print("\n")
     if as_json:
-        language = {"language": vars(found)} if found is not None else {}
-        common.print_json({"prompt": str(text), **language, **answers})
+        told = {"language": vars(identified)} if identified is not None else {}
+        vector = change.language if change is not None else None
+        shared.print_json({"prompt": str(text), **told, "vector": vector, **answers})
 
 
-def _told(found: Identified, steering: Change | None) -> str:
-    sure = f"{language_name(found.language)} ({found.confidence:.0%} sure)"
-    return sure if steering is not None else f"{sure}: not steered"
+def _told(identified: "Identified", change: "Change | None") -> str:
+    from langsteer.text.languages import language_name
+
+    sure = f"{language_name(identified.language)} ({identified.confidence:.0%} sure)"
+    return sure if change is not None else f"{sure}: not steered"
 
 
-def _position(name: str | None) -> PositionKind | None:
+def _position(name: str | None) -> "PositionKind | None":
     return name  # type: ignore[return-value]  # intervene() refuses what it does not know
