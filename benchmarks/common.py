@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from langsteer.evaluation.comparison.run import versions
 from langsteer.evaluation.statistics import Interval
 from langsteer.states.intervention import Intervention, PositionKind
 from langsteer.steering.change import Change
 from langsteer.storage.files import write_json
+from langsteer.version import versions
 
 RESULTS = Path(__file__).parent / "results"
 SHARED = Path(__file__).parents[2] / "shared" / "data"

@@ -99,7 +99,7 @@ def read_texts(
 
 
 @dataclass(frozen=True, eq=False)
-class _Batch:
+class _ReadBatch:
     """`weights` [rows, 3, tokens] pool the source tokens; `rows`, `columns` and `slots` say where
     the picked tokens are and where they are kept.
     """
@@ -136,13 +136,13 @@ class _Batch:
         reading.last[place][self.index] = last
         reading.norms[place].add(states_float, self.source.to(device))
         if len(self.slots):
-            found = states[self.rows.to(device), self.columns.to(device)]
-            reading.picked[place][self.slots] = found.cpu()
+            picked = states[self.rows.to(device), self.columns.to(device)]
+            reading.picked[place][self.slots] = picked.cpu()
 
 
 def _batches(
     model: Model, tokens: Sequence[Tokens], picks: Sequence[Pick], budget: int, progress: str | None
-) -> Iterator[_Batch]:
+) -> Iterator[_ReadBatch]:
     slots: dict[int, list[tuple[int, int]]] = {}
     for slot, (text, token) in enumerate(picks):
         slots.setdefault(text, []).append((slot, token))
@@ -155,7 +155,7 @@ def _batches(
             for slot, token in slots.get(text, ())
         ]
         rows, columns, into = torch.tensor(picked, dtype=torch.long).reshape(-1, 3).unbind(1)
-        yield _Batch(
+        yield _ReadBatch(
             index,
             model.batch([tokens[i].ids for i in index]),
             source,

@@ -11,6 +11,10 @@ from langsteer.cli import options as shared
 
 def command(
     config: Annotated[Path, typer.Argument(help="A YAML file; see docs/compare.md.")],
+    benchmarks: Annotated[
+        list[Path] | None,
+        typer.Option(help="A YAML file with a benchmark of one's own, or a folder; may repeat."),
+    ] = None,
     as_json: shared.Json = False,
 ) -> None:
     """Run a comparison of methods: models × benchmarks × languages.
@@ -24,7 +28,7 @@ def command(
     from langsteer.evaluation.comparison.configuration import read_comparison
     from langsteer.evaluation.comparison.run import Progress, compare
 
-    wanted = read_comparison(config)
+    wanted = read_comparison(config, benchmark_files=benchmarks or ())
     console = shared.console(stderr=True)
 
     def tell(step: Progress) -> None:

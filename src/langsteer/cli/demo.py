@@ -83,10 +83,10 @@ def _cells(name: str, row: "LanguageResult") -> tuple[str, ...]:
     )
 
 
-def _interval(interval: "Interval", times: float, form: str, unit: str = "") -> str:
+def _interval(interval: "Interval | None", times: float, form: str, unit: str = "") -> str:
+    if interval is None:
+        return "no clear gap"
     value, low, high = (times * x for x in (interval.value, interval.low, interval.high))
-    if value != value:
-        return "no gap"
     return f"{value:{form}}{unit} [{low:{form}}, {high:{form}}]"
 
 

@@ -4,6 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
+import typer
 from rich import box
 from rich.table import Table
 
@@ -27,6 +28,10 @@ def command(
     dtype: shared.Dtype = "auto",
     device: shared.Device = None,
     device_map: shared.DeviceMap = None,
+    benchmarks: Annotated[
+        list[Path] | None,
+        typer.Option(help="A YAML file with a benchmark of one's own, or a folder; may repeat."),
+    ] = None,
     as_json: shared.Json = False,
 ) -> None:
     """Measure vectors on benchmarks, or on tasks of the lm-evaluation-harness.
@@ -49,6 +54,7 @@ def command(
         form=form,
         limit=limit,
         other_weights=carry,
+        benchmark_files=benchmarks or (),
     )
     if as_json:
         shared.print_json([asdict(result) for result in results])

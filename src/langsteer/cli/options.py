@@ -4,7 +4,7 @@ import importlib.resources
 import json
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +12,8 @@ import typer
 from rich.console import Console
 from typer.core import TyperCommand
 
+from langsteer.export.names import FORMATS as EXPORTS
+from langsteer.fitting.names import METHODS
 from langsteer.plugins import entry_points
 
 if TYPE_CHECKING:
@@ -27,16 +29,6 @@ OLD_SPELLINGS = {
 }
 BUILTIN = "builtin"
 DEFAULT_MODEL = "gemma-3-270m"
-DEFAULT_METHOD = "learned"
-METHODS = (
-    "learned",
-    "mean_difference",
-    "principal_component",
-    "probe",
-    "low_rank",
-    "projection",
-    "projection_all",
-)
 OBJECTIVES = (
     "centred",
     "translation",
@@ -120,7 +112,12 @@ def benchmarks() -> list[str]:
     return _with_plugins(BENCHMARKS, "langsteer.benchmarks")
 
 
-def _with_plugins(own: Sequence[str], group: str) -> list[str]:
+def exports() -> list[str]:
+    """Names of export formats: langsteer's, and those that other packages add."""
+    return _with_plugins(EXPORTS, "langsteer.exports")
+
+
+def _with_plugins(own: Iterable[str], group: str) -> list[str]:
     return list(dict.fromkeys([*own, *entry_points(group)]))
 
 

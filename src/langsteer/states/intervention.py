@@ -107,6 +107,22 @@ def resumed(model: Model, layer: int, hidden: Tensor) -> Iterator[None]:
         yield
 
 
+def steered_tokens(
+    positions: PositionKind, *, source: Tensor, prompt: Tensor, never: Tensor
+) -> Tensor:
+    """Which tokens of a text are acted on at these positions; all are boolean and of one shape.
+
+    `source` marks the tokens in the language, `prompt` those of the prompt (what follows is
+    generated), `never` padding and the beginning-of-sequence token.
+    """
+    asked = prompt & ~never
+    if positions == "source":
+        return asked & source
+    if positions == "prompt":
+        return asked
+    return ~prompt if positions == "generated" else asked | ~prompt
+
+
 def output_states(output: Any) -> Tensor:
     """The hidden states in what a decoder block returns, be it a tensor or a tuple."""
     return output[0] if isinstance(output, tuple) else output
@@ -199,15 +215,14 @@ class _Tracker:
             return False
         device = call.ids.device if call.ids is not None else self.model.device
         columns = torch.arange(call.start, call.start + call.width, device=device)
-        in_prompt = (columns < call.prompt_end).expand(call.rows, -1)
+        prompt = (columns < call.prompt_end).expand(call.rows, -1)
         if positions == "generated":
-            return ~in_prompt
-        prompt = in_prompt & ~self._beginning(call, device)
+            return ~prompt
+        never = self._beginning(call, device)
         if call.attention is not None:
-            prompt = prompt & call.attention.to(device)
-        if positions == "source":
-            return prompt & self._source(call, device)
-        return prompt if positions == "prompt" else prompt | ~in_prompt
+            never = never | ~call.attention.to(device)
+        source = self._source(call, device) if positions == "source" else prompt
+        return steered_tokens(positions, source=source, prompt=prompt, never=never)
 
     def _source(self, call: _Call, device: torch.device) -> Tensor:
         if self.mask is None:

@@ -185,7 +185,7 @@ def read_results(folder: str | Path) -> Results:
             f"{folder} is not a results folder: it has no folder {FOLDER!r}. Name the output "
             "folder of a comparison."
         )
-    found: dict[Key, Cell] = {}
+    cells: dict[Key, Cell] = {}
     failures: list[Failure] = []
     damaged: list[Damage] = []
     for path in sorted([*root.rglob("*.json"), *root.rglob(f"*.json{PACKED}")]):
@@ -197,13 +197,13 @@ def read_results(folder: str | Path) -> Results:
                 failures.append(_failure(path))
                 continue
             cell = read_cell(path)
-            if cell.key in found:
+            if cell.key in cells:
                 raise CellError(f"{path} is a second file for the cell {' / '.join(cell.key)}")
-            found[cell.key] = cell
+            cells[cell.key] = cell
         except CellError as error:
             damaged.append(Damage(name, str(error)))
-    open_failures = tuple(failure for failure in failures if failure.key not in found)
-    return Results(tuple(found.values()), open_failures, tuple(damaged))
+    open_failures = tuple(failure for failure in failures if failure.key not in cells)
+    return Results(tuple(cells.values()), open_failures, tuple(damaged))
 
 
 def _check(cell: Cell) -> None:
