@@ -20,7 +20,7 @@ from langsteer.evaluation.benchmarks import BENCHMARKS
 from langsteer.fitting import methods
 from langsteer.fitting import options as fitting_options
 from langsteer.fitting.descent import DescentOptions
-from langsteer.model.model import DEFAULT_MODEL
+from langsteer.model.opening import DEFAULT_MODEL
 from langsteer.states.intervention import POSITIONS
 from langsteer.text import corpus
 from langsteer.tuning import DpoOptions, SftOptions, job

@@ -9,7 +9,7 @@ pytest.importorskip("peft")
 pytest.importorskip("trl")
 
 
-from langsteer.model.model import load_model
+from langsteer.model.opening import load_model
 from tests.helpers import run
 from tests.made.instructions import lines, swahili, toy
 

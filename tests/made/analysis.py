@@ -26,7 +26,8 @@ from langsteer.analysis.layers.results import (
     Together,
     TokenSets,
 )
-from langsteer.model.model import Model, wrap_model
+from langsteer.model.model import Model
+from langsteer.model.opening import wrap_model
 from langsteer.steering.vector import SteeringVector
 from langsteer.text.corpus import ParallelCorpus, builtin
 from langsteer.text.languages import language_name

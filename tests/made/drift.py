@@ -10,7 +10,8 @@ from langsteer.analysis.drift.gains import gain_fits
 from langsteer.analysis.drift.measures import Ground, States, measure, nearness, version_pairs
 from langsteer.analysis.drift.results import Drift, VectorFacts
 from langsteer.analysis.drift.versions import DriftOptions
-from langsteer.model.model import Model, wrap_model
+from langsteer.model.model import Model
+from langsteer.model.opening import wrap_model
 from langsteer.steering.vector import SteeringVector
 from langsteer.text.corpus import ParallelCorpus, builtin
 from langsteer.text.languages import language_name

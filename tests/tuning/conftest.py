@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from langsteer.model.model import Model, load_model
+from langsteer.model.model import Model
+from langsteer.model.opening import load_model
 from tests.helpers import build_model
 from tests.made.instructions import SIZE
 

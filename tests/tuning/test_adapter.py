@@ -12,7 +12,8 @@ pytest.importorskip("trl")
 
 
 from langsteer.errors import ModelError, TuneError
-from langsteer.model.model import Model, load_model, wrap_model
+from langsteer.model.model import Model
+from langsteer.model.opening import load_model, wrap_model
 from langsteer.tuning import SftOptions, sft
 from langsteer.tuning.adapter import adapted, save_adapter
 from tests.made.instructions import FAST, logits, toy

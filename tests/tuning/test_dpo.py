@@ -14,7 +14,8 @@ pytest.importorskip("trl")
 
 
 from langsteer.errors import TuneError
-from langsteer.model.model import Model, load_model
+from langsteer.model.model import Model
+from langsteer.model.opening import load_model
 from langsteer.tuning import DpoOptions, SftOptions, dpo, job, sft
 from langsteer.tuning.adapter import adapted
 from langsteer.tuning.answers import answer_logprobs, collate

@@ -14,7 +14,8 @@ pytest.importorskip("trl")
 
 
 from langsteer.errors import MissingExtraError, TuneError, VectorError
-from langsteer.model.model import Model, load_model
+from langsteer.model.model import Model
+from langsteer.model.opening import load_model
 from langsteer.steering.vector import SteeringVector
 from langsteer.tuning import SftOptions, sft
 from langsteer.tuning.answers import IGNORED, answer_logprobs, collate

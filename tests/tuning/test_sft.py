@@ -10,7 +10,8 @@ pytest.importorskip("peft")
 pytest.importorskip("trl")
 
 
-from langsteer.model.model import Model, load_model
+from langsteer.model.model import Model
+from langsteer.model.opening import load_model
 from langsteer.tuning import SftOptions, sft
 from langsteer.tuning import folder as folder_module
 from langsteer.tuning.adapter import save_adapter

@@ -12,7 +12,8 @@ pytest.importorskip("peft")
 pytest.importorskip("trl")
 
 
-from langsteer.model.model import Model, load_model
+from langsteer.model.model import Model
+from langsteer.model.opening import load_model
 from langsteer.tuning import SftOptions, sft, training
 from tests.made.instructions import FAST, logits, toy
 

@@ -302,7 +302,7 @@ def quiet_libraries() -> None:
 
 def open_model(name: str, dtype: str, device: str | None, device_map: str | None) -> "Model":
     """The model that the shared options name."""
-    from langsteer.model.model import load_model
+    from langsteer.model.opening import load_model
 
     quiet_libraries()
     return load_model(name, dtype=dtype, device=device, device_map=device_map)

@@ -22,7 +22,8 @@ from langsteer.export.format import (
     everywhere_note,
     vectors_of,
 )
-from langsteer.model.model import as_model, base_network
+from langsteer.model.model import base_network
+from langsteer.model.opening import as_model
 from langsteer.progress import announce
 from langsteer.steering.change import Change
 from langsteer.steering.vector import SteeringVector

@@ -308,16 +308,18 @@ def _continues(ids: Tensor | None, prompt: Tensor | None, start: int) -> bool:
 
 def _blocks_return_tuples(model: Model) -> bool:
     """Found out by running one token, once."""
-    if "tuples" not in model._memo:
-        found: list[bool] = []
-        hook = model.blocks[0].register_forward_hook(
-            lambda module, args, output: found.append(isinstance(output, tuple))
-        )
-        with torch.no_grad():
-            model.run_decoder(model.batch([[model.pad_id]]))
-        hook.remove()
-        model._memo["tuples"] = found[0]
-    return bool(model._memo["tuples"])
+    return model.kept.get("blocks return tuples", lambda: _first_block_returns_tuple(model))
+
+
+def _first_block_returns_tuple(model: Model) -> bool:
+    seen: list[bool] = []
+    hook = model.blocks[0].register_forward_hook(
+        lambda module, args, output: seen.append(isinstance(output, tuple))
+    )
+    with torch.no_grad():
+        model.run_decoder(model.batch([[model.pad_id]]))
+    hook.remove()
+    return seen[0]
 
 
 def _skip(returned: Tensor | None, as_tuple: bool) -> Callable[..., Any]:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from langsteer.errors import VectorError
-from langsteer.model.model import as_model
+from langsteer.model.opening import as_model
 from langsteer.steering.change import Change, known_fields
 from langsteer.steering.sequence import ChangeSequence
 from langsteer.steering.vector import SteeringVector

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from langsteer.errors import VectorError
-from langsteer.model.model import Model, as_model, load_model
+from langsteer.model.model import Model
+from langsteer.model.opening import as_model, load_model
 from langsteer.model.tokens import Prompt, Text, Tokens
 from langsteer.states.intervention import PositionKind
 from langsteer.steering.change import Change, steer

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from langsteer.extras import need
-from langsteer.model.model import Model, base_network, wrap_model
+from langsteer.model.model import Model, base_network
+from langsteer.model.opening import wrap_model
 from langsteer.progress import NOISY, quiet
 from langsteer.storage.files import save_errors
 

@@ -20,7 +20,8 @@ from langsteer.analysis.drift.versions import DriftOptions, named_versions
 from langsteer.analysis.write import drift_into
 from langsteer.errors import AnalysisError, MissingExtraError, ModelError, VectorError
 from langsteer.fitting.learning import fit
-from langsteer.model.model import Model, load_model
+from langsteer.model.model import Model
+from langsteer.model.opening import load_model
 from tests.helpers import make_vector
 from tests.made.drift import QUICK, corpus_of, shifted_gpt2
 

@@ -7,7 +7,8 @@ import transformers
 
 from langsteer.analysis.drift.compare import drift
 from langsteer.errors import ModelError
-from langsteer.model.model import Model, wrap_model
+from langsteer.model.model import Model
+from langsteer.model.opening import wrap_model
 from tests.helpers import build_model, build_network, character_tokenizer
 from tests.made.drift import QUICK, corpus_of
 

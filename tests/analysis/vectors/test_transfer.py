@@ -9,7 +9,8 @@ from langsteer.analysis.vectors.results import RANDOM
 from langsteer.analysis.vectors.transfer import transfer
 from langsteer.errors import AnalysisError
 from langsteer.fitting.learning import fit
-from langsteer.model.model import Model, wrap_model
+from langsteer.model.model import Model
+from langsteer.model.opening import wrap_model
 from langsteer.states.capture import mean_states
 from langsteer.steering.vector import SteeringVector
 from langsteer.text.corpus import builtin

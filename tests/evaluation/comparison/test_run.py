@@ -1,5 +1,6 @@
 """A comparison: cells, going on after a stop, failures, and what is refused."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -157,3 +158,13 @@ def test_what_is_asked_must_not_be_fitted_on(
     monkeypatch.setattr(module, "fit_corpus", lambda *_: leaked)
     outcome = compare(wanted(tmp_path, languages="sw", methods="mean_difference"))
     assert "leaked holds text of SIB-200" in outcome.failed[0].error
+
+
+def test_packed_cells_are_kept(data: Path, tmp_path: Path) -> None:
+    asked = wanted(tmp_path, languages="sw", methods=["direct", "english"])
+    for path in compare(asked).made:
+        path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    again = compare(asked)
+    assert not again.made
+    assert len(again.kept) == 2

@@ -35,7 +35,8 @@ from langsteer.analysis.drift.versions import (
     tuned_version,
 )
 from langsteer.errors import AnalysisError, VectorError
-from langsteer.model.model import Model, load_model
+from langsteer.model.model import Model
+from langsteer.model.opening import load_model
 from langsteer.steering.folder import load_vectors
 from langsteer.steering.vector import SteeringVector
 from langsteer.storage.tensors import FileKind, write_tensors

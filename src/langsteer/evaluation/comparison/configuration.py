@@ -11,7 +11,7 @@ from langsteer.evaluation.benchmarks import Benchmark, get_benchmark
 from langsteer.evaluation.benchmarks.loading import nearest
 from langsteer.evaluation.methods import get_method
 from langsteer.extras import need
-from langsteer.model.model import DEFAULT_MODEL
+from langsteer.model.opening import DEFAULT_MODEL
 from langsteer.text.corpus import BUILTIN
 from langsteer.text.languages import parse_tag
 

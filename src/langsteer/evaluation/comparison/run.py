@@ -20,7 +20,7 @@ from langsteer.evaluation.comparison.cells import (
     Cell,
     Cost,
     Failure,
-    cell_path,
+    existing_cell,
     file_name,
     read_cell,
     write_cell,
@@ -32,7 +32,8 @@ from langsteer.evaluation.comparison.memory import PeakMemory
 from langsteer.evaluation.comparison.questions import Answers, ask, question_key, task_info
 from langsteer.evaluation.harness.model import LangsteerLM
 from langsteer.evaluation.methods import Plan, Setting, get_method
-from langsteer.model.model import Model, load_model
+from langsteer.model.model import Model
+from langsteer.model.opening import load_model
 from langsteer.storage.files import write_text
 from langsteer.storage.kept import as_kept, first_difference
 from langsteer.text.corpus import ParallelCorpus
@@ -275,8 +276,10 @@ def _missing(wanted: Comparison, outcome: Outcome) -> dict[tuple[str, str, str],
         for benchmark in wanted.benchmarks:
             for language in wanted.languages_of(benchmark.name):
                 for method in wanted.methods_of(benchmark.name, language):
-                    path = cell_path(wanted.output, model, benchmark.name, language, method.name)
-                    if _is_made(path, _asked(wanted, benchmark.name, method)):
+                    path = existing_cell(
+                        wanted.output, model, benchmark.name, language, method.name
+                    )
+                    if path and _is_made(path, _asked(wanted, benchmark.name, method)):
                         outcome.kept.append(path)
                     else:
                         key = (model, benchmark.name, language)
@@ -286,8 +289,6 @@ def _missing(wanted: Comparison, outcome: Outcome) -> dict[tuple[str, str, str],
 
 def _is_made(path: Path, asked: Mapping[str, Any]) -> bool:
     """Whether a cell is there; CompareError where it was made with another configuration."""
-    if not path.exists():
-        return False
     try:
         made = read_cell(path).settings.get("asked", {})
     except CellError:

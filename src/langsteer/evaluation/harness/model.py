@@ -26,7 +26,8 @@ from langsteer.evaluation.harness.lm_eval_parts import (
 from langsteer.evaluation.harness.scoring import Change, Question, Scores, score
 from langsteer.evaluation.harness.spans import Span, source_spans, texts_of
 from langsteer.evaluation.harness.tasks import TaskInfo, TaskLanguages
-from langsteer.model.model import DEFAULT_MODEL, Model, load_model
+from langsteer.model.model import Model
+from langsteer.model.opening import DEFAULT_MODEL, load_model
 from langsteer.model.tokens import TOKEN_BUDGET, Tokens, batches, pad_mask
 from langsteer.progress import track
 from langsteer.states.intervention import PositionKind, intervene

@@ -310,15 +310,17 @@ def _read_at_once(model: Model, questions: Sequence[Question]) -> Sequence[Sized
 
 def _cache_window(model: Model) -> int:
     """How far back the narrowest layer of the model's cache looks; 0 where it cannot be shared."""
-    if "cache_window" not in model._memo:
-        with torch.inference_mode():
-            output = model.decoder(**model.batch([[model.pad_id]]), use_cache=True)
-        cache = getattr(output, "past_key_values", None)
-        layers = cache.layers if type(cache) is DynamicCache else []
-        fits = bool(layers) and all(isinstance(layer, DynamicLayer) for layer in layers)
-        windows = [int(getattr(layer, "sliding_window", None) or sys.maxsize) for layer in layers]
-        model._memo["cache_window"] = min(windows) if fits else 0
-    return int(model._memo["cache_window"])
+    return model.kept.get("cache window", lambda: _narrowest_window(model))
+
+
+def _narrowest_window(model: Model) -> int:
+    with torch.inference_mode():
+        output = model.decoder(**model.batch([[model.pad_id]]), use_cache=True)
+    cache = getattr(output, "past_key_values", None)
+    layers = cache.layers if type(cache) is DynamicCache else []
+    fits = bool(layers) and all(isinstance(layer, DynamicLayer) for layer in layers)
+    windows = [int(getattr(layer, "sliding_window", None) or sys.maxsize) for layer in layers]
+    return min(windows) if fits else 0
 
 
 def _common_start(model: Model, questions: Sequence[Question]) -> int:

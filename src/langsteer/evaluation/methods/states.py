@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from langsteer.errors import FitError, MethodError
 from langsteer.evaluation.methods.common import (
@@ -120,14 +120,18 @@ def _shared_moments(model: Model, pair: ParallelCorpus, clock: _Clock) -> dict[i
     if model.layers * model.hidden_size**2 * 16 > LARGEST_MOMENTS:
         return None
     part = pair.split(fit=0.8, choose=0.2, report=0.0)["fit"]
-    name, found, seconds = model._memo.get("moments", ("", None, 0.0))
-    if name == part.fingerprint:
-        clock.before = seconds
-        return cast(dict[int, Moments], found)
+    started = time.perf_counter()
+    moments, seconds = model.kept.get(
+        "moments", lambda: _timed_moments(model, part), part.fingerprint
+    )
+    clock.before = max(0.0, seconds - (time.perf_counter() - started))  # what it took before now
+    return moments
+
+
+def _timed_moments(model: Model, part: ParallelCorpus) -> tuple[dict[int, Moments], float]:
     started = time.perf_counter()
     moments = pair_moments(model, part, range(model.layers))
-    model._memo["moments"] = (part.fingerprint, moments, time.perf_counter() - started)
-    return moments
+    return moments, time.perf_counter() - started
 
 
 def _pair(setting: Setting, method: str) -> ParallelCorpus:
