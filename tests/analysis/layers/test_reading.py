@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from langsteer.analysis.layers.analyze import analyze
-from langsteer.analysis.reading import Reading, read_texts
+from langsteer.analysis.layers.reading import Reading, read_texts
 from langsteer.errors import (
     StateError,
 )
