@@ -3,85 +3,22 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
 from langsteer import progress
 from langsteer.errors import CorpusError, FitError, ModelError, SaveError
 from langsteer.fitting import descent
 from langsteer.fitting.learned import LearnedOptions
-from langsteer.fitting.learned import fit as fit_learned
 from langsteer.fitting.learning import TOGETHER_STEPS, fit, learn, learn_all
-from langsteer.fitting.mean_difference import fit_layers
 from langsteer.fitting.methods import METHODS
-from langsteer.fitting.objectives import ObjectiveName
-from langsteer.fitting.readings import PivotReadings
 from langsteer.fitting.search import Measure
 from langsteer.model.model import Model, frozen
-from langsteer.states.capture import sentence_states
-from langsteer.states.intervention import resumed
 from langsteer.steering.vector import SteeringVector
 from langsteer.text.corpus import ParallelCorpus, builtin
-from tests.helpers import ARCHITECTURES, batch, build_model, pairs, short, tiny
-
-
-def test_the_mean_difference_is_the_difference_of_means(llama: Model) -> None:
-    text = pairs()
-    for vector in fit_layers(llama, text, [0, 2, 3]):
-        here, there = (
-            sentence_states(llama, text.texts[t], [vector.layer])[:, 0] for t in ("sw", "en")
-        )
-        torch.testing.assert_close(
-            vector.values, there.mean(0) - here.mean(0), atol=1e-5, rtol=1e-4
-        )
-
-
-@pytest.mark.parametrize("name", ["mean_difference", "principal_component", "probe"])
-def test_a_planted_shift_is_found(name: str) -> None:
-    """The language is the pivot with capital letters, whose embeddings lie a fixed step away."""
-    model = build_model("llama", num_hidden_layers=2)
-    shift = torch.zeros(32)
-    shift[5] = 3.0
-    with torch.no_grad():
-        table = model.network.get_input_embeddings().weight
-        for letter in "abcdefghijklmnopqrstuvwxyz":
-            small, capital = model.tokenizer.convert_tokens_to_ids([letter, letter.upper()])
-            table[capital] = table[small] - shift
-        for block in model.blocks:  # blocks that pass their input on
-            for weight in (block.self_attn.o_proj.weight, block.mlp.down_proj.weight):  # type: ignore[union-attr]
-                weight.zero_()  # type: ignore[operator]
-    english = tuple(t for t in pairs(60).texts["en"])
-    letters = ["".join(c for c in text.lower() if c.isalpha() and c.isascii()) for text in english]
-    text = ParallelCorpus(
-        {"sw": tuple(t.upper() for t in letters), "en": tuple(letters)}, "en", "planted"
-    )
-    vector = fit(model, text, method=name, layer=0)
-    cosine = nn.functional.cosine_similarity(vector.values, shift, dim=0)
-    # A probe finds what separates the two best, which need not be all that differs.
-    assert cosine > (0.5 if name == "probe" else 0.99)
-    if name != "probe":
-        assert float(vector.values.norm()) == pytest.approx(3.0, rel=0.05)
-
-
-def test_contrast_tells_pairs_apart() -> None:
-    model = build_model("llama")
-    with torch.no_grad():  # else its next-token distributions are all alike
-        model.head.weight.mul_(300)
-    vector = fit(
-        model,
-        pairs(15),
-        method="learned",
-        objective="contrastive",
-        suffixes=(" so",),
-        batch=15,
-        steps=50,
-        rate=0.03,
-        layer=1,
-    )
-    assert vector.loss[-1] < 0.9 * vector.loss[0]
+from tests.helpers import build_model, pairs, short, tiny
 
 
 def test_positions_are_fitted_for() -> None:
@@ -147,67 +84,6 @@ def test_strength_is_chosen_at_the_vectors_positions() -> None:
         for where in ("source", "prompt", "all", "generated")
     }
     assert found["prompt"] == found["all"] != found["source"] == found["generated"]
-
-
-@pytest.mark.parametrize("objective", sorted(set(get_args(ObjectiveName)) - {"contrastive"}))
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_learning_lowers_its_loss(architecture: str, objective: str) -> None:
-    model = tiny(architecture)
-    before = {k: v.clone() for k, v in model.network.state_dict().items()}
-    rounds = {"suffixes": (" so", " the", " in", " of", " a"), "steps": 50}  # 25 steps are 5 rounds
-    vector = fit(
-        model, pairs(15), method="learned", objective=objective, rate=0.03, layer=1, **rounds
-    )
-    assert vector.loss[-1] < vector.loss[0]
-    assert all(torch.equal(v, before[k]) for k, v in model.network.state_dict().items())
-    assert all(p.requires_grad and p.grad is None for p in model.network.parameters())
-
-
-@torch.inference_mode()
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_resuming_at_a_layer_equals_the_whole_pass(architecture: str) -> None:
-    model = tiny(architecture)
-    inputs = batch(model, "left")
-    found: list[torch.Tensor] = []
-    hook = model.blocks[1].register_forward_hook(
-        lambda m, a, o: found.append((o[0] if isinstance(o, tuple) else o).clone())
-    )
-    whole = model.network(**inputs).logits
-    hook.remove()
-    with resumed(model, 1, found[0]):
-        assert torch.equal(model.network(**inputs).logits, whole)
-    assert not any("forward" in block.__dict__ for block in model.blocks)
-
-
-def test_the_same_seed_gives_the_same_vector(llama: Model) -> None:
-    first, second = (
-        fit(llama, pairs(12), method="learned", steps=5, layer=1, seed=4) for _ in range(2)
-    )
-    assert torch.equal(first.values, second.values)
-
-
-def test_an_interrupted_fit_goes_on(
-    llama: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    options = LearnedOptions(layer=1, steps=60, rate=0.01)
-    whole = fit_learned(llama, pairs(12), options)
-    steps = 0
-    step = descent._Run._step
-
-    def interrupted(self: descent._Run, index: list[int]) -> float:
-        nonlocal steps
-        steps += 1
-        if steps == 40:
-            raise KeyboardInterrupt
-        return step(self, index)
-
-    monkeypatch.setattr(descent._Run, "_step", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        fit_learned(llama, pairs(12), options, checkpoint=tmp_path / "fit")
-    monkeypatch.setattr(descent._Run, "_step", step)
-    resumed_fit = fit_learned(llama, pairs(12), options, checkpoint=tmp_path / "fit")
-    assert len(resumed_fit.loss) == 3
-    assert torch.equal(resumed_fit.values, whole.values)
 
 
 def test_learn_chooses_on_lines_it_did_not_fit_on(llama: Model) -> None:
@@ -381,28 +257,6 @@ def test_an_interrupted_run_goes_on(
     assert all(same(found[tag], whole[tag]) for tag in whole)
     assert steps == list(range(50, 60))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["et.safetensors", "sw.safetensors"]
-
-
-def test_only_lines_that_are_learned_from_are_read(
-    llama: Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    text = pairs(40)
-    read: list[int] = []
-    states = descent.Pairs._keep_states
-
-    def noted(self: descent.Pairs, label: str) -> None:
-        read.append(len(self.texts))
-        states(self, label)
-
-    monkeypatch.setattr(descent.Pairs, "_keep_states", noted)
-    vector = fit(llama, text, method="learned", layer=1, steps=2, batch=8)
-    assert read == [16]
-    assert vector.corpus == text.describe()
-
-
-def test_another_pivot_is_refused(llama: Model) -> None:
-    with pytest.raises(FitError, match="is not that of test"):
-        fit_layers(llama, pairs(12), [1], readings=PivotReadings(llama, pairs(13)))
 
 
 def test_bad_requests(llama: Model) -> None:
