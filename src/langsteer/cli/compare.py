@@ -12,7 +12,7 @@ from langsteer.evaluation.comparison.cells import Cell
 
 
 def command(
-    config: Annotated[Path, typer.Argument(help="A YAML file; see docs/compare.md.")],
+    config: Annotated[Path, typer.Argument(help="A YAML file; see docs/reference/commands/compare.md.")],
     json: common.Json = False,
 ) -> None:
     """Run a comparison of methods: models × benchmarks × languages.
