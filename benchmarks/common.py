@@ -4,8 +4,8 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor
 from langsteer.evaluation.comparison.run import versions
 from langsteer.evaluation.statistics import Interval
 from langsteer.states.intervention import Intervention, PositionKind
+from langsteer.steering.change import Change
 from langsteer.storage.files import write_json
 
 RESULTS = Path(__file__).parent / "results"
@@ -38,20 +39,38 @@ class Ratio:
 
 
 @dataclass(frozen=True, eq=False)
-class Moved:
+class Moved(Change):
     """A change that depends on the state: `move` maps states and a strength to new states."""
 
     layer: int
     move: Callable[[Tensor, float], Tensor]
     strength: float = 1.0
     positions: PositionKind = "source"
+    scores: dict[str, Any] = field(default_factory=dict)
 
-    def with_strength(self, strength: float) -> "Moved":
-        return replace(self, strength=strength)
+    @property
+    def layers(self) -> tuple[int, ...]:
+        return (self.layer,)
+
+    @property
+    def hidden_size(self) -> int:
+        raise NotImplementedError("it belongs to no model")
+
+    def tensors(self) -> dict[str, Tensor]:
+        raise NotImplementedError("it is not saved")
+
+    def record(self) -> dict[str, Any]:
+        raise NotImplementedError("it is not saved")
+
+    @classmethod
+    def from_file(cls, tensors: Mapping[str, Tensor], record: dict[str, Any]) -> "Moved":
+        raise NotImplementedError("it is not saved")
 
     def interventions(self, strength: float | None = None) -> Sequence[Intervention]:
         by = self.strength if strength is None else strength
-        return [Intervention(self.layer, lambda states: self.move(states, by))]
+        return [
+            Intervention(self.layer, lambda states: self.move(states, by), positions=self.positions)
+        ]
 
 
 def paired(

@@ -16,8 +16,9 @@ from lingua import IsoCode639_1, LanguageDetectorBuilder
 
 import langsteer
 from benchmarks.common import SHARED, report
+from langsteer.fitting.router import fit_router
 from langsteer.progress import show_progress
-from langsteer.steering.router import CONFIDENT, fit_router
+from langsteer.steering.router import CONFIDENT
 from langsteer.text.corpus import spread
 from langsteer.text.identify import Identified
 from langsteer.text.readers import read_flores, read_ntrex
@@ -61,7 +62,9 @@ def main() -> None:
     tried = read_flores(SHARED / "flores200" / "dev", LANGUAGES)
     tried = tried.lines(spread(len(tried), chosen.lines))
     start = time.perf_counter()
-    router = fit_router(model, fitted.texts, layer=chosen.layer, most=chosen.fit_lines)
+    router = fit_router(
+        model, fitted.texts, with_builtin=False, layer=chosen.layer, most=chosen.fit_lines
+    )
     seconds = time.perf_counter() - start
     rows: list[dict[str, Any]] = []
     asked: dict[str, Ask] = {

@@ -42,7 +42,6 @@ from benchmarks import gated, variants
 from benchmarks.common import (
     RESULTS,
     SHARED,
-    Moved,
     add_line,
     bracketed,
     markdown,
@@ -57,11 +56,11 @@ from langsteer.fitting import low_rank
 from langsteer.fitting.average import average
 from langsteer.fitting.descent import SUFFIXES, DescentOptions, Pairs
 from langsteer.fitting.options import pair_states
-from langsteer.fitting.projection import Projection
 from langsteer.model.tokens import Prompt
 from langsteer.progress import show_progress
 from langsteer.states.capture import mean_states
 from langsteer.states.intervention import POSITIONS
+from langsteer.steering.change import Change
 from langsteer.steering.vector import SteeringVector
 from langsteer.text.corpus import MIXED, ParallelCorpus, spread
 from langsteer.text.languages import language_name
@@ -75,7 +74,6 @@ NEAREST = 3
 MANY = 400  # lines
 RIDGE = 0.1  # of the mean of the covariance's diagonal
 USUAL = {"positions": "source", "noise": 0.0}  # in lines that do not say
-Change = SteeringVector | Projection | Moved
 
 
 def corpus(name: str, language: str, lines: int | None) -> ParallelCorpus:
@@ -86,21 +84,18 @@ def corpus(name: str, language: str, lines: int | None) -> ParallelCorpus:
     return found if lines is None else found.lines(range(0, len(found), len(found) // lines))
 
 
-def fitted(
-    model: langsteer.Model, text: ParallelCorpus, fit: str, way: str = ""
-) -> SteeringVector | Projection:
+def fitted(model: langsteer.Model, text: ParallelCorpus, fit: str, way: str = "") -> Change:
     """The vector (or low-rank map) of a fit; from its file, where it has been made before."""
     name = f"{text.language}-{text.fingerprint[:12]}-{model.dtype}-{way}{fit.replace(':', '-')}"
     file = RESULTS / "work" / "vectors" / f"{name}.safetensors"
     if file.exists():
-        kind = Projection if fit.startswith(low_rank.NAME) else SteeringVector
-        return kind.load(file, model)
+        return langsteer.load(file, model)
     vector = _fit(model, text, fit)
     vector.save(file)
     return vector
 
 
-def _fit(model: langsteer.Model, text: ParallelCorpus, fit: str) -> SteeringVector | Projection:
+def _fit(model: langsteer.Model, text: ParallelCorpus, fit: str) -> Change:
     method, layer, values = _parts(fit)
     if method == low_rank.NAME:
         return low_rank.fit(model, text, low_rank.LowRankOptions(layer=layer, **values))
@@ -367,7 +362,7 @@ def _cell(line: dict[str, Any] | None) -> str:
 def _run(model: langsteer.Model, about: dict[str, Any], strengths: Sequence[float]) -> None:
     start = time.perf_counter()
     text = noisy(corpus(about["corpus"], about["language"], about["lines"]), about["noise"])
-    vector = replace(_made(model, text, about), positions=about["positions"])
+    vector = _made(model, text, about).at(about["positions"])
     seconds = time.perf_counter() - start
     changes = [None, *(vector.with_strength(strength) for strength in strengths)]
     direct, *steered = answers(model, about["language"], about["items"], changes)

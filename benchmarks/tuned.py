@@ -32,7 +32,7 @@ from langsteer.evaluation.statistics import Array, Interval, difference, paired_
 from langsteer.model.model import Model
 from langsteer.model.tokens import Prompt
 from langsteer.progress import show_progress
-from langsteer.steering.vector import SteeringVector
+from langsteer.steering.change import Change
 from langsteer.text.languages import language_name
 from langsteer.tuning import Record
 from langsteer.tuning.prompts import prompt_of, template_of
@@ -66,7 +66,7 @@ def hits(
     model: Model,
     language: str,
     setting: Mapping[str, Any],
-    vectors: Sequence[SteeringVector | None],
+    vectors: Sequence[Change | None],
 ) -> list[tuple[Array, Array]]:
     """Which items are right, 0 or 100, calibrated and raw, under each vector."""
     docs = [
@@ -90,7 +90,7 @@ def main() -> None:
         return
     show_progress(False)
     named = {"base": chosen.base, "sft": chosen.sft, "dpo": chosen.dpo, "steered": chosen.steered}
-    vectors: dict[str, SteeringVector] = {}
+    vectors: dict[str, Change] = {}
     for name, path in named.items():
         if path is not None:
             _run_model(name, path, chosen.base, chosen.languages, setting, vectors)
@@ -136,7 +136,7 @@ def _run_model(
     base: str,
     languages: Sequence[str],
     setting: Mapping[str, Any],
-    vectors: dict[str, SteeringVector],
+    vectors: dict[str, Change],
 ) -> None:
     folder = Path(path) if Path(path).is_dir() else None
     about = {"model": name, "weights": _digest(folder), **setting}
@@ -168,11 +168,11 @@ def _run(
     left: Sequence[str],
     about: Mapping[str, Any],
     folder: Path | None,
-    vectors: dict[str, SteeringVector],
+    vectors: dict[str, Change],
 ) -> None:
     """Measure what is left in a language; without steering too, which changes are against."""
     start = time.perf_counter()
-    used: dict[str, SteeringVector | None] = {NONE: None}
+    used: dict[str, Change | None] = {NONE: None}
     if OWN in left:
         own = _fitted(model, [language], about)
         used[OWN] = own[language]
@@ -181,7 +181,7 @@ def _run(
     if BASE in left:
         used[BASE] = vectors[language].carried_to(model)
     if TRAINED in left and folder is not None:
-        used[TRAINED] = SteeringVector.load(_trained(folder, language)).carried_to(model)
+        used[TRAINED] = langsteer.load(_trained(folder, language)).carried_to(model)
     answers = hits(model, language, about, list(used.values()))
     seconds = time.perf_counter() - start
     direct = answers[0][0]
@@ -207,7 +207,7 @@ def _run(
 
 def _fitted(
     model: Model, languages: Sequence[str], setting: Mapping[str, Any]
-) -> dict[str, SteeringVector]:
+) -> dict[str, Change]:
     texts = {tag: langsteer.builtin(tag).split()["fit"] for tag in languages}
     given = {"method": setting["method"], "layer": setting["layer"]}
     return {

@@ -38,7 +38,8 @@ from langsteer.evaluation.statistics import Array, calibrate, correct, differenc
 from langsteer.model.model import Model
 from langsteer.model.tokens import Prompt, encode, encode_suffix
 from langsteer.progress import show_progress
-from langsteer.states.intervention import Change, PositionKind
+from langsteer.states.intervention import PositionKind
+from langsteer.steering.change import Change
 from langsteer.text.languages import language_name
 from langsteer.version import __version__
 

@@ -66,3 +66,7 @@ class AnalysisError(LangsteerError):
 
 class TuneError(LangsteerError):
     """Records to tune on that cannot be used, or a fine-tuning that cannot be made."""
+
+
+class PluginError(LangsteerError):
+    """A package that adds something to langsteer, and cannot be used."""

@@ -14,10 +14,11 @@ from langsteer.errors import CorpusError, FitError, ModelError, SaveError
 from langsteer.fitting import descent
 from langsteer.fitting.learned import LearnedOptions
 from langsteer.fitting.learned import fit as fit_learned
-from langsteer.fitting.learning import METHODS, TOGETHER_STEPS, fit, learn, learn_all
+from langsteer.fitting.learning import TOGETHER_STEPS, fit, learn, learn_all
 from langsteer.fitting.mean_difference import fit_layers
+from langsteer.fitting.methods import METHODS
 from langsteer.fitting.objectives import ObjectiveName
-from langsteer.fitting.readings import Pivot
+from langsteer.fitting.readings import PivotReadings
 from langsteer.fitting.search import Measure
 from langsteer.model.model import Model, frozen
 from langsteer.states.capture import sentence_states
@@ -401,7 +402,7 @@ def test_only_lines_that_are_learned_from_are_read(
 
 def test_another_pivot_is_refused(llama: Model) -> None:
     with pytest.raises(FitError, match="is not that of test"):
-        fit_layers(llama, pairs(12), [1], pivot=Pivot(llama, pairs(13)))
+        fit_layers(llama, pairs(12), [1], readings=PivotReadings(llama, pairs(13)))
 
 
 def test_bad_requests(llama: Model) -> None:

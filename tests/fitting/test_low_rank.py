@@ -7,10 +7,11 @@ import torch
 from langsteer.errors import FitError, VectorError
 from langsteer.fitting import descent, low_rank
 from langsteer.fitting.learning import fit as fit_by_name
-from langsteer.fitting.low_rank import LowRankOptions, fit, learn_low_rank
-from langsteer.fitting.projection import Projection
+from langsteer.fitting.learning import learn
+from langsteer.fitting.low_rank import LowRankOptions, fit
 from langsteer.model.model import Model
 from langsteer.states.intervention import intervene
+from langsteer.steering.low_rank import LowRank
 from langsteer.steering.vector import SteeringVector
 from tests.helpers import ARCHITECTURES, batch, pairs, tiny
 
@@ -41,7 +42,7 @@ def test_the_map_does_what_was_learned(llama: Model, monkeypatch: pytest.MonkeyP
         expected = states + learned[0].shift(states)
     (change,) = found.interventions()
     torch.testing.assert_close(change.change(states), expected, atol=1e-4, rtol=1e-4)
-    moved = (found.maps[1] - torch.eye(llama.hidden_size)).double()
+    moved = (found.up @ found.down).double()
     assert 1 <= int(torch.linalg.matrix_rank(moved, rtol=1e-4)) <= 3
 
 
@@ -51,22 +52,32 @@ def test_what_depends_on_the_token_is_found_where_a_vector_cannot_find_it(llama:
     text = pairs(12)
     vector = fit_by_name(llama, text, method="learned", **same)
     found = fit(llama, text, LowRankOptions(**same, rank=8))
-    assert found.scores["loss"][-1] < vector.loss[-1]
+    assert found.loss[-1] < vector.loss[-1]
 
 
 def test_strength_is_chosen_on_lines_it_was_not_fitted_on(llama: Model, tmp_path: Path) -> None:
-    found = learn_low_rank(
-        llama, pairs(40), layer=1, steps=10, strengths=[0.5, 1.0], checkpoint=tmp_path / "fit"
+    found = learn(
+        llama,
+        pairs(40),
+        method="low_rank",
+        layer=1,
+        steps=10,
+        strengths=[0.5, 1.0],
+        checkpoint=tmp_path / "fit",
     )
+    assert isinstance(found, LowRank)
     assert found.corpus["lines"] == 32
     assert found.scores["chosen_on"]["lines"] == 8
     best = min(found.scores["trials"], key=lambda trial: trial["divergence"])
-    assert found.alpha == best["strength"]
+    assert found.strength == best["strength"]
     assert not list(tmp_path.iterdir())
     path = found.save(tmp_path / "map.safetensors")
-    again = Projection.load(path, llama)
-    assert torch.equal(again.maps[1], found.maps[1])
-    with pytest.raises(VectorError, match="not a langsteer vector file: it is a langsteer proj"):
+    again = LowRank.load(path, llama)
+    for name, numbers in found.tensors().items():
+        assert torch.equal(again.tensors()[name], numbers)
+    with pytest.raises(
+        VectorError, match="not a langsteer vector file: it is a langsteer low-rank map"
+    ):
         SteeringVector.load(path)
     inputs = batch(llama, "left")
     with torch.inference_mode():
@@ -92,8 +103,8 @@ def test_an_interrupted_fit_goes_on(
         fit(llama, pairs(12), options, checkpoint=tmp_path / "fit")
     monkeypatch.setattr(descent._Run, "_step", step)
     resumed = fit(llama, pairs(12), options, checkpoint=tmp_path / "fit")
-    assert torch.equal(resumed.maps[1], whole.maps[1])
-    assert torch.equal(resumed.offsets[1], whole.offsets[1])
+    for name, numbers in whole.tensors().items():
+        assert torch.equal(resumed.tensors()[name], numbers)
 
 
 def test_bad_options(llama: Model) -> None:
@@ -102,4 +113,4 @@ def test_bad_options(llama: Model) -> None:
     with pytest.raises(FitError, match="layer 3 is the last"):
         fit(llama, pairs(12), LowRankOptions(layer=3))
     with pytest.raises(FitError, match="at least one strength"):
-        learn_low_rank(llama, pairs(12), strengths=[])
+        learn(llama, pairs(12), method="low_rank", strengths=[])

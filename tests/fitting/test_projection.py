@@ -1,4 +1,6 @@
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,17 +10,17 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from langsteer.errors import FitError, ModelError, VectorError
+from langsteer.fitting.learning import learn
 from langsteer.fitting.mean_difference import fit_layers
 from langsteer.fitting.projection import (
     Moments,
-    Projection,
     ProjectionOptions,
     fit,
-    learn_projection,
     pair_moments,
 )
 from langsteer.model.model import Model
 from langsteer.states.intervention import intervene
+from langsteer.steering.projection import Projection
 from langsteer.text.corpus import ParallelCorpus
 from tests.helpers import ARCHITECTURES, batch, pairs, tiny
 
@@ -132,7 +134,7 @@ def test_source_tokens_are_mapped_and_others_left(architecture: str) -> None:
     mask = torch.zeros_like(inputs["input_ids"], dtype=torch.bool)
     mask[:, -3:-1] = True
     for form in ("blend", "add"):
-        projection = make_projection(model, {1: matrix}, {1: offset}, alpha=0.25, form=form)
+        projection = make_projection(model, {1: matrix}, {1: offset}, strength=0.25, form=form)
         plain, changed = [], []
         for found, steered in ((plain, False), (changed, True)):
             hook = model.blocks[1].register_forward_hook(
@@ -175,7 +177,8 @@ def test_no_alpha_and_a_mask_of_rows(llama: Model) -> None:
         assert torch.equal(llama.run_decoder(inputs), plain)
     rows = torch.zeros(len(plain), dtype=torch.bool)
     rows[1] = True
-    with intervene(llama, projection.interventions(rows=rows), "prompt"):
+    of_rows = [replace(item, rows=rows) for item in projection.interventions()]
+    with intervene(llama, of_rows, "prompt"):
         steered = llama.run_decoder(inputs)
     assert torch.equal(steered[~rows], plain[~rows])
     assert not torch.equal(steered[rows], plain[rows])
@@ -184,27 +187,42 @@ def test_no_alpha_and_a_mask_of_rows(llama: Model) -> None:
 
 def test_choosing(llama: Model) -> None:
     text = pairs(60)
-    one = learn_projection(llama, text, layers=[1, 2], ridges=[0.1, 1.0], alphas=[0.2, 0.5])
+    one = learned_projection(
+        llama, text, method="projection", layers=[1, 2], ridges=(0.1, 1.0), strengths=[0.2, 0.5]
+    )
     trials = one.scores["trials"]
     assert len(trials) == 5
     best = min(trials, key=lambda t: t["divergence"])
     assert one.layers == tuple(best["layers"])
-    assert (one.options["ridge"], one.alpha) == (best["ridge"], best["alpha"])
+    assert (one.options["ridge"], one.strength) == (best["ridge"], best["alpha"])
     assert one.scores["divergence"] == best["divergence"]
     parts = text.split(fit=0.8, choose=0.2, report=0.0)
     assert one.corpus == parts["fit"].describe()
     assert one.scores["chosen_on"] == parts["choose"].describe()
-    every = learn_projection(llama, text, all_layers=True, ridges=[1.0], alphas=[0.1, 0.5])
+    every = learned_projection(
+        llama, text, method="projection_all", ridges=(1.0,), strengths=[0.1, 0.5]
+    )
     assert every.layers == (0, 1, 2, 3)
 
 
 def test_save_and_load(llama: Model, tmp_path: Path) -> None:
-    projection = learn_projection(llama, pairs(40), layers=[1], ridges=[1.0], alphas=[0.5])
+    projection = learned_projection(
+        llama, pairs(40), method="projection", layers=[1], ridges=(1.0,), strengths=[0.5]
+    )
     path = projection.save(tmp_path / "a" / "p.safetensors")
     loaded = Projection.load(path, llama)
     assert torch.equal(loaded.maps[1], projection.maps[1])
     assert torch.equal(loaded.offsets[1], projection.offsets[1])
-    for name in ("layers", "alpha", "form", "positions", "language", "model", "corpus", "scores"):
+    for name in (
+        "layers",
+        "strength",
+        "form",
+        "positions",
+        "language",
+        "model",
+        "corpus",
+        "scores",
+    ):
         assert getattr(loaded, name) == getattr(projection, name)
     with pytest.raises(VectorError, match=r"projection .* architecture is llama there"):
         Projection.load(path, tiny("gpt2"))
@@ -232,7 +250,13 @@ def test_bad_requests(llama: Model) -> None:
     with pytest.raises(VectorError, match="no form 'twist'"):
         make_projection(llama, {0: torch.zeros(3, 3)}, {0: torch.zeros(3)}, form="twist")
     with pytest.raises(FitError, match="at least one ridge"):
-        learn_projection(llama, pairs(40), ridges=[])
+        learn(llama, pairs(40), method="projection", ridges=())
+
+
+def learned_projection(*args: Any, **more: Any) -> Projection:
+    projection = learn(*args, **more)
+    assert isinstance(projection, Projection)
+    return projection
 
 
 def make_projection(
@@ -245,5 +269,7 @@ def make_projection(
 def test_the_corpus_may_have_several_languages(llama: Model) -> None:
     text = pairs(40)
     both = ParallelCorpus({**text.texts, "de": text.texts["sw"]}, "en", "two")
-    projection = learn_projection(llama, both, "sw", layers=[1], ridges=[1.0], alphas=[0.5])
+    projection = learned_projection(
+        llama, both, "sw", "projection", layers=[1], ridges=(1.0,), strengths=[0.5]
+    )
     assert projection.language == "sw"

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from langsteer.errors import ModelError, VectorError
 from langsteer.model.model import Model, wrap_model
-from langsteer.steering.vector import steer
+from langsteer.steering.change import steer
 from tests.helpers import (
     ARCHITECTURES,
     LAYER,

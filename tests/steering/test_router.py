@@ -6,10 +6,13 @@ import torch
 
 from langsteer.errors import FitError, VectorError
 from langsteer.fitting.learning import fit
+from langsteer.fitting.router import fit_router
 from langsteer.model.model import Model
+from langsteer.steering.change import steer
+from langsteer.steering.folder import ROUTER_NAME, read_vectors
 from langsteer.steering.generation import generate
-from langsteer.steering.router import Router, fit_router, read_router
-from langsteer.steering.vector import ROUTER_NAME, read_vectors, steer
+from langsteer.steering.router import Router, read_router
+from langsteer.steering.steered import Steered
 from langsteer.text.corpus import builtin
 from tests.helpers import ARCHITECTURES, build_model, tiny
 
@@ -30,7 +33,7 @@ def texts(lines: int = 30, start: int = 0) -> dict[str, list[str]]:
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_languages_that_differ_are_told_apart(architecture: str) -> None:
     model = tiny(architecture)
-    router = fit_router(model, texts())
+    router = fit_router(model, texts(), with_builtin=False)
     asked = texts(4, start=40)
     for tag, lines in asked.items():
         assert [found.language for found in router.identify(model, lines)] == [tag] * 4
@@ -39,18 +42,18 @@ def test_languages_that_differ_are_told_apart(architecture: str) -> None:
 
 def test_two_languages_are_enough(llama: Model) -> None:
     two = {tag: lines for tag, lines in texts().items() if tag != "tr"}
-    router = fit_router(llama, two)
+    router = fit_router(llama, two, with_builtin=False)
     assert [f.language for f in router.identify(llama, ["abcdeabc", "klmnoklm"])] == ["sw", "en"]
 
 
 def test_text_in_the_pivot_is_left_alone(llama: Model) -> None:
-    router = fit_router(llama, texts())
+    router = fit_router(llama, texts(), with_builtin=False)
     corpus = builtin("sw").lines(range(24))
     vectors = {"sw": replace(fit(llama, corpus, layer=1), strength=4.0)}
     prompts = ["abcdeabcdeabcde", "klmnoklmnoklmno", "fghijfghijfghij"]
-    chosen = router.route(llama, prompts, vectors, confidence=0.5)
+    chosen = Steered(llama, vectors, router, confidence=0.5).route(prompts)
     assert chosen == [vectors["sw"], None, None]  # there is no vector for Turkish
-    assert router.route(llama, prompts[:1], vectors, confidence=1.1) == [None]
+    assert Steered(llama, vectors, router, confidence=1.1).route(prompts[:1]) == [None]
     apart = [generate(llama, [p], max_new_tokens=8)[0] for p in prompts]
     together = generate(llama, prompts, chosen, max_new_tokens=8)
     assert together[1:] == apart[1:]
@@ -64,7 +67,7 @@ def test_text_in_the_pivot_is_left_alone(llama: Model) -> None:
 
 
 def test_a_router_is_kept_whole(llama: Model, tmp_path: Path) -> None:
-    router = fit_router(llama, texts())
+    router = fit_router(llama, texts(), with_builtin=False)
     fit(llama, builtin("sw").lines(range(24)), layer=1).save(tmp_path / "sw.safetensors")
     with pytest.raises(VectorError, match=r"no router\.safetensors in"):
         read_router(tmp_path)
@@ -91,7 +94,9 @@ def test_it_is_only_as_sure_as_it_is_right(llama: Model) -> None:
             for _ in range(100)
         ]
 
-    router = fit_router(llama, {"sw": lines("abcdefgh"), "en": lines("efghijkl")})
+    router = fit_router(
+        llama, {"sw": lines("abcdefgh"), "en": lines("efghijkl")}, with_builtin=False
+    )
     for words in (1, 3, 20):
         asked = [
             (line[:words], tag)
@@ -106,19 +111,19 @@ def test_it_is_only_as_sure_as_it_is_right(llama: Model) -> None:
 
 def test_bad_requests(llama: Model) -> None:
     with pytest.raises(FitError, match="sw has 5 lines"):
-        fit_router(llama, texts(5))
+        fit_router(llama, texts(5), with_builtin=False)
     with pytest.raises(FitError, match="tells languages from en"):
-        fit_router(llama, {"sw": texts()["sw"], "tr": texts()["tr"]})
+        fit_router(llama, {"sw": texts()["sw"], "tr": texts()["tr"]}, with_builtin=False)
     other = build_model("llama", hidden_size=64)
     with pytest.raises(VectorError, match="this router was fitted on"):
-        fit_router(llama, texts()).identify(other, ["abc"])
+        fit_router(llama, texts(), with_builtin=False).identify(other, ["abc"])
     with pytest.raises(VectorError, match="do not agree"):
         Router(torch.zeros(2, 4), torch.zeros(3), torch.ones(4), ("sw", "en"), "en", 0, {})
 
 
 def test_the_real_model_tells_languages_apart(gemma: Model) -> None:
     corpus = builtin("sw", "de")
-    router = fit_router(gemma, corpus.texts, most=30)
+    router = fit_router(gemma, corpus.texts, most=30, with_builtin=False)
     asked = ["Jua linatua nyuma ya milima.", "Die Sonne geht unter.", "The sun sets.", "Habari"]
     found = router.identify(gemma, asked)
     assert [f.language for f in found] == ["sw", "de", "en", "sw"]

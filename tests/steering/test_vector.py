@@ -7,7 +7,8 @@ from safetensors.torch import save_file
 
 from langsteer.errors import SaveError, VectorError
 from langsteer.model.model import Model
-from langsteer.steering.vector import SteeringVector, load_vectors, read_vectors
+from langsteer.steering.folder import load_vectors, read_vectors
+from langsteer.steering.vector import SteeringVector
 from langsteer.storage import files
 from tests.helpers import make_vector, tiny
 

@@ -6,9 +6,10 @@ from typing import Annotated
 import typer
 
 from langsteer.cli import options as common
-from langsteer.cli.inspect import describe, print_vector
+from langsteer.cli.inspect import print_vector
 from langsteer.fitting.average import average
-from langsteer.steering.vector import SteeringVector, load_vectors
+from langsteer.steering.folder import load_vectors
+from langsteer.steering.vector import SteeringVector
 from langsteer.storage.files import check_writable
 
 
@@ -42,6 +43,6 @@ def command(
     check_writable(output)
     vector.save(output)
     if as_json:
-        common.print_json({"file": str(output), **describe(vector)})
+        common.print_json({"file": str(output), **vector.describe()})
     else:
         print_vector(vector, str(output))

@@ -11,7 +11,7 @@ from rich.table import Table
 from langsteer.cli import options as common
 from langsteer.evaluation.demo import LANGUAGES, DemoResult, LanguageResult, run_demo
 from langsteer.evaluation.statistics import Interval
-from langsteer.fitting.learning import DEFAULT_METHOD, METHODS
+from langsteer.fitting.methods import DEFAULT_METHOD, METHODS
 from langsteer.text.languages import language_name
 
 

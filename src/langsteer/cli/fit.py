@@ -9,12 +9,13 @@ from rich.console import Console
 from rich.table import Table
 
 from langsteer.cli import options as common
-from langsteer.cli.inspect import describe, print_vector
+from langsteer.cli.inspect import print_vector
 from langsteer.errors import LanguageError, SaveError
-from langsteer.fitting.learning import DEFAULT_METHOD, METHODS, learn_all
-from langsteer.steering.router import fit_router
-from langsteer.steering.vector import ROUTER_NAME, SteeringVector
-from langsteer.text.corpus import ParallelCorpus, builtin
+from langsteer.fitting.learning import learn_all
+from langsteer.fitting.methods import DEFAULT_METHOD, METHODS
+from langsteer.fitting.router import fit_router
+from langsteer.steering.change import Change
+from langsteer.steering.folder import ROUTER_NAME
 from langsteer.text.languages import language_name, parse_tag
 from langsteer.text.readers import read_corpus
 
@@ -128,9 +129,9 @@ def command(
         **({"positions": positions} if positions else {}),
     )
     if router:
-        fit_router(opened, _texts(text), text.pivot).save(Path(output) / ROUTER_NAME)
+        fit_router(opened, text.texts, text.pivot).save(Path(output) / ROUTER_NAME)
     if as_json:
-        found = [{"file": str(files[tag]), **describe(vectors[tag])} for tag in vectors]
+        found = [{"file": str(files[tag]), **vectors[tag].describe()} for tag in vectors]
         common.print_json(found if len(found) > 1 else found[0])
         return
     if len(vectors) == 1:
@@ -152,13 +153,6 @@ def _print_few(lines: int, tag: str, file: Path) -> None:
     )
 
 
-def _texts(text: ParallelCorpus) -> dict[str, Sequence[str]]:
-    """Lines to tell languages apart by: with those of the built-in corpus, so that no other
-    language is taken for one that is steered.
-    """
-    return {**builtin().texts, **text.texts}
-
-
 def _files(tags: Sequence[str], output: str) -> dict[str, Path]:
     folder = Path(output)
     if len(tags) == 1 and not output.endswith("/") and not folder.is_dir():
@@ -166,7 +160,7 @@ def _files(tags: Sequence[str], output: str) -> dict[str, Path]:
     return {tag: folder / f"{tag}.safetensors" for tag in tags}
 
 
-def _table(vectors: Mapping[str, SteeringVector], folder: str) -> Table:
+def _table(vectors: Mapping[str, Change], folder: str) -> Table:
     any_vector = next(iter(vectors.values()))
     title = f"{folder}: {any_vector.method}, {any_vector.model.get('name')}"
     table = Table(title=title, title_justify="left")
@@ -176,15 +170,19 @@ def _table(vectors: Mapping[str, SteeringVector], folder: str) -> Table:
         before, after = vector.scores["divergence_unsteered"], vector.scores["divergence"]
         table.add_row(
             f"{language_name(tag)} ({tag})",
-            str(vector.layer),
+            ", ".join(map(str, vector.layers)),
             f"{vector.strength:g}",
-            f"{vector.relative_strength:.1%}",
+            _percent(vector.relative_strength),
             f"{before:.3f} → {after:.3f}",
         )
     return table
 
 
-def _print_unhelpful(vectors: Mapping[str, SteeringVector]) -> None:
+def _percent(share: float) -> str:
+    return f"{share:.1%}" if share == share else "–"
+
+
+def _print_unhelpful(vectors: Mapping[str, Change]) -> None:
     worse = [
         tag
         for tag, vector in vectors.items()

@@ -9,9 +9,10 @@ from rich.console import Console
 from langsteer.cli import options as common
 from langsteer.model.tokens import Prompt
 from langsteer.states.intervention import PositionKind
+from langsteer.steering.change import Change
+from langsteer.steering.folder import read_changes
 from langsteer.steering.generation import chat_prompt, generate
 from langsteer.steering.router import read_router
-from langsteer.steering.vector import SteeringVector, read_vectors
 from langsteer.text.identify import Identified
 from langsteer.text.languages import language_name
 
@@ -48,12 +49,12 @@ def command(
     Whichever vector is of the prompt's language, and none for English: `langsteer generate "Habari za asubuhi" -v vectors/`
     """
     router = read_router(vector) if vector.is_dir() else None
-    vectors = read_vectors(vector)
+    vectors = read_changes(vector)
     opened = common.open_model(model, dtype, device, device_map)
     text = chat_prompt(opened, prompt) if chat else Prompt(prompt, before, after)
     console = Console(highlight=False, markup=False)
     found: Identified | None = None
-    steering: SteeringVector | None = next(iter(vectors.values()))
+    steering: Change | None = next(iter(vectors.values()))
     if router is not None:
         found = router.identify(opened, [text])[0]
         steering = router.choose(found, vectors)
@@ -81,7 +82,7 @@ def command(
         common.print_json({"prompt": str(text), **language, **answers})
 
 
-def _told(found: Identified, steering: SteeringVector | None) -> str:
+def _told(found: Identified, steering: Change | None) -> str:
     sure = f"{language_name(found.language)} ({found.confidence:.0%} sure)"
     return sure if steering is not None else f"{sure}: not steered"
 

@@ -1,14 +1,15 @@
 """langsteer inspect"""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from langsteer.cli import options as common
-from langsteer.steering.vector import SteeringVector
+from langsteer.steering.change import Change
+from langsteer.steering.folder import load
 from langsteer.text.languages import language_name
 
 SERVES = {
@@ -28,45 +29,29 @@ def command(
 
     Example: `langsteer inspect sw.safetensors`
     """
-    vector = SteeringVector.load(file)
+    vector = load(file)
     if model is not None:
         vector.check_fits(common.open_model(model, "auto", None, None))
     if as_json:
-        common.print_json({"file": str(file), **describe(vector)})
+        common.print_json({"file": str(file), **vector.describe()})
     else:
         print_vector(vector, str(file))
 
 
-def describe(vector: SteeringVector) -> dict[str, Any]:
-    """Everything a vector knows about itself but its numbers."""
-    return {
-        "language": vector.language,
-        "pivot": vector.pivot,
-        "model": vector.model,
-        "layer": vector.layer,
-        "hidden_size": vector.values.shape[0],
-        "strength": vector.strength,
-        "relative_strength": vector.relative_strength,
-        "positions": vector.positions,
-        "method": vector.method,
-        "options": vector.options,
-        "corpus": vector.corpus,
-        "scores": vector.scores,
-        "loss": list(vector.loss),
-        "version": vector.version,
-    }
-
-
-def print_vector(vector: SteeringVector, name: str) -> None:
+def print_vector(vector: Change, name: str) -> None:
     table = Table(title=name, show_header=False, title_justify="left")
     names = f"{language_name(vector.language)} ({vector.language})"
     table.add_row("language", f"{names} → {language_name(vector.pivot)} ({vector.pivot})")
     table.add_row("model", str(vector.model.get("name")))
     if "carried_from" in vector.model:
         table.add_row("carried from", str(vector.model["carried_from"].get("name")))
-    table.add_row("layer", f"{vector.layer} of {vector.model.get('fingerprint', {}).get('layers')}")
-    table.add_row("strength", f"{vector.strength:g} ({vector.relative_strength:.1%} of the states)")
-    table.add_row("positions", vector.positions)
+    layers = vector.model.get("fingerprint", {}).get("layers")
+    for part in vector.parts:
+        if len(vector.parts) > 1:
+            table.add_row("part", part.method)
+        table.add_row("layer", f"{', '.join(map(str, part.layers))} of {layers}")
+        table.add_row("strength", _strength(part))
+        table.add_row("positions", str(part.positions))
     objective = vector.options.get("objective")
     table.add_row("method", f"{vector.method}, {objective}" if objective else vector.method)
     if objective in SERVES:
@@ -76,7 +61,13 @@ def print_vector(vector: SteeringVector, name: str) -> None:
     if "divergence" in vector.scores:
         before, after = vector.scores["divergence_unsteered"], vector.scores["divergence"]
         table.add_row("divergence from English", f"{before:.3f} → {after:.3f} nats, held out")
-    if vector.loss:
-        table.add_row("loss", " → ".join(f"{loss:.3f}" for loss in vector.loss))
+    if loss := getattr(vector, "loss", ()):
+        table.add_row("loss", " → ".join(f"{value:.3f}" for value in loss))
     table.add_row("langsteer", vector.version)
     Console().print(table)
+
+
+def _strength(part: Change) -> str:
+    relative = part.relative_strength
+    known = f" ({relative:.1%} of the states)" if relative == relative else ""
+    return f"{part.strength:g}{known}"

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from langsteer.cli import options as common
-from langsteer.steering.vector import load_vectors
+from langsteer.steering.folder import load_vectors
 from langsteer.text.languages import language_name
 from langsteer.tuning import DpoOptions, SftOptions, Tuned, TuneOptions, dpo, sft
 from langsteer.tuning.data import BUILTIN, read_instructions

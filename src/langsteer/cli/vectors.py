@@ -24,7 +24,8 @@ from langsteer.analysis.vectors.page import (
 from langsteer.analysis.vectors.transfer import STRENGTH
 from langsteer.cli import options as common
 from langsteer.look.grid import size_form
-from langsteer.steering.vector import check_comparable, read_vectors
+from langsteer.steering.folder import read_vectors
+from langsteer.steering.vector import check_comparable
 from langsteer.text.languages import language_name
 
 LINES = 60

@@ -25,10 +25,11 @@ from langsteer.evaluation.statistics import (
     gap_closed,
     paired_bootstrap,
 )
-from langsteer.fitting.learning import DEFAULT_METHOD, learn_all
+from langsteer.fitting.learning import learn_all
+from langsteer.fitting.methods import DEFAULT_METHOD
 from langsteer.model.model import Model
 from langsteer.model.tokens import Prompt
-from langsteer.steering.vector import SteeringVector
+from langsteer.steering.change import Change
 from langsteer.storage.files import write_json, write_whole
 from langsteer.text.corpus import ParallelCorpus, builtin
 from langsteer.text.languages import language_name
@@ -110,7 +111,7 @@ def run_demo(
         tag: Path(folder) / "vectors" / f"{tag}.safetensors" for tag in corpus.languages if folder
     }
     vectors = learn_all(model, corpus, method, files=places or None, **options)
-    answers: dict[str, tuple[_Answers, _Answers, SteeringVector]] = {}
+    answers: dict[str, tuple[_Answers, _Answers, Change]] = {}
     for language, vector in vectors.items():
         unsteered, steered = _answers(model, report, language, [None, vector])
         answers[language] = (unsteered, steered, vector)
@@ -159,7 +160,7 @@ def _answers(
     model: Model,
     report: ParallelCorpus,
     language: str,
-    vectors: Sequence[SteeringVector | None],
+    vectors: Sequence[Change | None],
 ) -> list[_Answers]:
     """The answers in one language, under each vector."""
     prompts = [Prompt(text, BEFORE, AFTER) for text in report.texts[language]]
@@ -180,7 +181,7 @@ def _summary(
     model: Model,
     method: str,
     english: _Answers,
-    answers: dict[str, tuple[_Answers, _Answers, SteeringVector]],
+    answers: dict[str, tuple[_Answers, _Answers, Change]],
     seconds: float,
 ) -> DemoResult:
     rows = tuple(
@@ -212,7 +213,7 @@ def _row(
     english: _Answers,
     before: _Answers,
     after: _Answers,
-    vector: SteeringVector | None,
+    vector: Change | None,
 ) -> LanguageResult:
     return LanguageResult(
         language=language,
@@ -225,6 +226,6 @@ def _row(
         ),
         raw_unsteered=float(before.raw.mean()),
         raw_steered=float(after.raw.mean()),
-        layer=vector.layer if vector else None,
+        layer=vector.layers[0] if vector else None,
         strength=vector.strength if vector else None,
     )

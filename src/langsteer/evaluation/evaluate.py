@@ -14,12 +14,12 @@ from langsteer.evaluation.harness.model import (
     LangsteerLM,
     TaskInfo,
     language_of_task,
-    read_changes,
     run_tasks,
 )
 from langsteer.evaluation.harness.scoring import Change
 from langsteer.evaluation.statistics import Interval, difference, paired_bootstrap
 from langsteer.model.model import Model
+from langsteer.steering.folder import changes_by_language
 from langsteer.text.languages import parse_tag
 
 UNSTEERED, STEERED = "unsteered", "steered"
@@ -55,7 +55,7 @@ def evaluate(
     vector; `data` is a folder with them, None for the hub) or tasks of the harness (`xcopa_sw`).
     A task whose language has no vector is refused. Raises BenchmarkError or VectorError.
     """
-    changes = read_changes(vectors)
+    changes = changes_by_language(vectors)
     wanted = [parse_tag(tag) for tag in languages] or list(changes)
     for tag in wanted:
         if tag not in changes:

@@ -29,7 +29,7 @@ from langsteer.fitting.objectives import (
     suffix_turns,
 )
 from langsteer.fitting.options import Options, check_corpus
-from langsteer.fitting.readings import Pivot
+from langsteer.fitting.readings import PivotReadings
 from langsteer.model.model import Model, frozen
 from langsteer.model.tokens import Tokens, batches, encode, pad_mask
 from langsteer.progress import track
@@ -110,14 +110,14 @@ class Descent:
         corpus: ParallelCorpus,
         layers: Sequence[int],
         options: DescentOptions,
-        pivot: Pivot | None = None,
+        readings: PivotReadings | None = None,
     ) -> None:
         """Raises FitError where a layer has none above it, or an option makes no sense."""
         check_corpus(corpus)
         self.objective = _checked_objective(model, layers, options)
         _check_gradients(model)
         self.model, self.options = model, options
-        shared = Pivot.of(model, corpus, pivot)
+        shared = PivotReadings.of(model, corpus, readings)
         self.corpus, shared = _as_many_as_learned_from(model, corpus, shared, options)
         self.targets = shared.once(
             ("descent", options.objective, options.suffixes, options.top),
@@ -142,19 +142,26 @@ class Descent:
         return Descended(change, pairs.norm, tuple(run.losses))
 
 
+def checkpoint_files(stem: str | Path | None, layers: Sequence[int]) -> list[Path | None]:
+    """Where a gradient fit keeps its progress at each layer."""
+    return [Path(f"{stem}.layer{layer}.fit") if stem is not None else None for layer in layers]
+
+
 def step_rate(options: DescentOptions, pairs: "Pairs") -> float:
     """How far a step moves each number of a vector: all together by the rate, or nearly."""
     return options.rate * pairs.norm / float(pairs.mean.shape[0] ** 0.5)
 
 
 def _as_many_as_learned_from(
-    model: Model, corpus: ParallelCorpus, pivot: Pivot, options: DescentOptions
-) -> tuple[ParallelCorpus, Pivot]:
+    model: Model, corpus: ParallelCorpus, readings: PivotReadings, options: DescentOptions
+) -> tuple[ParallelCorpus, PivotReadings]:
     """The corpus and its pivot, cut to lines spread evenly where the steps do not come to all."""
     if len(corpus) <= options.pairs:
-        return corpus, pivot
+        return corpus, readings
     part = corpus.lines(spread(len(corpus), options.pairs))
-    return part, pivot.once(("descent", "lines", options.pairs), lambda: Pivot(model, part))
+    return part, readings.once(
+        ("descent", "lines", options.pairs), lambda: PivotReadings(model, part)
+    )
 
 
 def _checked_objective(model: Model, layers: Sequence[int], options: DescentOptions) -> Objective:

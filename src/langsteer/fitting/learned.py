@@ -6,9 +6,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from langsteer.fitting.descent import Descent, DescentOptions, Pairs, step_rate
-from langsteer.fitting.options import chosen_layer, make_vector
-from langsteer.fitting.readings import Pivot
+from langsteer.fitting.descent import Descent, DescentOptions, Pairs, checkpoint_files, step_rate
+from langsteer.fitting.options import Method, chosen_layer, make_vector
+from langsteer.fitting.readings import PivotReadings
 from langsteer.model.model import Model
 from langsteer.states.intervention import PositionKind
 from langsteer.steering.vector import SteeringVector
@@ -41,7 +41,7 @@ def fit(
     corpus: ParallelCorpus,
     options: LearnedOptions = LearnedOptions(),
     checkpoint: str | Path | None = None,
-    pivot: Pivot | None = None,
+    readings: PivotReadings | None = None,
 ) -> SteeringVector:
     """Fit a vector; `loss` of the result is the mean loss of every 25 steps.
 
@@ -50,7 +50,7 @@ def fit(
     it, and StateError where states or the loss are not finite.
     """
     layer = chosen_layer(model, options)
-    return _fit(model, corpus, [layer], options, [checkpoint], pivot)[0]
+    return _fit(model, corpus, [layer], options, [checkpoint], readings)[0]
 
 
 def fit_layers(
@@ -58,16 +58,11 @@ def fit_layers(
     corpus: ParallelCorpus,
     layers: Sequence[int],
     options: LearnedOptions = LearnedOptions(),
-    pivot: Pivot | None = None,
+    readings: PivotReadings | None = None,
     checkpoint: str | Path | None = None,
 ) -> list[SteeringVector]:
     """Fit at several layers, with the same targets; `checkpoint` is the stem of a file a layer."""
-    return _fit(model, corpus, layers, options, checkpoint_files(checkpoint, layers), pivot)
-
-
-def checkpoint_files(stem: str | Path | None, layers: Sequence[int]) -> list[Path | None]:
-    """Where `fit_layers` keeps its progress at each layer."""
-    return [Path(f"{stem}.layer{layer}.fit") if stem is not None else None for layer in layers]
+    return _fit(model, corpus, layers, options, checkpoint_files(checkpoint, layers), readings)
 
 
 class _Vector:
@@ -87,9 +82,9 @@ def _fit(
     layers: Sequence[int],
     options: LearnedOptions,
     checkpoints: Sequence[str | Path | None],
-    pivot: Pivot | None,
+    readings: PivotReadings | None,
 ) -> list[SteeringVector]:
-    descent = Descent(model, corpus, layers, options, pivot)
+    descent = Descent(model, corpus, layers, options, readings)
 
     def make(pairs: Pairs, start: Tensor) -> _Vector:
         return _Vector(start, step_rate(options, pairs))
@@ -110,3 +105,6 @@ def _fit(
             )
         )
     return vectors
+
+
+METHOD = Method(NAME, fit, LearnedOptions, fit_layers, resumable=True)

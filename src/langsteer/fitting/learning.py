@@ -1,67 +1,32 @@
-"""Fitting methods, one a file, under one registry.
-
-Each is a function of (model, corpus, options) that returns a `SteeringVector`.
-"""
+"""Fit a change by a method's name, and choose its layer and strength."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from langsteer.errors import FitError, SaveError, VectorError
-from langsteer.fitting import learned, mean_difference, principal_component, probe
-from langsteer.fitting.descent import DescentOptions
-from langsteer.fitting.options import Options, PooledOptions, chosen_layer
-from langsteer.fitting.readings import Pivot
+from langsteer.fitting.descent import DescentOptions, checkpoint_files
+from langsteer.fitting.methods import DEFAULT_METHOD, get_method
+from langsteer.fitting.options import Method, Options, chosen_layer
+from langsteer.fitting.readings import PivotReadings
+from langsteer.fitting.recipe import is_recipe, recipe_method
 from langsteer.fitting.search import check_strengths, search
 from langsteer.model.model import Model
 from langsteer.progress import announce
-from langsteer.steering.vector import SteeringVector
+from langsteer.steering.change import Change
+from langsteer.steering.folder import load
 from langsteer.storage.files import check_writable
 from langsteer.text.corpus import ParallelCorpus
 from langsteer.text.languages import parse_tag
 
-
-@dataclass(frozen=True)
-class Method:
-    """`resumable`: whether `fit_layers` takes a `checkpoint`."""
-
-    name: str
-    fit: Callable[..., SteeringVector]
-    fit_layers: Callable[..., list[SteeringVector]]
-    options: type[Options] = PooledOptions
-    resumable: bool = False
-
-    def make_options(self, given: Mapping[str, Any]) -> Options:
-        """Raises FitError for an option that the method does not have."""
-        known = [f.name for f in fields(self.options)]
-        for name in given:
-            if name not in known:
-                raise FitError(f"{self.name} has no option {name!r}; it has {', '.join(known)}")
-        return self.options(**given)
-
-
-METHODS = {
-    method.name: method
-    for method in (
-        Method(
-            learned.NAME, learned.fit, learned.fit_layers, learned.LearnedOptions, resumable=True
-        ),
-        Method(mean_difference.NAME, mean_difference.fit, mean_difference.fit_layers),
-        Method(principal_component.NAME, principal_component.fit, principal_component.fit_layers),
-        Method(probe.NAME, probe.fit, probe.fit_layers, probe.ProbeOptions),
-    )
-}
-DEFAULT_METHOD = learned.NAME
 TOGETHER_STEPS = 400  # of all languages, where one alone has 100
 
 
-def get_method(name: str) -> Method:
-    """Raises FitError where there is no such method."""
-    if name not in METHODS:
-        raise FitError(f"there is no method {name!r}; there are {', '.join(METHODS)}")
-    return METHODS[name]
+def method_of(name: str) -> Method:
+    """The method of a name, or of a recipe (see `recipe`). Raises FitError where there is none."""
+    return recipe_method(name, get_method, learn) if is_recipe(name) else get_method(name)
 
 
 def fit(
@@ -70,13 +35,13 @@ def fit(
     language: str | None = None,
     method: str = DEFAULT_METHOD,
     **options: Any,
-) -> SteeringVector:
-    """Fit a vector with a method by name; `options` are those of the method's options class.
+) -> Change:
+    """Fit by a method's name, or by a recipe; `options` are those of the method's options class.
 
     `language` may be left out where the corpus has only one beside the pivot. Raises FitError for
     a method or option that does not exist.
     """
-    chosen = get_method(method)
+    chosen = method_of(method)
     pair = corpus.only(language) if language is not None else corpus
     return chosen.fit(model, pair, chosen.make_options(options))
 
@@ -91,7 +56,7 @@ def learn(
     strengths: Sequence[float] | None = None,
     checkpoint: str | Path | None = None,
     **options: Any,
-) -> SteeringVector:
+) -> Change:
     """Fit on one part of the corpus, and choose layer and strength on another.
 
     A corpus that comes split keeps its parts, and its `report` part is not touched; any other is
@@ -116,7 +81,7 @@ def learn_all(
     overwrite: bool = False,
     together: bool = False,
     **options: Any,
-) -> dict[str, SteeringVector]:
+) -> dict[str, Change]:
     """Like `learn`, for every language of the corpus; what it reads of the pivot, it reads once.
 
     `together`: one vector for all, fitted on pairs of all languages, by `learned` in four times the
@@ -157,8 +122,8 @@ class _Learning:
         options: Mapping[str, Any],
         together: bool = False,
     ) -> None:
-        self.model, self.method = model, get_method(method)
-        more = together and issubclass(self.method.options, DescentOptions)
+        self.model, self.method = model, method_of(method)
+        more = together and issubclass(self.method.options or Options, DescentOptions)
         self.options = self.method.make_options(
             {"steps": TOGETHER_STEPS, **options} if more else options
         )
@@ -166,30 +131,52 @@ class _Learning:
         self.strengths = list(usual if strengths is None else strengths)
         check_strengths(self.strengths)
         named = [model.check_layer(layer) for layer in dict.fromkeys(layers)]
+        self.asked = {
+            "method": self.method.name,
+            "layers": named,
+            "strengths": None if strengths is None else list(strengths),
+        }
         self.layers = named or [chosen_layer(model, self.options)]
+        self.corpus = corpus
         parts = corpus.split(fit=0.8, choose=0.2, report=0.0)
         self.to_fit, self.to_choose = parts["fit"], parts["choose"]
         self.mixed = self._mixed() if together else None
-        self.shared: list[SteeringVector] = []  # fitted on those
-        self.fit_pivot = Pivot(model, self.to_fit if self.mixed is None else self.mixed)
-        self.choose_pivot = Pivot(model, self.to_choose)
+        if together and self.method.learn is not None:
+            raise FitError(f"{self.method.name} is not learned from several languages together")
+        self.shared: Sequence[Change] = []  # fitted on those
+        self.fit_pivot = PivotReadings(model, self.to_fit if self.mixed is None else self.mixed)
+        self.choose_pivot = PivotReadings(model, self.to_choose)
 
-    def vector(self, language: str, checkpoint: str | Path | None = None) -> SteeringVector:
+    def vector(self, language: str, checkpoint: str | Path | None = None) -> Change:
+        if self.method.learn is not None:
+            return self._learned_by_method(language)
         vectors = self.shared or self._fit(language, checkpoint)
         if self.mixed is not None:
             self.shared = vectors
         there = self.options.fitted_at
-        own = [replace(vector, language=language, positions=there) for vector in vectors]
+        own = [_of_language(vector, language).at(there) for vector in vectors]
         held_out = self.to_choose.only(language)
         best = search(self.model, held_out, own, self.strengths, self.choose_pivot)
-        return replace(best, positions=self.options.acts_at)
+        return best.at(self.options.acts_at)
 
-    def _fit(self, language: str, checkpoint: str | Path | None) -> list[SteeringVector]:
-        more = {"checkpoint": checkpoint} if self.method.resumable else {}
+    def _fit(self, language: str, checkpoint: str | Path | None) -> Sequence[Change]:
         pairs = self._fitted_on(language)
-        return self.method.fit_layers(
-            self.model, pairs, self.layers, self.options, self.fit_pivot, **more
+        return self.method.at_layers(
+            self.model, pairs, self.layers, self.options, self.fit_pivot, checkpoint
         )
+
+    def _learned_by_method(self, language: str) -> Change:
+        """By the method's own search; what was asked of it is kept, to be known again."""
+        assert self.method.learn is not None
+        learned = self.method.learn(
+            self.model,
+            self.corpus.only(language),
+            self.asked["layers"],
+            self.asked["strengths"],
+            self.options,
+        )
+        asked = {**self.asked, "options": _as_saved(self.options)}
+        return with_scores(learned, {**learned.scores, "asked": asked})
 
     def _fitted_on(self, language: str) -> ParallelCorpus:
         return self.mixed if self.mixed is not None else self.to_fit.only(language)
@@ -199,7 +186,7 @@ class _Learning:
         most = self.options.pairs if isinstance(self.options, DescentOptions) else None
         return self.to_fit.mixed(most, self.options.seed)
 
-    def saved_vector(self, language: str, file: Path | None) -> SteeringVector:
+    def saved_vector(self, language: str, file: Path | None) -> Change:
         vector = self.vector(language, file)
         if file is not None:
             vector.save(file)
@@ -208,13 +195,13 @@ class _Learning:
 
     def discard_checkpoints(self, stem: str | Path | None) -> None:
         if self.method.resumable:
-            for file in learned.checkpoint_files(stem, self.layers):
+            for file in checkpoint_files(stem, self.layers):
                 if file is not None:
                     file.unlink(missing_ok=True)
 
-    def done(self, files: Mapping[str, Path]) -> dict[str, SteeringVector]:
+    def done(self, files: Mapping[str, Path]) -> dict[str, Change]:
         """Vectors in those of `files` that hold what `vector` would give."""
-        found: dict[str, SteeringVector] = {}
+        found: dict[str, Change] = {}
         for language, file in files.items():
             vector = _existing(file)
             if vector is not None and self._would_give(vector, language):
@@ -222,11 +209,16 @@ class _Learning:
                 found[language] = vector
         return found
 
-    def _would_give(self, vector: SteeringVector, language: str) -> bool:
-        trials = [(t["layer"], t["strength"]) for t in vector.scores.get("trials", ())]
+    def _would_give(self, vector: Change, language: str) -> bool:
+        if vector.model.get("fingerprint") != self.model.fingerprint or vector.language != language:
+            return False
+        if "asked" in vector.scores:
+            return vector.corpus == self._fitted_on(language).describe() and vector.scores[
+                "asked"
+            ] == {**self.asked, "options": _as_saved(self.options)}
+        trials = [(t.get("layer"), t.get("strength")) for t in vector.scores.get("trials", ())]
         return (
-            (vector.language, vector.method) == (language, self.method.name)
-            and vector.model.get("fingerprint") == self.model.fingerprint
+            vector.method == self.method.name
             and vector.corpus == self._fitted_on(language).describe()
             and vector.scores.get("chosen_on") == self.to_choose.only(language).describe()
             and trials == [(layer, s) for layer in self.layers for s in self.strengths]
@@ -234,16 +226,25 @@ class _Learning:
         )
 
 
-def _existing(file: Path) -> SteeringVector | None:
+def _existing(file: Path) -> Change | None:
     if not file.exists():
         return None
     try:
-        return SteeringVector.load(file)
+        return load(file)
     except VectorError as error:
         raise SaveError(
             f"{file} is there already and holds no vector that can be read: name another file, "
             "or overwrite it (overwrite=True, --overwrite)"
         ) from error
+
+
+def _of_language(change: Change, language: str) -> Change:
+    return replace(change, language=language)  # type: ignore[type-var]
+
+
+def with_scores(change: Change, scores: dict[str, Any]) -> Change:
+    """The change with other scores."""
+    return replace(change, scores=scores)  # type: ignore[type-var]
 
 
 def _as_saved(options: Options) -> dict[str, Any]:

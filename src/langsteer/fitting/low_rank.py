@@ -5,24 +5,22 @@ At the output of layer l and the tokens of the text, with z the state h standard
     h ← h + v + U A z        U [hidden, r], A [r, hidden]
 
 v starts as `learned` does, and A from zero, so that what is learned first is a vector. This is DiReFT (Wu et
-al., arXiv 2404.03592) with a bias that is not bound to the span of U. Saved as a projection with the map
-I + U A diag(1 ÷ deviation).
+al., arXiv 2404.03592) with a bias that is not bound to the span of U.
 """
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from langsteer.errors import FitError
-from langsteer.fitting.descent import Descent, DescentOptions, Pairs, step_rate
-from langsteer.fitting.options import STRENGTHS, check_corpus, chosen_layer
-from langsteer.fitting.projection import Projection
-from langsteer.fitting.search import check_strengths, search
+from langsteer.fitting.descent import Descent, DescentOptions, Pairs, checkpoint_files, step_rate
+from langsteer.fitting.options import Method, chosen_layer
+from langsteer.fitting.readings import PivotReadings
 from langsteer.model.model import Model
+from langsteer.steering.low_rank import LowRank
 from langsteer.text.corpus import ParallelCorpus
 
 NAME = "low_rank"
@@ -36,7 +34,9 @@ class LowRankOptions(DescentOptions):
     rank: int = 16
 
 
-class _LowRank:
+class _Learned:
+    """What is learned: v, U and A."""
+
     def __init__(self, pairs: Pairs, start: Tensor, options: LowRankOptions) -> None:
         self.centre, self.deviation = pairs.token_moments()
         size, rank = len(start), options.rank
@@ -56,11 +56,11 @@ class _LowRank:
         centre, deviation = self.centre.to(states.device), self.deviation.to(states.device)
         return vector + ((states.float() - centre) / deviation) @ down.T @ up.T
 
-    def as_map(self) -> tuple[Tensor, Tensor]:
-        """W [hidden, hidden] and b [hidden], so that the changed state is W h + b."""
+    def in_states(self) -> tuple[Tensor, Tensor, Tensor]:
+        """values [hidden], up [hidden, r] and down [r, hidden] of a map of states as they are."""
         vector, up, down = (p.detach() for p in self.parameters.values())
-        moved = (up @ down) / self.deviation
-        return torch.eye(len(vector)) + moved, vector - moved @ self.centre
+        scaled = down / self.deviation
+        return vector - up @ (scaled @ self.centre), up, scaled
 
 
 def fit(
@@ -68,51 +68,62 @@ def fit(
     corpus: ParallelCorpus,
     options: LowRankOptions = LowRankOptions(),
     checkpoint: str | Path | None = None,
-) -> Projection:
+) -> LowRank:
     """Fit at one layer; arguments and errors as of `learned.fit`."""
-    if options.rank < 1:
-        raise FitError(f"the rank must be 1 or more, not {options.rank}")
-    layer = chosen_layer(model, options)
-    descent = Descent(model, corpus, [layer], options)
-
-    def make(pairs: Pairs, start: Tensor) -> _LowRank:
-        return _LowRank(pairs, start, options)
-
-    found = descent.run(layer, make, checkpoint)
-    matrix, offset = found.change.as_map()
-    return Projection(
-        maps={layer: matrix},
-        offsets={layer: offset},
-        language=corpus.language,
-        pivot=corpus.pivot,
-        model={"name": model.name, "fingerprint": model.fingerprint},
-        alpha=options.strength,
-        positions=options.acts_at,
-        options={"method": NAME, **asdict(options), "layer": layer},
-        corpus=corpus.describe(),
-        scores={"loss": list(found.losses)},
-    )
+    return _fit(model, corpus, [chosen_layer(model, options)], options, [checkpoint], None)[0]
 
 
-def learn_low_rank(
+def fit_layers(
     model: Model,
     corpus: ParallelCorpus,
-    language: str | None = None,
-    *,
-    strengths: Sequence[float] = STRENGTHS,
+    layers: Sequence[int],
+    options: LowRankOptions = LowRankOptions(),
+    readings: PivotReadings | None = None,
     checkpoint: str | Path | None = None,
-    **options: Any,
-) -> Projection:
-    """Fit on one part of the corpus, and choose the strength on another, as `langsteer.learn` does.
+) -> list[LowRank]:
+    """Fit at several layers, with the same targets; `checkpoint` is the stem of a file a layer."""
+    files = checkpoint_files(checkpoint, layers)
+    return _fit(model, corpus, layers, options, files, readings)
 
-    `options` are those of LowRankOptions. Raises FitError.
-    """
-    pair = corpus.only(language) if language is not None else corpus
-    check_corpus(pair)
-    check_strengths(strengths)
-    parts = pair.split(fit=0.8, choose=0.2, report=0.0)
-    found = fit(model, parts["fit"], LowRankOptions(**options), checkpoint)
-    best = search(model, parts["choose"], [found], strengths)
-    if checkpoint is not None:
-        Path(checkpoint).unlink(missing_ok=True)
-    return best
+
+def _fit(
+    model: Model,
+    corpus: ParallelCorpus,
+    layers: Sequence[int],
+    options: LowRankOptions,
+    checkpoints: Sequence[str | Path | None],
+    readings: PivotReadings | None,
+) -> list[LowRank]:
+    if options.rank < 1:
+        raise FitError(f"the rank must be 1 or more, not {options.rank}")
+    descent = Descent(model, corpus, layers, options, readings)
+
+    def make(pairs: Pairs, start: Tensor) -> _Learned:
+        return _Learned(pairs, start, options)
+
+    maps = []
+    for layer, file in zip(layers, checkpoints, strict=True):
+        descended = descent.run(layer, make, file)
+        values, up, down = descended.change.in_states()
+        maps.append(
+            LowRank(
+                values=values,
+                up=up,
+                down=down,
+                layer=layer,
+                language=corpus.language,
+                pivot=corpus.pivot,
+                model={"name": model.name, "fingerprint": model.fingerprint},
+                method=NAME,
+                strength=options.strength,
+                positions=options.acts_at,
+                state_norm=descended.state_norm,
+                options={**asdict(options), "layer": layer},
+                corpus=corpus.describe(),
+                loss=descended.losses,
+            )
+        )
+    return maps
+
+
+METHOD = Method(NAME, fit, LowRankOptions, fit_layers, resumable=True, title="low-rank map")

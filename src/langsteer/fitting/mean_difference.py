@@ -5,8 +5,8 @@ The vector that minimises the squared distance between translated pairs at that 
 
 from collections.abc import Sequence
 
-from langsteer.fitting.options import PooledOptions, check_corpus, chosen_layer, make_vector
-from langsteer.fitting.readings import Pivot
+from langsteer.fitting.options import Method, PooledOptions, check_corpus, chosen_layer, make_vector
+from langsteer.fitting.readings import PivotReadings
 from langsteer.model.model import Model
 from langsteer.states.capture import mean_states
 from langsteer.steering.vector import SteeringVector
@@ -27,11 +27,11 @@ def fit_layers(
     corpus: ParallelCorpus,
     layers: Sequence[int],
     options: PooledOptions = PooledOptions(),
-    pivot: Pivot | None = None,
+    readings: PivotReadings | None = None,
 ) -> list[SteeringVector]:
     """Fit at several layers, in one pass over each text."""
     language = check_corpus(corpus)
-    there = Pivot.of(model, corpus, pivot).mean_states(tuple(layers), options.pool)
+    there = PivotReadings.of(model, corpus, readings).mean_states(tuple(layers), options.pool)
     here = mean_states(
         model, corpus.texts[language], layers, pool=options.pool, progress=f"{language} states"
     )
@@ -47,3 +47,6 @@ def fit_layers(
         )
         for layer in layers
     ]
+
+
+METHOD = Method(NAME, fit, PooledOptions, fit_layers)

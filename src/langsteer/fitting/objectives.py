@@ -29,7 +29,7 @@ from torch.nn.functional import cross_entropy
 
 from langsteer.errors import FitError
 from langsteer.fitting.metric import output_root
-from langsteer.fitting.readings import Pivot
+from langsteer.fitting.readings import PivotReadings
 from langsteer.model.model import Model, frozen
 from langsteer.model.tokens import Prompt, batches, encode, encode_suffix, pad_mask, token_budget
 from langsteer.progress import track
@@ -62,7 +62,7 @@ class Objective(ABC):
     least: int = 1
 
     @abstractmethod
-    def read(self, model: Model, pivot: Pivot, suffixes: Sequence[str]) -> Targets:
+    def read(self, model: Model, readings: PivotReadings, suffixes: Sequence[str]) -> Targets:
         """What to compare with, from the pivot's lines."""
 
     def appended(self, targets: Targets, pair: int) -> list[int]:
@@ -116,13 +116,13 @@ class _AtWords(Objective):
     metric: bool = True
     least: int = 1
 
-    def read(self, model: Model, pivot: Pivot, suffixes: Sequence[str]) -> Targets:
+    def read(self, model: Model, readings: PivotReadings, suffixes: Sequence[str]) -> Targets:
         def states(inputs: Mapping[str, Tensor], keep: int, index: list[int]) -> tuple[Tensor, ...]:
             found = model.run_decoder(inputs)[:, -keep:].float().cpu()
             check_finite(found.flatten(1), model.layers - 1, index)
             return (found,)
 
-        words = _after_lines(model, pivot, suffixes, states)
+        words = _after_lines(model, readings, suffixes, states)
         if not self.metric:
             return Targets(words)
         every = torch.cat([found for (found,) in words])
@@ -167,7 +167,7 @@ class _Output(Objective):
 
     top: int
 
-    def read(self, model: Model, pivot: Pivot, suffixes: Sequence[str]) -> Targets:
+    def read(self, model: Model, readings: PivotReadings, suffixes: Sequence[str]) -> Targets:
         def likeliest(
             inputs: Mapping[str, Tensor], keep: int, index: list[int]
         ) -> tuple[Tensor, ...]:
@@ -175,7 +175,7 @@ class _Output(Objective):
             found = torch.log_softmax(logits, -1).topk(min(self.top, logits.shape[-1]), -1)
             return found.values.cpu(), found.indices.cpu()
 
-        return Targets(_after_lines(model, pivot, suffixes, likeliest))
+        return Targets(_after_lines(model, readings, suffixes, likeliest))
 
     def loss(
         self, model: Model, inputs: Mapping[str, Tensor], words: int, wanted: Targets
@@ -193,8 +193,10 @@ class _Likely(Objective):
 
     texts: Callable[[Model, Sequence[str], Sequence[str]], list[list[int]]]
 
-    def read(self, model: Model, pivot: Pivot, suffixes: Sequence[str]) -> Targets:
-        return Targets([(torch.tensor(ids),) for ids in self.texts(model, pivot.lines, suffixes)])
+    def read(self, model: Model, readings: PivotReadings, suffixes: Sequence[str]) -> Targets:
+        return Targets(
+            [(torch.tensor(ids),) for ids in self.texts(model, readings.lines, suffixes)]
+        )
 
     def appended(self, targets: Targets, pair: int) -> list[int]:
         (ids,) = targets.words[pair]
@@ -229,18 +231,18 @@ def _continuations(model: Model, lines: Sequence[str], suffixes: Sequence[str]) 
 
 def _after_lines(
     model: Model,
-    pivot: Pivot,
+    readings: PivotReadings,
     suffixes: Sequence[str],
     read: Callable[[Mapping[str, Tensor], int, list[int]], tuple[Tensor, ...]],
 ) -> list[tuple[Tensor, ...]]:
     """What `read` finds at the words after each line; it gets a batch, how many words and which lines."""
-    turns = suffix_turns(model, suffixes, len(pivot.lines))
-    encoded = encode(model, pivot.lines)
+    turns = suffix_turns(model, suffixes, len(readings.lines))
+    encoded = encode(model, readings.lines)
     texts = [text.followed_by(turn) for text, turn in zip(encoded, turns, strict=True)]
     targets: list[tuple[Tensor, ...]] = [()] * len(texts)
     groups = list(batches(texts))
     with frozen(model), torch.no_grad():
-        for index in track(groups, f"{pivot.tag} targets", len(groups)):
+        for index in track(groups, f"{readings.tag} targets", len(groups)):
             keep = max(len(turns[i]) for i in index)
             found = read(model.batch([texts[i].ids for i in index]), keep, index)
             for row, i in enumerate(index):

@@ -1,16 +1,17 @@
-"""What every fitting method shares: the layer it works at, and the vector it hands back."""
+"""What every fitting method shares: its options, its layer, what it hands back, and its entry in the registry."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, ClassVar
 
 from torch import Tensor
 
 from langsteer.errors import FitError
-from langsteer.fitting.readings import Pivot
+from langsteer.fitting.readings import PivotReadings
 from langsteer.model.model import Model
 from langsteer.states.capture import Pool, sentence_states
 from langsteer.states.intervention import PositionKind
+from langsteer.steering.change import Change
 from langsteer.steering.vector import SteeringVector
 from langsteer.text.corpus import ParallelCorpus
 
@@ -63,6 +64,51 @@ class PooledOptions(Options):
     pool: Pool = "mean"
 
 
+@dataclass(frozen=True)
+class Method:
+    """A fitting method.
+
+    `fit(model, corpus, options)` returns a `Change` of the corpus's only language, at the layer of
+    the options or the method's usual one. `fit_layers(model, corpus, layers, options, readings)`
+    returns one for each of several layers, and may share work among them; where `resumable`, it
+    takes `checkpoint`, the stem of the files that keep its progress. `options` is the class of its
+    options. `learn(model, corpus, layers, strengths, options)` is for a method that chooses more
+    than a layer and a strength: it splits the corpus itself.
+    """
+
+    name: str
+    fit: Callable[..., Change]
+    options: type["Options"] | None = None
+    fit_layers: Callable[..., Sequence[Change]] | None = None
+    learn: Callable[..., Change] | None = None
+    resumable: bool = False
+    title: str = ""
+
+    def make_options(self, given: Mapping[str, Any]) -> "Options":
+        """Raises FitError for an option that the method does not have."""
+        kind = self.options or Options
+        known = [f.name for f in fields(kind)]
+        for name in given:
+            if name not in known:
+                raise FitError(f"{self.name} has no option {name!r}; it has {', '.join(known)}")
+        return kind(**given)
+
+    def at_layers(
+        self,
+        model: Model,
+        corpus: ParallelCorpus,
+        layers: Sequence[int],
+        options: "Options",
+        readings: PivotReadings | None = None,
+        checkpoint: Any = None,
+    ) -> Sequence[Change]:
+        """A change for each of `layers`."""
+        if self.fit_layers is None:
+            return [self.fit(model, corpus, replace(options, layer=layer)) for layer in layers]
+        more = {"checkpoint": checkpoint} if self.resumable else {}
+        return self.fit_layers(model, corpus, layers, options, readings, **more)
+
+
 def chosen_layer(model: Model, options: Options) -> int:
     """The layer asked for, or the one at the method's usual depth."""
     if options.layer is not None:
@@ -85,13 +131,13 @@ def pair_states(
     corpus: ParallelCorpus,
     layers: Sequence[int],
     pool: Pool,
-    pivot: Pivot | None = None,
+    readings: PivotReadings | None = None,
 ) -> Iterator[tuple[int, Tensor, Tensor]]:
     """For each layer: it, and pooled states of the pivot's lines and of the language's.
 
     States are float64 [lines, hidden]. Each text is read once, whatever the number of layers.
     """
-    there = Pivot.of(model, corpus, pivot).states(tuple(layers), pool)
+    there = PivotReadings.of(model, corpus, readings).states(tuple(layers), pool)
     label = f"{corpus.language} states"
     lines = corpus.texts[corpus.language]
     here = sentence_states(model, lines, layers, pool=pool, progress=label)

@@ -11,15 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from langsteer.errors import MissingExtraError
+from langsteer.extras import need
 from langsteer.fitting.options import (
+    Method,
     PooledOptions,
     check_corpus,
     chosen_layer,
     make_vector,
     pair_states,
 )
-from langsteer.fitting.readings import Pivot
+from langsteer.fitting.readings import PivotReadings
 from langsteer.model.model import Model
 from langsteer.steering.vector import SteeringVector
 from langsteer.text.corpus import ParallelCorpus
@@ -39,7 +40,7 @@ def fit_layers(
     corpus: ParallelCorpus,
     layers: Sequence[int],
     options: PooledOptions = PooledOptions(),
-    pivot: Pivot | None = None,
+    readings: PivotReadings | None = None,
 ) -> list[SteeringVector]:
     """Fit at several layers, in one pass over each text."""
     check_corpus(corpus)
@@ -54,18 +55,18 @@ def fit_layers(
             method=NAME,
             state_norm=float(here.norm(dim=1).mean()),
         )
-        for layer, there, here in pair_states(model, corpus, layers, options.pool, pivot)
+        for layer, there, here in pair_states(model, corpus, layers, options.pool, readings)
     ]
 
 
 def _truncated_svd(seed: int) -> Any:
-    try:
-        from sklearn.decomposition import TruncatedSVD
-    except ImportError as error:
-        raise MissingExtraError(NAME, "scikit-learn", "analysis") from error
-    return TruncatedSVD(n_components=1, random_state=seed)
+    decomposition = need("sklearn.decomposition", "fitting", NAME)
+    return decomposition.TruncatedSVD(n_components=1, random_state=seed)
 
 
 def _component(differences: Tensor, svd: Any) -> Tensor:
     direction = torch.from_numpy(svd.fit(differences.numpy()).components_[0])
     return direction * (differences.mean(0) @ direction)
+
+
+METHOD = Method(NAME, fit, PooledOptions, fit_layers)

@@ -11,15 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from langsteer.errors import MissingExtraError
+from langsteer.extras import need
 from langsteer.fitting.options import (
+    Method,
     PooledOptions,
     check_corpus,
     chosen_layer,
     make_vector,
     pair_states,
 )
-from langsteer.fitting.readings import Pivot
+from langsteer.fitting.readings import PivotReadings
 from langsteer.model.model import Model
 from langsteer.steering.vector import SteeringVector
 from langsteer.text.corpus import ParallelCorpus
@@ -46,7 +47,7 @@ def fit_layers(
     corpus: ParallelCorpus,
     layers: Sequence[int],
     options: ProbeOptions = ProbeOptions(),
-    pivot: Pivot | None = None,
+    readings: PivotReadings | None = None,
 ) -> list[SteeringVector]:
     """Fit at several layers, in one pass over each text."""
     check_corpus(corpus)
@@ -61,19 +62,17 @@ def fit_layers(
             method=NAME,
             state_norm=float(here.norm(dim=1).mean()),
         )
-        for layer, there, here in pair_states(model, corpus, layers, options.pool, pivot)
+        for layer, there, here in pair_states(model, corpus, layers, options.pool, readings)
     ]
 
 
 def _classifier(options: ProbeOptions) -> Any:
-    try:
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
-    except ImportError as error:
-        raise MissingExtraError(NAME, "scikit-learn", "analysis") from error
-    regression = LogisticRegression(C=options.penalty, max_iter=2000, random_state=options.seed)
-    return make_pipeline(StandardScaler(), regression)
+    linear_model = need("sklearn.linear_model", "fitting", NAME)
+    scaler = need("sklearn.preprocessing", "fitting", NAME).StandardScaler()
+    regression = linear_model.LogisticRegression(
+        C=options.penalty, max_iter=2000, random_state=options.seed
+    )
+    return need("sklearn.pipeline", "fitting", NAME).make_pipeline(scaler, regression)
 
 
 def _direction(there: Tensor, here: Tensor, classifier: Any) -> Tensor:
@@ -82,3 +81,6 @@ def _direction(there: Tensor, here: Tensor, classifier: Any) -> Tensor:
     direction = torch.from_numpy(regression.coef_[0] / scaler.scale_)
     direction /= direction.norm()
     return direction * ((there.mean(0) - here.mean(0)) @ direction)
+
+
+METHOD = Method(NAME, fit, ProbeOptions, fit_layers)

@@ -13,7 +13,7 @@ from langsteer.text.corpus import ParallelCorpus
 T = TypeVar("T")
 
 
-class Pivot:
+class PivotReadings:
     """The pivot's side of a corpus, read by one model.
 
     Languages of the same corpus, and parts of it with the same lines, can share one. What is kept
@@ -25,7 +25,9 @@ class Pivot:
         self._memo: dict[Hashable, Any] = {}
 
     @classmethod
-    def of(cls, model: Model, corpus: ParallelCorpus, shared: "Pivot | None") -> "Pivot":
+    def of(
+        cls, model: Model, corpus: ParallelCorpus, shared: "PivotReadings | None"
+    ) -> "PivotReadings":
         """`shared` where it is given, and then it must have the corpus's lines; else a new one."""
         if shared is None:
             return cls(model, corpus)

@@ -10,7 +10,7 @@ after any text, which a centred fit does not see: so it finds the strength at wh
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, Self, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -19,12 +19,13 @@ from langsteer.errors import FitError, StateError
 from langsteer.fitting.metric import output_root
 from langsteer.fitting.objectives import suffix_turns
 from langsteer.fitting.options import STRENGTHS, check_corpus
-from langsteer.fitting.readings import Pivot
+from langsteer.fitting.readings import PivotReadings
 from langsteer.model.model import Model, frozen
 from langsteer.model.tokens import Tokens, batches, encode, pad_mask
 from langsteer.progress import track
-from langsteer.states.intervention import Change, PositionKind
+from langsteer.states.intervention import PositionKind
 from langsteer.states.passes import decode, lowest_layer
+from langsteer.steering.change import Change
 from langsteer.text.corpus import ParallelCorpus
 
 SUFFIXES = ("\nA headline for this text:", "\nThe subject of the text above is")
@@ -39,28 +40,16 @@ class Trial:
     divergence: float
 
 
-class Fitted(Change, Protocol):
-    """A change with a strength and scores to keep: a dataclass, a steering vector or a projection."""
-
-    @property
-    def layers(self) -> tuple[int, ...]: ...
-
-    @property
-    def scores(self) -> dict[str, Any]: ...
-
-    def with_strength(self, strength: float, /) -> Self: ...
-
-
-F = TypeVar("F", bound=Fitted)
+C = TypeVar("C", bound=Change)
 
 
 def search(
     model: Model,
     corpus: ParallelCorpus,
-    fitted: Sequence[F],
+    fitted: Sequence[C],
     strengths: Sequence[float] = STRENGTHS,
-    pivot: Pivot | None = None,
-) -> F:
+    readings: PivotReadings | None = None,
+) -> C:
     """The best of changes that were fitted at several layers, at its best strength.
 
     `corpus` must share no line with what is fitted on. The result's `scores` hold every trial and
@@ -69,7 +58,7 @@ def search(
     if not fitted:
         raise FitError("a search needs at least one layer")
     check_strengths(strengths)
-    measure = Measure(model, corpus, pivot)
+    measure = Measure(model, corpus, readings)
     grid = [(change, strength) for change in fitted for strength in strengths]
     unsteered, *found = measure.several(
         [(None, 0.0), *grid], progress="Choosing layer and strength"
@@ -108,10 +97,12 @@ def check_strengths(strengths: Sequence[float]) -> None:
 class Measure:
     """Mean divergence (nats) of the model reading the language from the model reading English."""
 
-    def __init__(self, model: Model, corpus: ParallelCorpus, pivot: Pivot | None = None) -> None:
+    def __init__(
+        self, model: Model, corpus: ParallelCorpus, readings: PivotReadings | None = None
+    ) -> None:
         self.model = model
         self.texts = self._with_suffixes(corpus.texts[check_corpus(corpus)])
-        shared = Pivot.of(model, corpus, pivot)
+        shared = PivotReadings.of(model, corpus, readings)
         self.english = shared.once("after suffixes", lambda: self._read(shared.lines))
 
     def __call__(self, change: Change | None, strength: float) -> float:
@@ -162,7 +153,7 @@ class Measure:
         inputs = self.model.batch([tokens[i].ids for i in index])
         source = pad_mask([tokens[i].source for i in index])
         items = [list(change.interventions(s)) if change else [] for change, s in trials]
-        places = [_read_at(change.positions) if change else "source" for change, _ in trials]
+        places = [_read_at(change.positions) if change else None for change, _ in trials]
         layers = {lowest_layer(self.model, item) for item in items}
         with torch.inference_mode(), frozen(self.model):
             trunk = decode(self.model, inputs, keep=layers) if len(trials) > 1 else None
@@ -174,7 +165,7 @@ class Measure:
                 yield run.hidden[:, -1].float().cpu()
 
 
-def _read_at(positions: PositionKind) -> PositionKind:
+def _read_at(positions: PositionKind | None) -> PositionKind | None:
     """Where a change is tried that acts at `positions`: nothing is written here."""
     return "source" if positions == "generated" else positions
 

@@ -1,5 +1,6 @@
 """Text to tokens: which tokens are the text in the language, and batches under a token budget."""
 
+import itertools
 from collections.abc import Iterator, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,31 @@ class Prompt:
     def __str__(self) -> str:
         return self.before + self.source + self.after
 
+    @property
+    def pieces(self) -> tuple[str, ...]:
+        """Template and source by turns, the first template."""
+        return (self.before, self.source, self.after)
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """Text in the language at several places of a template: `pieces` are template and source by
+    turns, the first template.
+    """
+
+    pieces: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "".join(self.pieces)
+
+    @property
+    def source(self) -> str:
+        """The text in the language, a line a place."""
+        return "\n".join(self.pieces[1::2])
+
+
+Text = str | Prompt | Conversation
+
 
 @dataclass(frozen=True)
 class Tokens:
@@ -41,7 +67,7 @@ class Tokens:
         return Tokens([*self.ids, *suffix], [*self.source, *([False] * len(suffix))])
 
 
-def encode(model: Model, prompts: Sequence[str | Prompt]) -> list[Tokens]:
+def encode(model: Model, prompts: Sequence[Text]) -> list[Tokens]:
     """Tokenise texts, with the beginning-of-sequence token where the model has one.
 
     A plain string is all source. A token belongs to the source where any of its characters do.
@@ -49,8 +75,7 @@ def encode(model: Model, prompts: Sequence[str | Prompt]) -> list[Tokens]:
     """
     if model.tokenizer is None:
         raise ModelError(f"{model.name} has no tokeniser: wrap_model(network, tokenizer)")
-    parts = [p if isinstance(p, Prompt) else Prompt(p) for p in prompts]
-    return [_encode_one(model, part) for part in parts]
+    return [_encode_text(model, Prompt(p) if isinstance(p, str) else p) for p in prompts]
 
 
 def without_bos(tokenizer: Any, text: str) -> str:
@@ -106,15 +131,16 @@ def pad_mask(rows: Sequence[Sequence[bool]], padding_side: str = "left") -> Tens
     return mask
 
 
-def _encode_one(model: Model, prompt: Prompt) -> Tokens:
+def _encode_text(model: Model, prompt: Prompt | Conversation) -> Tokens:
     tokenizer = model.tokenizer
     text = str(prompt)
     if tokenizer.is_fast:
         encoded = tokenizer(text, return_offsets_mapping=True, return_special_tokens_mask=True)
         ids = list(encoded["input_ids"])
         special = [bool(flag) for flag in encoded["special_tokens_mask"]]
-        start, end = len(prompt.before), len(prompt.before) + len(prompt.source)
-        inside = [a < end and b > start for a, b in encoded["offset_mapping"]]
+        spans = _source_spans(prompt.pieces)
+        offsets = encoded["offset_mapping"]
+        inside = [any(a < end and b > start for start, end in spans) for a, b in offsets]
     else:
         ids, inside = _encode_by_prefix(tokenizer, prompt)
         special = list(tokenizer.get_special_tokens_mask(ids, already_has_special_tokens=True))
@@ -125,13 +151,25 @@ def _encode_one(model: Model, prompt: Prompt) -> Tokens:
     return Tokens(ids, [a and not b for a, b in zip(inside, special, strict=True)])
 
 
-def _encode_by_prefix(tokenizer: Any, prompt: Prompt) -> tuple[list[int], list[bool]]:
+def _source_spans(pieces: Sequence[str]) -> list[tuple[int, int]]:
+    """Where the text in the language begins and ends, in characters."""
+    ends = list(itertools.accumulate(map(len, pieces)))
+    return list(zip(ends[0::2], ends[1::2], strict=False))
+
+
+def _encode_by_prefix(
+    tokenizer: Any, prompt: Prompt | Conversation
+) -> tuple[list[int], list[bool]]:
     """For tokenisers without offsets: the source is what its removal from the text changes."""
-    ids = list(tokenizer(str(prompt))["input_ids"])
-    before = list(tokenizer(prompt.before)["input_ids"]) if prompt.before else []
-    until = list(tokenizer(prompt.before + prompt.source)["input_ids"])
-    start, end = _shared(ids, before), _shared(ids, until)
-    return ids, [start <= i < end for i in range(len(ids))]
+    text = str(prompt)
+    ids = list(tokenizer(text)["input_ids"])
+    inside = [False] * len(ids)
+    for start, end in _source_spans(prompt.pieces):
+        before = list(tokenizer(text[:start])["input_ids"]) if start else []
+        until = list(tokenizer(text[:end])["input_ids"])
+        for i in range(_shared(ids, before), _shared(ids, until)):
+            inside[i] = True
+    return ids, inside
 
 
 def _shared(a: Sequence[int], b: Sequence[int]) -> int:

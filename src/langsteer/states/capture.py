@@ -14,7 +14,7 @@ from torch import Tensor
 from langsteer.errors import StateError
 from langsteer.model.model import Model, frozen
 from langsteer.model.tokens import (
-    Prompt,
+    Text,
     Tokens,
     batches,
     count_batches,
@@ -59,7 +59,7 @@ class MeanStates:
 
 def capture(
     model: Model,
-    texts: Sequence[str | Prompt] | Sequence[Tokens],
+    texts: Sequence[Text] | Sequence[Tokens],
     layers: Sequence[int],
     *,
     budget: int | None = None,
@@ -75,7 +75,7 @@ def capture(
 
 def mean_states(
     model: Model,
-    texts: Sequence[str | Prompt] | Sequence[Tokens],
+    texts: Sequence[Text] | Sequence[Tokens],
     layers: Sequence[int],
     *,
     pool: Pool = "mean",
@@ -103,7 +103,7 @@ def mean_states(
 
 def sentence_states(
     model: Model,
-    texts: Sequence[str | Prompt] | Sequence[Tokens],
+    texts: Sequence[Text] | Sequence[Tokens],
     layers: Sequence[int],
     *,
     pool: Pool = "mean",
@@ -180,7 +180,7 @@ def _visiting_hook(
 
 def _inputs(
     model: Model,
-    texts: Sequence[str | Prompt] | Sequence[Tokens],
+    texts: Sequence[Text] | Sequence[Tokens],
     budget: int | None,
     padding_side: str,
     progress: str | None,

@@ -10,8 +10,8 @@ import functools
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, get_args
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, get_args
 
 import torch
 import torch._dynamo
@@ -29,12 +29,14 @@ class Intervention:
     """A change of the hidden states at one layer.
 
     `change` maps hidden states [rows, tokens, hidden] to new ones of the same shape, token by
-    token. `rows`, a boolean tensor [rows], restricts it to some rows of a batch.
+    token. `rows`, a boolean tensor [rows], restricts it to some rows of a batch, and `positions`
+    to some tokens.
     """
 
     layer: int
     change: Callable[[Tensor], Tensor]
     rows: Tensor | None = None
+    positions: PositionKind = "all"
 
 
 class Addition:
@@ -51,27 +53,18 @@ class Addition:
         return hidden + self._cast[key]
 
 
-class Change(Protocol):
-    """What may be done to the hidden states: a steering vector, a projection."""
-
-    @property
-    def positions(self) -> PositionKind: ...
-
-    def interventions(self, strength: float | None = None) -> Sequence[Intervention]: ...
-
-
 @contextlib.contextmanager
 def intervene(
     model: Model,
     interventions: Sequence[Intervention],
-    positions: PositionKind = "all",
+    positions: PositionKind | None = None,
     mask: Tensor | None = None,
     any_thread: bool = False,
 ) -> Iterator[None]:
     """Apply `interventions` to every forward pass inside, and to none afterwards.
 
-    `positions` says which tokens: `source`, `prompt`, `generated` or `all`; never padding and
-    never the beginning-of-sequence token. `mask`, boolean [rows, prompt tokens], marks the source
+    Each acts at its own positions, or all of them at `positions`: `source`, `prompt`, `generated`
+    or `all`; never on padding and never on the beginning-of-sequence token. `mask`, boolean [rows, prompt tokens], marks the source
     tokens of the prompt as padded for the model; without it all of the prompt but its special
     tokens is source. A pass of one token on top of a cache is generated, as is a pass that
     repeats the prompt with more tokens behind it; any other pass starts a prompt. Rows of a mask
@@ -79,12 +72,14 @@ def intervene(
 
     Acts in the thread that entered it; with `any_thread`, in all.
     """
-    if positions not in POSITIONS:
-        raise ModelError(f"no positions {positions!r}: choose from {', '.join(POSITIONS)}")
+    if positions is not None:
+        interventions = [replace(item, positions=positions) for item in interventions]
     for item in interventions:
         model.check_layer(item.layer)
+        _check_positions(item.positions)
     _make_compiled_code_see_hooks()
-    tracker = _Tracker(model, positions, mask, None if any_thread else threading.get_ident())
+    kinds = frozenset(item.positions for item in interventions)
+    tracker = _Tracker(model, kinds, mask, None if any_thread else threading.get_ident())
     with contextlib.ExitStack() as stack:
         for module in _entrances(model):
             hook = module.register_forward_pre_hook(tracker.enter, with_kwargs=True, prepend=True)
@@ -128,13 +123,14 @@ class _Call:
     ids: Tensor | None  # [rows, width]
     attention: Tensor | None  # [rows, width], False on padding
     prompt: Tensor | None = None  # ids of the prompt, where no cache holds it
-    where: Tensor | bool = True  # which tokens to act on
+    # Which tokens to act on, for each kind of positions: True for all, False for none.
+    where: dict[PositionKind, Tensor | bool] = field(default_factory=dict)
 
 
 @dataclass
 class _Tracker:
     model: Model
-    positions: PositionKind
+    kinds: frozenset[PositionKind]
     mask: Tensor | None
     owner: int | None
     local: threading.local = field(default_factory=threading.local)
@@ -156,7 +152,7 @@ class _Tracker:
         self.acted = True
         previous: _Call | None = getattr(self.local, "call", None)
         self.local.call = call = self._describe(shaped, ids, kwargs, previous)
-        call.where = self._where(call)
+        call.where = {positions: self._where(call, positions) for positions in self.kinds}
 
     def call(self) -> _Call | None:
         if self.owner is not None and threading.get_ident() != self.owner:
@@ -195,23 +191,23 @@ class _Tracker:
             call.prompt = ids[:, : call.prompt_end]
         return call
 
-    def _where(self, call: _Call) -> Tensor | bool:
+    def _where(self, call: _Call, positions: PositionKind) -> Tensor | bool:
         """Boolean [rows, width], or True for everywhere and False for nowhere."""
         if call.start >= call.prompt_end:
-            return self.positions in ("generated", "all")
-        if self.positions == "generated" and call.start + call.width <= call.prompt_end:
+            return positions in ("generated", "all")
+        if positions == "generated" and call.start + call.width <= call.prompt_end:
             return False
         device = call.ids.device if call.ids is not None else self.model.device
         columns = torch.arange(call.start, call.start + call.width, device=device)
         in_prompt = (columns < call.prompt_end).expand(call.rows, -1)
-        if self.positions == "generated":
+        if positions == "generated":
             return ~in_prompt
         prompt = in_prompt & ~self._beginning(call, device)
         if call.attention is not None:
             prompt = prompt & call.attention.to(device)
-        if self.positions == "source":
+        if positions == "source":
             return prompt & self._source(call, device)
-        return prompt if self.positions == "prompt" else prompt | ~in_prompt
+        return prompt if positions == "prompt" else prompt | ~in_prompt
 
     def _source(self, call: _Call, device: torch.device) -> Tensor:
         if self.mask is None:
@@ -251,14 +247,19 @@ def expand_rows(tensor: Tensor, rows: int) -> Tensor:
     )
 
 
+def _check_positions(positions: PositionKind) -> None:
+    if positions not in POSITIONS:
+        raise ModelError(f"no positions {positions!r}: choose from {', '.join(POSITIONS)}")
+
+
 def _change_hook(tracker: _Tracker, item: Intervention) -> Callable[..., Any]:
     @torch.compiler.disable
     def hook(module: Any, args: Any, output: Any) -> Any:
         call = tracker.call()
-        if call is None or call.where is False:
+        where = call.where[item.positions] if call is not None else False
+        if call is None or where is False:
             return None
         hidden = output_states(output)
-        where = call.where
         if item.rows is not None:
             rows = expand_rows(item.rows, call.rows).to(hidden.device)[:, None]
             where = rows if where is True else where.to(hidden.device) & rows

@@ -44,7 +44,7 @@ def decode(
     model: Model,
     inputs: Mapping[str, Tensor],
     interventions: Sequence[Intervention] = (),
-    positions: PositionKind = "source",
+    positions: PositionKind | None = None,
     source: Tensor | None = None,
     *,
     trunk: Pass | None = None,
@@ -52,7 +52,7 @@ def decode(
     cache: Any = None,
     caching: bool = False,
 ) -> Pass:
-    """Run the decoder, not the head, under `interventions` at `positions`.
+    """Run the decoder, not the head, under `interventions`, at their own positions or all at `positions`.
 
     With `trunk`, a pass over the same input that kept the states at the lowest layer touched, only
     the layers above are run. `keep` are layers whose states others will go on from. `cache` is

@@ -1,6 +1,6 @@
 """Text from a model, steered or not: one prompt at a time, streamed, or many at once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -9,15 +9,18 @@ import transformers
 
 from langsteer.errors import ModelError
 from langsteer.model.model import Model
-from langsteer.model.tokens import Prompt, encode, pad_mask, without_bos
+from langsteer.model.tokens import Conversation, Text, encode, pad_mask, without_bos
 from langsteer.states.intervention import PositionKind
-from langsteer.steering.vector import SteeringVector, steer
+from langsteer.steering.change import Change, steer
+
+USER = "user"
+PLACEHOLDER = "LANGSTEERTURN{}END"
 
 
 def generate(
     model: Model,
-    prompts: Sequence[str | Prompt],
-    vector: SteeringVector | Sequence[SteeringVector | None] | None = None,
+    prompts: Sequence[Text],
+    vector: Change | Sequence[Change | None] | None = None,
     *,
     max_new_tokens: int = 64,
     strength: float | None = None,
@@ -26,11 +29,13 @@ def generate(
     on_text: Callable[[str], None] | None = None,
     **options: Any,
 ) -> list[str]:
-    """Continue each prompt; with one vector for all, or one (or None) a prompt.
+    """Continue each prompt; with one change for all, or one (or None) a prompt.
 
     `on_text` is called with each piece of text as it is ready, for a single prompt. `options` go to
-    transformers' `generate`, which is greedy here unless they say otherwise.
+    transformers' `generate`, which is greedy here unless they say otherwise. Raises ModelError
+    where there are not as many changes as prompts, or no prompts.
     """
+    _check_count(prompts, vector)
     encoded = encode(model, prompts)
     inputs = {k: v for k, v in model.batch([t.ids for t in encoded]).items() if k != "position_ids"}
     mask = pad_mask([t.source for t in encoded])
@@ -55,17 +60,66 @@ def generate(
     return list(model.tokenizer.batch_decode(ids[:, width:], skip_special_tokens=True))
 
 
-def chat_prompt(model: Model, text: str) -> Prompt:
-    """`text` as a user's turn in the model's own chat template; the text alone is source."""
-    if not getattr(model.tokenizer, "chat_template", None):
+def chat_prompt(
+    model: Model, messages: str | Sequence[Mapping[str, Any]], **options: Any
+) -> Conversation:
+    """A chat in the model's own template, up to where its answer begins; the users' turns alone are
+    source.
+
+    `messages` are the turns, each `{"role": ..., "content": text}`, or the text of one user's turn.
+    `options` go to the template. Raises ModelError where there is no template, or it changes a turn.
+    """
+    template = getattr(model.tokenizer, "chat_template", None)
+    if not template:
         raise ModelError(f"{model.name} has no chat template: leave out --chat")
-    whole = model.tokenizer.apply_chat_template(
-        [{"role": "user", "content": text}], tokenize=False, add_generation_prompt=True
-    )
-    before, found, after = whole.partition(text.strip())
-    if not found:
+    turns = [{"role": USER, "content": messages}] if isinstance(messages, str) else list(messages)
+    asked = [i for i, turn in enumerate(turns) if turn.get("role") == USER]
+    texts = [_content(turns[i]).strip() for i in asked]
+    marks = [PLACEHOLDER.format(number) for number in range(len(asked))]
+    marked = [dict(turn) for turn in turns]
+    for i, mark in zip(asked, marks, strict=True):
+        marked[i]["content"] = mark
+
+    def rendered(conversation: Sequence[Mapping[str, Any]]) -> str:
+        return str(
+            model.tokenizer.apply_chat_template(
+                conversation, **{"tokenize": False, "add_generation_prompt": True, **options}
+            )
+        )
+
+    if not asked:
+        raise ModelError("a chat needs a user's turn to answer")
+    pieces: list[str] = []
+    rest = rendered(marked)
+    for mark, text in zip(marks, texts, strict=True):
+        before, found, rest = rest.partition(mark)
+        if not found:
+            raise ModelError(f"the chat template of {model.name} leaves a turn out")
+        pieces += [before, text]
+    whole = "".join([*pieces, rest])
+    if whole != rendered([{**t, "content": _content(t).strip()} for t in turns]):
         raise ModelError(f"the chat template of {model.name} changes the text of a turn")
-    return Prompt(text.strip(), without_bos(model.tokenizer, before), after)
+    first, *others = [*pieces, rest]
+    return Conversation((without_bos(model.tokenizer, first), *others))
+
+
+def _content(turn: Mapping[str, Any]) -> str:
+    content = turn.get("content")
+    if not isinstance(content, str):
+        raise ModelError(f"a turn of a chat holds text, not {content!r}")
+    return content
+
+
+def _check_count(prompts: Sequence[Text], vector: Any) -> None:
+    if isinstance(prompts, str):
+        raise ModelError("prompts are a list of texts, and a single text was given: [text]")
+    if not prompts:
+        raise ModelError("there is no prompt to continue")
+    if vector is not None and not isinstance(vector, Change) and len(vector) != len(prompts):
+        raise ModelError(
+            f"{len(prompts)} prompts and {len(vector)} vectors: give one for all, or one (or None) "
+            "a prompt"
+        )
 
 
 class _Streamer(transformers.TextStreamer):

@@ -37,6 +37,23 @@ def write_tensors(
     return write_whole(path, lambda part: save_file(plain, part, metadata=metadata))
 
 
+def format_of(path: str | Path) -> str | None:
+    """What a safetensors file says that it is; None where it does not.
+
+    Raises VectorError where it is missing or damaged.
+    """
+    if not Path(path).is_file():
+        raise VectorError(f"there is no file {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            named = json.loads((file.metadata() or {}).get("format", "null"))
+    except json.JSONDecodeError:
+        return None
+    except (SafetensorError, OSError) as error:
+        raise VectorError(f"{path} is truncated or not a safetensors file: {error}") from error
+    return named if isinstance(named, str) else None
+
+
 def read_tensors(path: str | Path, kind: FileKind) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and record of a file of this kind.
 

@@ -18,8 +18,8 @@ from langsteer.evaluation.methods import METHODS, Setting, asking, get_method
 from langsteer.evaluation.methods.common import PROMPT, kept
 from langsteer.evaluation.methods.prompts import split_cue
 from langsteer.fitting import learning as fitting
-from langsteer.fitting.projection import Projection
 from langsteer.model.model import Model
+from langsteer.steering.projection import Projection
 from langsteer.steering.vector import SteeringVector
 from langsteer.storage.files import write_text
 from langsteer.text.corpus import ParallelCorpus

@@ -36,7 +36,8 @@ from langsteer.model.model import Model, load_model
 from langsteer.model.tokens import Tokens, batches, count_batches, encode, pad_mask, token_budget
 from langsteer.progress import track
 from langsteer.states.capture import Pool, sentence_states
-from langsteer.steering.vector import SteeringVector, load_vectors
+from langsteer.steering.folder import load_vectors
+from langsteer.steering.vector import SteeringVector
 from langsteer.storage.tensors import FileKind, write_tensors
 from langsteer.text.corpus import SMALLEST_PART, ParallelCorpus, spread
 from langsteer.text.languages import language_name

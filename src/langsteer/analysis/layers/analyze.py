@@ -38,7 +38,8 @@ from langsteer.analysis.reading import Pick, Reading, read_texts
 from langsteer.errors import AnalysisError, MissingExtraError
 from langsteer.model.model import Model
 from langsteer.model.tokens import Tokens, encode
-from langsteer.steering.vector import SteeringVector, read_vectors
+from langsteer.steering.folder import read_vectors
+from langsteer.steering.vector import SteeringVector
 from langsteer.storage.files import check_writable
 from langsteer.text.corpus import ParallelCorpus, spread
 from langsteer.text.languages import language_name, parse_tag

@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from langsteer.model.model import DEFAULT_MODEL, Model, load_model
 from langsteer.model.tokens import TOKEN_BUDGET, Tokens, batches, pad_mask
 from langsteer.progress import track
 from langsteer.states.intervention import PositionKind, intervene
-from langsteer.steering.vector import SteeringVector, read_vectors
+from langsteer.steering.folder import changes_by_language
 from langsteer.text.identify import CONFIDENT, identifiable, identify
 from langsteer.text.languages import parse_tag
 
@@ -115,14 +115,12 @@ class LangsteerLM(HFLM):
         self._encoded: dict[tuple[Any, ...], Tokens] = {}
         self._languages: dict[str, str | None] = {}
         self._texts: dict[str, str | None] = {}
-        self.changes = read_changes(vectors)
+        self.changes = changes_by_language(vectors)
         for change in self.changes.values():
-            if isinstance(change, SteeringVector):
-                change.check_fits(pretrained, other_weights=other_weights)
+            change.check_fits(pretrained, other_weights=other_weights)
         if strength is not None or positions is not None:
             self.changes = {
-                tag: _Adjusted(change, strength, positions or change.positions)
-                for tag, change in self.changes.items()
+                tag: _adjusted(change, strength, positions) for tag, change in self.changes.items()
             }
 
     @property
@@ -415,16 +413,10 @@ class LangsteerLM(HFLM):
             )
 
 
-@dataclass(frozen=True)
-class _Adjusted:
+def _adjusted(change: Change, strength: float | None, positions: PositionKind | None) -> Change:
     """A change at another strength or other positions than its own."""
-
-    change: Change
-    strength: float | None
-    positions: PositionKind = field(default="source")
-
-    def interventions(self, strength: float | None = None) -> Any:
-        return self.change.interventions(self.strength if strength is None else strength)
+    change = change if strength is None else change.with_strength(strength)
+    return change if positions is None else change.at(positions)
 
 
 def run_tasks(
@@ -466,16 +458,4 @@ def _acting(
 ) -> AbstractContextManager[None]:
     if change is None:
         return nullcontext()
-    return intervene(model, list(change.interventions()), change.positions, pad_mask(source))
-
-
-def read_changes(vectors: str | Path | Mapping[str, Change] | None) -> dict[str, Change]:
-    """Changes by language tag, from a vector file, a folder of such files, or a mapping.
-
-    Raises VectorError where a folder has no vector, or two for a language.
-    """
-    if vectors is None:
-        return {}
-    if isinstance(vectors, Mapping):
-        return {parse_tag(tag): change for tag, change in vectors.items()}
-    return dict(read_vectors(vectors))
+    return intervene(model, change.interventions(), mask=pad_mask(source))

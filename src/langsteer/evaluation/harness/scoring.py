@@ -21,8 +21,8 @@ from langsteer.errors import ModelError
 from langsteer.model.model import Model, frozen
 from langsteer.model.tokens import Tokens, batches, pad_mask, token_budget
 from langsteer.progress import track
-from langsteer.states.intervention import Change
 from langsteer.states.passes import Clock, Pass, decode, lowest_layer
+from langsteer.steering.change import Change
 
 __all__ = ["Change", "Question", "Scores", "can_share_contexts", "score"]
 
@@ -118,8 +118,7 @@ def _decode(
     model: Model, inputs: dict[str, Tensor], source: Tensor, change: Change | None, **more: Any
 ) -> Pass:
     items = list(change.interventions()) if change is not None else []
-    positions = change.positions if change is not None else "source"
-    return decode(model, inputs, items, positions, source, **more)
+    return decode(model, inputs, items, source=source, **more)
 
 
 class _Stem:

@@ -14,7 +14,6 @@ from typing import Any
 from langsteer.errors import MethodError
 from langsteer.evaluation.benchmarks.loading import nearest
 from langsteer.evaluation.methods.common import (
-    Change,
     Method,
     Plan,
     Setting,
@@ -34,15 +33,13 @@ from langsteer.evaluation.methods.prompts import (
 from langsteer.evaluation.methods.service import TRANSLATE_SERVICE
 from langsteer.evaluation.methods.states import (
     CHANGES,
-    LOW_RANK,
-    PROJECTION,
-    PROJECTION_ALL,
     STEERING,
     TOGETHER,
     describe_change,
 )
 from langsteer.evaluation.methods.translate import SELF_TRANSLATE, TRANSLATE_FILE
 from langsteer.states.intervention import POSITIONS
+from langsteer.steering.change import Change
 
 TOKENS = {
     "source": "the text",
@@ -71,11 +68,8 @@ METHODS: dict[str, Method] = {
         SELF_TRANSLATE,
         LORA_SFT,
         LORA_ENGLISH,
-        PROJECTION,
-        PROJECTION_ALL,
         *STEERING,
         TOGETHER,
-        LOW_RANK,
     )
 }
 
@@ -119,7 +113,7 @@ def _at(method: Method, positions: str) -> Method:
 
 
 def _moved(change: Any, positions: str) -> Any:
-    return replace(change, positions=positions)
+    return change.at(positions)
 
 
 def _change(name: str, setting: Setting, options: Mapping[str, Any]) -> tuple[Change, float]:

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from langsteer.evaluation.benchmarks import Doc, make_task
 from langsteer.evaluation.harness.choices import batch_calibrated
-from langsteer.evaluation.methods.common import Change, Setting
+from langsteer.evaluation.methods.common import Setting
 from langsteer.model.model import Model
+from langsteer.steering.change import Change
 
 TASK = "langsteer_asking"
 

@@ -12,14 +12,12 @@ from typing import Any, TypeVar
 
 from langsteer.errors import LangsteerError, MethodError
 from langsteer.evaluation.benchmarks import Benchmark, Doc, load_docs
-from langsteer.fitting.projection import Projection
 from langsteer.model.model import Model
-from langsteer.steering.vector import SteeringVector
+from langsteer.steering.change import Change
 from langsteer.storage.files import write_json
 from langsteer.text.corpus import ParallelCorpus
 
 T = TypeVar("T")
-Change = SteeringVector | Projection
 
 PROMPT = "langsteer_prompt"
 """the field of a doc that holds a whole prompt, where a method writes one for each item"""

@@ -14,13 +14,13 @@ from langsteer.evaluation.benchmarks import Doc
 from langsteer.evaluation.methods.asking import Rendered, render, write
 from langsteer.evaluation.methods.common import (
     PROMPT,
-    Change,
     Method,
     Plan,
     Setting,
     asked_docs,
     form_of,
 )
+from langsteer.steering.change import Change
 from langsteer.text.languages import language_name
 
 STEP_BY_STEP = "Let's think step by step in English."

@@ -1,19 +1,15 @@
-"""Steering, by every fitting method that there is; a low-rank map; projection, at one layer and at all.
+"""What changes hidden states: every fitting method that there is, and one vector for all languages.
 
 Fitted on the setting's parallel corpus, without labels of the benchmark, and kept between runs.
 """
 
-import functools
-import inspect
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from langsteer.errors import MethodError
 from langsteer.evaluation.methods.common import (
-    Change,
     Method,
     Plan,
     Setting,
@@ -21,22 +17,48 @@ from langsteer.evaluation.methods.common import (
     form_of,
     kept,
 )
-from langsteer.fitting import learning as fitting
-from langsteer.fitting.low_rank import LowRankOptions, learn_low_rank
-from langsteer.fitting.projection import Moments, Projection, learn_projection, pair_moments
+from langsteer.fitting.learning import learn, learn_all, method_of
+from langsteer.fitting.methods import METHODS
+from langsteer.fitting.options import Method as FittingMethod
+from langsteer.fitting.projection import Moments, pair_moments
 from langsteer.model.model import Model
+from langsteer.steering.change import Change
+from langsteer.steering.folder import load
+from langsteer.steering.projection import Projection
 from langsteer.steering.vector import SteeringVector
 from langsteer.text.corpus import ParallelCorpus
 
 LARGEST_MOMENTS = 2**30  # bytes
+MAPS = ("low_rank", "projection", "projection_all")  # kept in a folder of their own
+OLD_NAMES = {"alphas": "strengths"}  # of options
 
 Maker = Callable[..., tuple[Change, float]]
 
 
-def steering_change(setting: Setting, method: str, **options: Any) -> tuple[Change, float]:
-    """The vector of a fitting method, and the seconds that it took to learn."""
-    learn = functools.partial(fitting.learn, method=method)
-    return _learned(setting, method, "vectors", options, learn, SteeringVector.load)
+def learned_change(setting: Setting, method: str, **options: Any) -> tuple[Change, float]:
+    """What a fitting method, or a recipe, learns, and the seconds that it took.
+
+    It is kept in a folder of the work; an interrupted fit goes on beside it.
+    """
+    pair = _pair(setting, method)
+    fitting = method_of(method)
+    path = _place(setting, "projections" if method in MAPS else "vectors", method, options)
+    given = {OLD_NAMES.get(name, name): value for name, value in options.items()}
+    clock = _Clock()
+
+    def make() -> Change:
+        clock.start()
+        more = {"seed": setting.seed} | given
+        if method.startswith("projection") and not options:
+            change = _projected(setting, pair, fitting, clock)
+        else:
+            file = path.parent / f"{setting.language}.fit"
+            change = learn(setting.model, pair, method=method, checkpoint=file, **more)
+        change.save(path)
+        return change
+
+    about = _about(setting, pair, options)
+    return kept(path, about, lambda p: load(p, setting.model), make, clock.seconds)
 
 
 def together_change(setting: Setting, method: str, **options: Any) -> tuple[Change, float]:
@@ -48,82 +70,33 @@ def together_change(setting: Setting, method: str, **options: Any) -> tuple[Chan
     corpus = setting.all_languages() if setting.all_languages else pair
     path = _place(setting, "vectors", method, options)
 
-    def make() -> dict[str, SteeringVector]:
+    def make() -> dict[str, Change]:
         files = {tag: path.parent / f"{tag}.safetensors" for tag in corpus.languages}
         more: dict[str, Any] = {"seed": setting.seed, "files": files, "overwrite": True} | options
-        return fitting.learn_all(setting.model, corpus, together=True, **more)
+        return learn_all(setting.model, corpus, together=True, **more)
 
-    def load(folder: Path) -> dict[str, SteeringVector]:
+    def read(folder: Path) -> dict[str, Change]:
         return {setting.language: SteeringVector.load(path, setting.model)}
 
     about = _about(setting, corpus, options)
-    vectors, seconds = kept(path.parent / "all", about, load, make)
+    vectors, seconds = kept(path.parent / "all", about, read, make)
     return vectors[pair.language], seconds / len(corpus.languages)
 
 
-def projection_change(
-    setting: Setting, method: str = "projection", **options: Any
-) -> tuple[Change, float]:
-    """A projection at the best layer, or (`projection_all`) at all."""
-    pair = _pair(setting, method)
-    path = setting.work / "projections" / method / f"{setting.language}.safetensors"
-
-    _check_options(method, options, list(inspect.signature(learn_projection).parameters)[4:-1])
-    clock = _Clock()
-
-    def make() -> Projection:
-        clock.start()
-        moments = None if options else _shared_moments(setting.model, pair, clock)
-        every = method == "projection_all"
-        found = learn_projection(
-            setting.model, pair, setting.language, all_layers=every, moments=moments, **options
-        )
-        found.save(path)
-        return found
-
-    about = _about(setting, pair, options)
-    return kept(path, about, lambda p: Projection.load(p, setting.model), make, clock.seconds)
-
-
-def low_rank_change(setting: Setting, method: str, **options: Any) -> tuple[Change, float]:
-    """A vector that depends on the token, learned as `learned` is."""
-    _check_options(method, options, ["strengths", *(f.name for f in fields(LowRankOptions))])
-    return _learned(setting, method, "projections", options, learn_low_rank, Projection.load)
-
-
-def _learned(
-    setting: Setting,
-    method: str,
-    folder: str,
-    options: dict[str, Any],
-    learn: Callable[..., Change],
-    load: Callable[..., Change],
-) -> tuple[Change, float]:
-    """What `learn` gives, kept in a folder of the work; an interrupted fit goes on beside it."""
-    pair = _pair(setting, method)
-    path = _place(setting, folder, method, options)
-
-    def make() -> Change:
-        checkpoint = path.parent / f"{setting.language}.fit"
-        more = {"seed": setting.seed} | options
-        found = learn(setting.model, pair, setting.language, checkpoint=checkpoint, **more)
-        found.save(path)
-        return found
-
-    about = _about(setting, pair, options)
-    return kept(path, about, lambda p: load(p, setting.model), make)
+def _projected(
+    setting: Setting, pair: ParallelCorpus, fitting: FittingMethod, clock: "_Clock"
+) -> Change:
+    """A projection by the usual options, from moments that both kinds of it share."""
+    assert fitting.learn is not None
+    options = fitting.make_options({"seed": setting.seed})
+    moments = _shared_moments(setting.model, pair, clock)
+    return fitting.learn(setting.model, pair, (), None, options, moments=moments)
 
 
 def _place(setting: Setting, folder: str, method: str, options: Mapping[str, Any]) -> Path:
     """Where a change is kept: apart for the positions named, as one comparison may have several."""
     name = f"{method}@{options['positions']}" if "positions" in options else method
     return setting.work / folder / name / f"{setting.language}.safetensors"
-
-
-def _check_options(method: str, given: Iterable[str], known: Sequence[str]) -> None:
-    for name in given:
-        if name not in known:
-            raise MethodError(f"{method} has no option {name!r}: it has {', '.join(known)}")
 
 
 class _Clock:
@@ -189,36 +162,35 @@ def _method(name: str, title: str, maker: Maker) -> Method:
 
 
 def describe_change(change: Change) -> dict[str, Any]:
-    """What a record says of a vector or projection: all that was chosen."""
+    """What a record says of a change: all that was chosen."""
     about: dict[str, Any] = {"corpus": change.corpus, "scores": change.scores}
-    if isinstance(change, Projection):
+    if isinstance(change, SteeringVector):
         return {
-            "layers": list(change.layers),
-            **{k: change.options[k] for k in ("ridge", "rank") if k in change.options},
-            "alpha": change.alpha,
-            "form": change.form,
+            "layer": change.layer,
+            "strength": change.strength,
+            "relative_strength": change.relative_strength,
             **about,
         }
+    if len(change.parts) > 1:
+        parts = [describe_change(part) | {"positions": part.positions} for part in change.parts]
+        return {"parts": parts, "strength": change.strength, **about}
     return {
-        "layer": change.layer,
-        "strength": change.strength,
-        "relative_strength": change.relative_strength,
+        "layers": list(change.layers),
+        **{key: change.options[key] for key in ("ridge", "rank") if key in change.options},
+        "alpha": change.strength,
+        **({"form": change.form} if isinstance(change, Projection) else {}),
         **about,
     }
 
 
 def _title(name: str) -> str:
-    return f"Steering: {name.replace('_', ' ')}"
+    own = METHODS.own.get(name)
+    title = (own.title if own is not None else "") or name.replace("_", " ")
+    return title.capitalize() if name.startswith("projection") else f"Steering: {title}"
 
 
-CHANGES: dict[str, Maker] = dict.fromkeys(fitting.METHODS, steering_change) | {
-    "learned_together": together_change,
-    "low_rank": low_rank_change,
-    "projection": projection_change,
-    "projection_all": projection_change,
+CHANGES: dict[str, Maker] = dict.fromkeys(METHODS, learned_change) | {
+    "learned_together": together_change
 }
 TOGETHER = _method("learned_together", "Steering: learned, one for all languages", together_change)
-LOW_RANK = _method("low_rank", "Steering: low-rank map", low_rank_change)
-PROJECTION = _method("projection", "Projection, one layer", projection_change)
-PROJECTION_ALL = _method("projection_all", "Projection, all layers", projection_change)
-STEERING = tuple(_method(name, _title(name), steering_change) for name in fitting.METHODS)
+STEERING = tuple(_method(name, _title(name), learned_change) for name in METHODS)
