@@ -10,13 +10,12 @@ import grimp
 
 PAGE = Path(__file__).parent / "architecture.md"
 BEGIN, END = "<!-- graph: made by make graph -->\n", "<!-- end of graph -->"
-SMALL = {"errors", "progress", "extras", "version", "__main__"}  # single files; all may import them
 
 
 def imports() -> dict[str, set[str]]:
     """The rooms, and which rooms each imports."""
     graph = grimp.build_graph("langsteer", cache_dir=None)
-    rooms = {name.split(".")[1] for name in graph.modules if "." in name} - SMALL
+    rooms = {name.split(".")[1] for name in graph.modules if name.count(".") > 1}
     arrows: dict[str, set[str]] = {room: set() for room in rooms}
     for name in graph.modules:
         room = name.split(".")[1] if "." in name else ""

@@ -1,0 +1,49 @@
+"""The Python that the first pages show, run as it stands there, on tiny models."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import langsteer
+from langsteer.model.model import Model
+from langsteer.text.corpus import ParallelCorpus
+from tests.helpers import build_model, pairs
+
+ROOT = Path(__file__).parents[2]
+
+
+def _python(page: str) -> str:
+    (code, *_) = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text("utf-8"), re.DOTALL)
+    return str(code)
+
+
+def test_ten_lines_of_the_readme(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = build_model("gemma3")
+
+    def load_model(name: str) -> Model:
+        assert name == "gemma-3-270m"
+        return model
+
+    def builtin(*languages: str) -> ParallelCorpus:
+        assert languages == ("sw",)
+        return pairs()
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(langsteer, "load_model", load_model)
+    monkeypatch.setattr(langsteer, "builtin", builtin)
+    exec(_python("README.md"), {})
+    assert langsteer.load("sw.safetensors").language == "sw"
+    assert capsys.readouterr().out.startswith("['")
+
+
+def test_the_method_that_a_page_adds(llama: Model) -> None:
+    namespace: dict[str, object] = {}
+    exec(_python("docs/how-to/add-a-method.md"), namespace)
+    method = namespace["METHOD"]
+    vector = method.fit(llama, pairs())  # type: ignore[attr-defined]
+    assert vector.method == "median"
+    assert vector.values.shape == (llama.hidden_size,)
+    assert float(vector.values.norm()) > 0
