@@ -38,7 +38,9 @@ def draw(numbers: dict[str, Any]) -> Any:
     axes.set_yticks(range(len(rows)), [language_name(row["language"]) for row in rows], fontsize=13)
     axes.set_xlim(25, 92)
     axes.set_ylim(-0.6, len(rows) - 0.4)
-    axes.set_xlabel("accuracy on the topic of a sentence, %  ·  grey: as it is, blue: with one vector added")
+    axes.set_xlabel(
+        "accuracy on the topic of a sentence, %  ·  grey: as it is, blue: with one vector added"
+    )
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
     return figure

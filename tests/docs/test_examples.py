@@ -8,7 +8,7 @@ import pytest
 import langsteer
 from langsteer.model.model import Model
 from langsteer.text.corpus import ParallelCorpus
-from tests.helpers import build_model, pairs
+from tests.helpers import build_model, make_vector, pairs
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,3 +47,29 @@ def test_the_method_that_a_page_adds(llama: Model) -> None:
     assert vector.method == "median"
     assert vector.values.shape == (llama.hidden_size,)
     assert float(vector.values.norm()) > 0
+
+
+def test_serving_from_python_and_in_a_pipeline(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = build_model("gemma3")
+    served = langsteer.steered(model, make_vector(model))
+    blocks = re.findall(
+        r"```python\n(.*?)```",
+        (ROOT / "docs" / "how-to" / "serve.md").read_text(encoding="utf-8"),
+        re.DOTALL,
+    )
+    assert len(blocks) == 2
+
+    def steered(name: str, vectors: str) -> langsteer.Steered:
+        assert (name, vectors) == ("gemma-3-270m", "vectors/")
+        return served
+
+    monkeypatch.setattr(langsteer, "steered", steered)
+    namespace: dict[str, object] = {}
+    for block in blocks:
+        exec(block, namespace)
+    answers = namespace["answers"]
+    assert isinstance(answers, list)
+    assert len(answers) == 2
+    assert capsys.readouterr().out.startswith("Mji mkuu wa Kenya ni")
