@@ -2,6 +2,7 @@
 equations are plain text, since MathJax would come from a server or weigh more than the site."""
 
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -68,6 +69,11 @@ def open_pages(app: Sphinx, doctree: nodes.document) -> None:
             link.replace_self(nodes.reference("", "", *link.children, refuri=page))
 
 
+def link_results(app: Sphinx, name: str, source: list[str]) -> None:
+    """Let links to Markdown that is outside the site lead to the file."""
+    source[0] = re.sub(r"\]\((\.\./\.\./benchmarks/[^)#]+\.md)\)", r"](path:\1)", source[0])
+
+
 def copy_pages(app: Sphinx, failure: Exception | None) -> None:
     """Put the example pages beside the site's own."""
     if failure is None and app.builder.format == "html":
@@ -84,6 +90,7 @@ def plain_docstring(
 def setup(app: Sphinx) -> None:
     """Connect the above, and write the pages of the reference anew."""
     make_reference.write(HERE / "reference" / "python")
+    app.connect("source-read", link_results)
     app.connect("doctree-read", open_pages)
     app.connect("build-finished", copy_pages)
     app.connect("autodoc-process-docstring", plain_docstring)

@@ -1,5 +1,6 @@
 """The Python that the first pages show, run as it stands there, on tiny models."""
 
+import json
 import re
 from pathlib import Path
 
@@ -73,3 +74,15 @@ def test_serving_from_python_and_in_a_pipeline(
     assert isinstance(answers, list)
     assert len(answers) == 2
     assert capsys.readouterr().out.startswith("Mji mkuu wa Kenya ni")
+
+
+def test_the_format_that_a_page_adds(llama: Model, tmp_path: Path) -> None:
+    namespace: dict[str, object] = {}
+    exec(_python("docs/how-to/add-an-export.md"), namespace)
+    form = namespace["FORMAT"]
+    vector = make_vector(llama).at("all")
+    form.export([vector], tmp_path / "sw.json")  # type: ignore[attr-defined]
+    written = json.loads((tmp_path / "sw.json").read_text(encoding="utf-8"))
+    assert written == {str(vector.layer): (vector.strength * vector.values).tolist()}
+    with pytest.raises(langsteer.LangsteerError, match="every token"):
+        form.export([make_vector(llama).at("source")], tmp_path / "no.json")  # type: ignore[attr-defined]
