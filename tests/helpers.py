@@ -58,7 +58,8 @@ def build_network(architecture: str, seed: int = 0, **changes: Any) -> Any:
     config_class, extra = CONFIGS[architecture]
     torch.manual_seed(seed)
     config = config_class(**{**_SIZES, **extra, **changes})
-    return t.AutoModelForCausalLM.from_config(config).eval()
+    with torch.inference_mode(False):  # or its weights could never be learned through
+        return t.AutoModelForCausalLM.from_config(config).eval()
 
 
 def build_model(architecture: str, seed: int = 0, **changes: Any) -> Model:

@@ -151,7 +151,6 @@ GENERATE = "generate Habari --max-new-tokens 2 "
         ("inspect {good}/v.safetensors -m {good}/other", "does not fit"),
         (GENERATE + "-v {good}/v.safetensors -m {good}/other", "architecture is llama there"),
         (GENERATE + "-v {good}/v.safetensors -m {good}/model --strength nan", "a finite number"),
-        (GENERATE + "-v {good}/v.safetensors -m {good}/model --positions no", "no positions 'no'"),
     ],
 )  # fmt: skip
 def test_one_line_and_nothing_lost(

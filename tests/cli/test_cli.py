@@ -139,7 +139,7 @@ def test_languages_that_were_not_checked_are_said(
 
 def test_demo(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(
-        capsys, "demo", "-m", str(folder), "--languages", "sw,et", "--items", "21",
+        capsys, "demo", "-m", str(folder), "-l", "sw,et", "--limit", "21",
         "-o", str(tmp_path / "demo"), "--json",
     )  # fmt: skip
     assert code == 0, err
@@ -158,8 +158,6 @@ def test_demo(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         (["fit", "-l", "fi", "-o", "x"], "the built-in corpus has no 'fi'"),
         (["fit", "-l", "sw", "-o", "x", "-m", "{folder}", "--layer", "9"], "has no layer 9"),
         (["fit", "-l", "sw", "-o", "{empty}/x", "-m", "{folder}"], "cannot write"),
-        (["fit", "-l", "sw", "-o", "x", "-m", "{folder}", "--method", "no"], "no method 'no'"),
-        (["fit", "-l", "sw", "-o", "x", "-m", "{folder}", "--objective", "no"], "no objective"),
         (
             [
                 "fit",

@@ -9,8 +9,7 @@ pytest.importorskip("lm_eval", reason="lm-eval is not installed")
 
 from typer.testing import CliRunner
 
-from langsteer.cli import app
-from langsteer.cli import options as common
+from langsteer.cli import app, options
 from langsteer.errors import BenchmarkError
 from langsteer.evaluation.benchmarks import get_benchmark, load_docs, make_task
 from langsteer.evaluation.evaluate import evaluate
@@ -35,7 +34,7 @@ def test_scores_are_those_of_the_harness(llama: Model, data: Path) -> None:
 def test_the_command(
     llama: Model, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(common, "open_model", lambda *_: llama)
+    monkeypatch.setattr(options, "open_model", lambda *_: llama)
     vector_at(llama, 1).save(tmp_path / "sw.safetensors")
     arguments = ["evaluate", "-t", "sib200", "-v", str(tmp_path), "--data", str(data)]
     shown = CliRunner().invoke(app, arguments)

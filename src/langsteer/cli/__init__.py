@@ -1,66 +1,67 @@
-"""The `langsteer` command: parsing and printing only."""
+"""The `langsteer` command: parsing and printing only. What it needs is imported when it runs."""
 
+import contextlib
+import os
 import sys
+from typing import Any, TextIO
 
-import typer
-
-from langsteer.cli import (
-    analyze,
-    average,
-    compare,
-    demo,
-    drift,
-    evaluate,
-    fit,
-    generate,
-    inspect,
-    lm_eval,
-    report,
-    tune,
-    vectors,
-)
-from langsteer.errors import LangsteerError
-
-INTERRUPTED = 130  # what typer makes of a KeyboardInterrupt
-
-app = typer.Typer(
-    name="langsteer",
-    help="Make an open language model better in other languages with one vector at one layer.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
-)
-for module in (
-    fit,
-    average,
-    generate,
-    inspect,
-    demo,
-    evaluate,
-    compare,
-    report,
-    analyze,
-    drift,
-    vectors,
-):
-    app.command(module.__name__.rpartition(".")[2])(module.command)
-app.command(
-    "lm-eval",
-    add_help_option=False,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)(lm_eval.command)
-app.add_typer(tune.app, name="tune")
+INTERRUPTED = 130  # what a shell makes of Ctrl-C, and typer of a KeyboardInterrupt
 
 
 def main() -> None:
     """Run the command; an error that the user can mend is one line and exit status 1."""
     try:
-        app()
-    except LangsteerError as error:
-        print(f"langsteer: {error}", file=sys.stderr)
+        _run()
+    except KeyboardInterrupt:
+        _stopped()
+    except BrokenPipeError:
         sys.exit(1)
     except SystemExit as error:
         if error.code == INTERRUPTED:
-            print("langsteer: stopped", file=sys.stderr)
+            _stopped()
         raise
+    finally:
+        _end_output(sys.stdout)
+
+
+def _run() -> None:
+    from langsteer.cli.commands import app
+    from langsteer.errors import LangsteerError
+
+    for stream in (sys.stdout, sys.stderr):
+        _take_any_text(stream)
+    try:
+        app(prog_name="langsteer")
+    except LangsteerError as error:
+        print(f"langsteer: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _stopped() -> None:
+    print("langsteer: stopped", file=sys.stderr)
+    sys.exit(INTERRUPTED)
+
+
+def _take_any_text(stream: Any) -> None:
+    """What an encoding such as ASCII or cp1252 lacks is written as an escape; nothing is refused."""
+    if hasattr(stream, "reconfigure") and "utf" not in (stream.encoding or "").lower():
+        stream.reconfigure(errors="backslashreplace")
+
+
+def _end_output(stream: TextIO) -> None:
+    """Write what is left, also where nobody reads it any more (`langsteer ... | head -1`)."""
+    try:
+        stream.flush()
+    except BrokenPipeError:
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    except ValueError:
+        pass  # closed already
+
+
+def __getattr__(name: str) -> Any:
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from langsteer.cli.commands import app
+
+    return app

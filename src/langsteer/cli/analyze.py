@@ -2,59 +2,51 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
-from langsteer.analysis.layers.analyze import (
-    AnalysisOptions,
-    analyze_into,
-    check_languages,
-    vectors_for,
-)
-from langsteer.analysis.layers.results import Curve, LanguageResults, Results
-from langsteer.cli import options as common
-from langsteer.text.readers import read_corpus
+from langsteer.cli import options as shared
+
+if TYPE_CHECKING:
+    from langsteer.analysis.layers.results import Curve, LanguageResults, Results
+
+ITEMS = 32  # tokens, and words
 
 
 def command(
-    model: common.ModelArgument = common.DEFAULT,
+    model_argument: shared.OldModelArgument = None,
+    model: shared.ModelName = shared.DEFAULT_MODEL,
     languages: Annotated[
-        str, typer.Option("--languages", "-l", help="Tags, with commas; else those of the vectors.")
+        str, shared.languages("Tags, with commas; else those of the vectors.")
     ] = "",
-    corpus: common.Corpus = "builtin",
-    pivot_file: common.PivotFile = None,
-    pivot: Annotated[str, typer.Option(help="The language to compare with.")] = "en",
-    lines: Annotated[
-        int | None, typer.Option("--lines", "-n", help="Read so many lines, evenly spread.")
-    ] = None,
-    vector: Annotated[
-        list[Path] | None,
-        typer.Option("--vector", "-v", help="A vector file; several times for several languages."),
-    ] = None,
+    corpus: shared.Corpus = shared.BUILTIN,
+    pivot_file: shared.PivotFile = None,
+    pivot: shared.Pivot = "en",
+    lines: Annotated[int | None, shared.lines()] = None,
     vectors: Annotated[
-        Path | None, typer.Option(help="A folder of vectors; those of the languages are used.")
+        list[Path] | None,
+        shared.vectors("A vector file, or a folder: those of the languages; several times."),
     ] = None,
-    strength: common.Strength = None,
+    strength: shared.Strength = None,
     tuned_lens: Annotated[
         Path | None, typer.Option(help="A tuned lens (.safetensors), beside the logit lens.")
     ] = None,
     items: Annotated[
         int, typer.Option(min=0, help="Tokens, and words, of each language to read out; 0: none.")
-    ] = AnalysisOptions.items,
-    map_method: Annotated[str, typer.Option("--map", help="pca, or umap.")] = AnalysisOptions.map,
-    seed: int = 0,
-    output: Annotated[
-        Path, typer.Option("--out", "-o", metavar="<folder>", help="Where results go.")
-    ] = Path("analysis"),
-    other_weights: common.OtherWeights = False,
-    dtype: common.Dtype = "auto",
-    device: common.Device = None,
-    device_map: common.DeviceMap = None,
-    as_json: common.Json = False,
+    ] = ITEMS,
+    map_method: Annotated[
+        str, shared.one_of(lambda: shared.MAPS, "--map", help="How sentences are drawn on a map.")
+    ] = shared.MAPS[0],
+    seed: shared.Seed = 0,
+    output: Annotated[Path, shared.output("Where results go.", "<folder>")] = Path("analysis"),
+    carry: shared.Carry = False,
+    dtype: shared.Dtype = "auto",
+    device: shared.Device = None,
+    device_map: shared.DeviceMap = None,
+    as_json: shared.Json = False,
 ) -> None:
     """Show what a model's layers make of languages, before and after steering.
 
@@ -64,34 +56,44 @@ def command(
 
     Example: `langsteer analyze -l sw,tr,de`
 
-    With vectors: `langsteer analyze google/gemma-3-1b-pt -c ntrex/ -n 200 --vectors vectors/ -o analysis/`
+    With vectors: `langsteer analyze -m google/gemma-3-1b-pt -c ntrex/ -n 200 --vectors vectors/ -o analysis/`
     """
-    named = common.listed(languages)
-    found = vectors_for(named, vector or (), vectors)
-    tags = check_languages(named or list(found), pivot)
+    from langsteer.analysis.layers.analyze import (
+        AnalysisOptions,
+        analyze_into,
+        check_languages,
+        vectors_for,
+    )
+    from langsteer.text.readers import read_corpus
+
+    named = shared.listed(languages)
+    folder = next((path for path in vectors or () if path.is_dir()), None)
+    files = [path for path in vectors or () if path != folder]
+    steering = vectors_for(named, files, folder)
+    tags = check_languages(named or list(steering), pivot)
     text = read_corpus(corpus, tags, pivot=pivot, pivot_file=pivot_file)
-    common.print_checks(text)
+    shared.print_checks(text)
     results, written = analyze_into(
         output,
-        common.open_model(model, dtype, device, device_map),
+        shared.open_model(shared.named_model(model, model_argument), dtype, device, device_map),
         text,
-        found,
+        steering,
         lines=lines,
         tuned_lens=tuned_lens,
         options=AnalysisOptions(
-            strength=strength, other_weights=other_weights, items=items, map=map_method, seed=seed
+            strength=strength, other_weights=carry, items=items, map=map_method, seed=seed
         ),
     )
     if as_json:
-        common.print_json(results.as_json())
+        shared.print_json(results.as_json())
         return
-    console = Console(highlight=False)
+    console = shared.console()
     console.print(_languages(results))
     if results.steered:
         console.print(_steered(results))
     for note in results.notes:
-        console.print(note, markup=False)
-    console.print(f"Written: {', '.join(_places(output, written))}", markup=False)
+        console.print(note)
+    console.print(f"Written: {', '.join(_places(output, written))}")
 
 
 def _places(folder: Path, written: Sequence[Path]) -> list[str]:
@@ -101,7 +103,7 @@ def _places(folder: Path, written: Sequence[Path]) -> list[str]:
     return [*(str(path) for path in written if path.parent == folder), *folders]
 
 
-def _languages(results: Results) -> Table:
+def _languages(results: "Results") -> Table:
     pivot = results.pivot_name
     title = f"{results.model['name']}, {results.corpus['lines']} lines: best value (and its layer)"
     table = Table(title=title, title_justify="left", box=box.SIMPLE)
@@ -121,7 +123,7 @@ def _languages(results: Results) -> Table:
     return table
 
 
-def _steered(results: Results) -> Table:
+def _steered(results: "Results") -> Table:
     pivot = results.pivot_name
     table = Table(title="Steered", title_justify="left", box=box.SIMPLE)
     table.add_column("language")
@@ -138,7 +140,7 @@ def _steered(results: Results) -> Table:
     return table
 
 
-def _change(found: LanguageResults) -> Sequence[str]:
+def _change(found: "LanguageResults") -> Sequence[str]:
     before, after, steering = found.before, found.after, found.steering
     if after is None or steering is None:
         return ()
@@ -153,7 +155,7 @@ def _change(found: LanguageResults) -> Sequence[str]:
     )
 
 
-def _best(curve: Curve, form: str, least: bool = False) -> str:
+def _best(curve: "Curve", form: str, least: bool = False) -> str:
     choose = min if least else max
     known = [layer for layer, value in enumerate(curve) if value == value]
     if not known:

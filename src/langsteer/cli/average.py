@@ -5,28 +5,22 @@ from typing import Annotated
 
 import typer
 
-from langsteer.cli import options as common
+from langsteer.cli import options as shared
 from langsteer.cli.inspect import print_vector
-from langsteer.fitting.average import average
-from langsteer.steering.folder import load_vectors
-from langsteer.steering.vector import SteeringVector
-from langsteer.storage.files import check_writable
 
 
 def command(
     files: Annotated[
         list[Path], typer.Argument(help="Vector files of other languages, or folders of them.")
     ],
-    language: Annotated[
-        str, typer.Option("--language", "-l", help="The language with little or no parallel text.")
-    ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The vector's file.")],
+    languages: Annotated[str, shared.languages("The language with little or no parallel text.")],
+    output: Annotated[Path, shared.output("The vector's file.")],
     own: Annotated[
         Path | None,
         typer.Option(help="The language's own vector, from few pairs: it counts half."),
     ] = None,
-    strength: common.Strength = None,
-    as_json: common.Json = False,
+    strength: shared.Strength = None,
+    as_json: shared.Json = False,
 ) -> None:
     """Make a vector for a language with little or no parallel text, from those of other languages.
 
@@ -36,13 +30,18 @@ def command(
 
     With what was learned from 50 pairs: `langsteer average vectors/ -l am --own few.safetensors -o am.safetensors`
     """
+    from langsteer.fitting.average import average
+    from langsteer.steering.folder import load_vectors
+    from langsteer.steering.vector import SteeringVector
+    from langsteer.storage.files import check_writable
+
     few = SteeringVector.load(own) if own is not None else None
-    vector = average(load_vectors(files), language, few)
+    vector = average(load_vectors(files), languages, few)
     if strength is not None:
         vector = vector.with_strength(strength)
     check_writable(output)
     vector.save(output)
     if as_json:
-        common.print_json({"file": str(output), **vector.describe()})
+        shared.print_json({"file": str(output), **vector.describe()})
     else:
         print_vector(vector, str(output))

@@ -1,58 +1,60 @@
 """langsteer demo"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
-from langsteer.cli import options as common
-from langsteer.evaluation.demo import LANGUAGES, DemoResult, LanguageResult, run_demo
-from langsteer.evaluation.statistics import Interval
-from langsteer.fitting.methods import DEFAULT_METHOD, METHODS
-from langsteer.text.languages import language_name
+from langsteer.cli import options as shared
+
+if TYPE_CHECKING:
+    from langsteer.evaluation.demo import DemoResult, LanguageResult
+    from langsteer.evaluation.statistics import Interval
+
+LANGUAGES = "sw,et,hi,el,tr,de"
 
 
 def command(
-    model: common.ModelName = common.DEFAULT,
+    model: shared.ModelName = shared.DEFAULT_MODEL,
     languages: Annotated[
-        str, typer.Option(help="Tags of the built-in corpus, with commas.")
-    ] = ",".join(LANGUAGES),
-    method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}.")] = DEFAULT_METHOD,
+        str, shared.languages("Tags of the built-in corpus, with commas.")
+    ] = LANGUAGES,
+    method: shared.Method = shared.DEFAULT_METHOD,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for demo.json, demo.png and vectors/.")
+        Path, shared.output("Folder for demo.json, demo.png and vectors/.", "<folder>")
     ] = Path("demo"),
-    items: Annotated[
-        int | None, typer.Option(min=7, help="Report on so many items only, for a quick look.")
-    ] = None,
-    dtype: common.Dtype = "auto",
-    device: common.Device = None,
-    device_map: common.DeviceMap = None,
-    as_json: common.Json = False,
+    limit: Annotated[int | None, shared.limit(least=7)] = None,
+    dtype: shared.Dtype = "auto",
+    device: shared.Device = None,
+    device_map: shared.DeviceMap = None,
+    as_json: shared.Json = False,
 ) -> None:
     """Learn vectors from the built-in corpus and measure them on held-out text.
 
-    Example: `langsteer demo --languages sw,hi`
+    Example: `langsteer demo -l sw,hi`
     """
+    from langsteer.evaluation.demo import run_demo
+
     result = run_demo(
-        common.open_model(model, dtype, device, device_map),
-        common.listed(languages),
+        shared.open_model(model, dtype, device, device_map),
+        shared.listed(languages),
         method=method,
         folder=output,
-        limit=items,
+        limit=limit,
     )
     if as_json:
-        common.print_json(result.as_json())
+        shared.print_json(result.as_json())
         return
-    console = Console()
+    console = shared.console()
     console.print(_table(result))
     console.print(_verdict(result))
     console.print(f"Written: {output / 'demo.json'}, {output / 'demo.png'}, {output / 'vectors'}/")
 
 
-def _table(result: DemoResult) -> Table:
+def _table(result: "DemoResult") -> Table:
+    from langsteer.text.languages import language_name
+
     table = Table(
         box=box.SIMPLE,
         padding=0,
@@ -70,7 +72,7 @@ def _table(result: DemoResult) -> Table:
     return table
 
 
-def _cells(name: str, row: LanguageResult) -> tuple[str, ...]:
+def _cells(name: str, row: "LanguageResult") -> tuple[str, ...]:
     return (
         name,
         f"{row.unsteered:.1f}",
@@ -81,14 +83,14 @@ def _cells(name: str, row: LanguageResult) -> tuple[str, ...]:
     )
 
 
-def _interval(interval: Interval, times: float, form: str, unit: str = "") -> str:
+def _interval(interval: "Interval", times: float, form: str, unit: str = "") -> str:
     value, low, high = (times * x for x in (interval.value, interval.low, interval.high))
     if value != value:
         return "no gap"
     return f"{value:{form}}{unit} [{low:{form}}, {high:{form}}]"
 
 
-def _verdict(result: DemoResult) -> str:
+def _verdict(result: "DemoResult") -> str:
     change = result.mean.change
     if change.low > 0:
         return (

@@ -1,53 +1,41 @@
 """langsteer drift"""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from langsteer.analysis.drift.compare import DriftOptions
-from langsteer.analysis.drift.page import MEXA, MOVED, drift_into, summary, version_grid
-from langsteer.analysis.layers.analyze import check_languages
-from langsteer.cli import options as common
-from langsteer.look.grid import Grid
-from langsteer.text.corpus import BUILTIN, builtin
-from langsteer.text.readers import read_corpus
+from langsteer.cli import options as shared
 
+if TYPE_CHECKING:
+    from langsteer.look.grid import Grid
+
+DRAWS = 1000
 _WIDE = 100  # columns that the whole table takes
 
 
 def command(
-    base: common.ModelArgument,
+    base: shared.ModelArgument,
     tuned: Annotated[
         list[str] | None,
         typer.Argument(help="Versions of it, adapter folders too; NAME=PATH gives one a name."),
     ] = None,
     languages: Annotated[
-        str,
-        typer.Option(
-            "--languages", "-l", help="Tags, with commas; else all of the built-in corpus."
-        ),
+        str, shared.languages("Tags, with commas; else all of the built-in corpus.")
     ] = "",
-    corpus: common.Corpus = BUILTIN,
-    pivot_file: common.PivotFile = None,
-    pivot: Annotated[str, typer.Option(help="The language to compare with.")] = "en",
-    lines: Annotated[
-        int | None,
-        typer.Option("--lines", "-n", min=8, help="Read so many lines, evenly spread."),
-    ] = None,
-    vector: Annotated[
+    corpus: shared.Corpus = shared.BUILTIN,
+    pivot_file: shared.PivotFile = None,
+    pivot: shared.Pivot = "en",
+    lines: Annotated[int | None, shared.lines(8)] = None,
+    vectors: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--vector", "-v", help="A vector file of the base; several times for several."
-        ),
+        shared.vectors("A vector file of the base, or a folder of them; several times."),
     ] = None,
-    vectors: Annotated[Path | None, typer.Option(help="A folder of vectors of the base.")] = None,
     layer: Annotated[
-        int | None, typer.Option(help="Layer of the tables; else that of most vectors.")
+        int | None, shared.layer("Layer of the tables; else that of most vectors.")
     ] = None,
     gains: Annotated[
         Path | None,
@@ -57,15 +45,13 @@ def command(
     ] = None,
     draws: Annotated[
         int, typer.Option(min=20, help="Bootstrap samples, and random vectors.")
-    ] = DriftOptions.draws,
-    seed: int = 0,
-    output: Annotated[
-        Path, typer.Option("--out", "-o", metavar="<folder>", help="Where results go.")
-    ] = Path("drift"),
-    dtype: common.Dtype = "auto",
-    device: common.Device = None,
-    device_map: common.DeviceMap = None,
-    as_json: common.Json = False,
+    ] = DRAWS,
+    seed: shared.Seed = 0,
+    output: Annotated[Path, shared.output("Where results go.", "<folder>")] = Path("drift"),
+    dtype: shared.Dtype = "auto",
+    device: shared.Device = None,
+    device_map: shared.DeviceMap = None,
+    as_json: shared.Json = False,
 ) -> None:
     """Show what fine-tuning moved in a model's layers, and whether it moved as steering does.
 
@@ -77,20 +63,26 @@ def command(
 
     With vectors and gains: `langsteer drift gemma-3-270m sft=out/sft dpo=out/dpo --vectors vectors/ --gains gains.json`
     """
-    common.quiet_libraries()
-    named = common.listed(languages)
-    if not named and corpus == BUILTIN:
+    from langsteer.analysis.drift.compare import DriftOptions
+    from langsteer.analysis.drift.page import drift_into, summary, version_grid
+    from langsteer.analysis.layers.analyze import check_languages
+    from langsteer.text.corpus import builtin
+    from langsteer.text.readers import read_corpus
+
+    shared.quiet_libraries()
+    named = shared.listed(languages)
+    if not named and corpus == shared.BUILTIN:
         named = list(builtin(pivot=pivot).languages)
     text = read_corpus(
         corpus, check_languages(named, pivot) if named else [], pivot=pivot, pivot_file=pivot_file
     )
-    common.print_checks(text)
+    shared.print_checks(text)
     results, written = drift_into(
         output,
         base,
         list(map(_version, tuned or ())),
         text,
-        vectors=[*(vector or ()), *([vectors] if vectors else ())],
+        vectors=vectors or [],
         gains=gains,
         options=DriftOptions(layer=layer, lines=lines, draws=draws, seed=seed),
         dtype=dtype,
@@ -98,21 +90,21 @@ def command(
         device_map=device_map,
     )
     if as_json:
-        common.print_json(results.as_json())
+        shared.print_json(results.as_json())
         return
-    console = Console(highlight=False)
+    console = shared.console()
     for version in results.versions:
         title = f"{version.name}, layer {results.layer}"
         console.print(_table(version_grid(results, version), title, console.width))
         for sentence in summary(results, version):
-            console.print(sentence, markup=False)
+            console.print(sentence)
         console.print()
     for fit in results.gains:
-        console.print(f"{fit.version}, {fit.source}, {fit.measure}: {fit.verdict}.", markup=False)
+        console.print(f"{fit.version}, {fit.source}, {fit.measure}: {fit.verdict}.")
     for note in results.notes:
-        console.print(note, markup=False)
+        console.print(note)
     main = [str(path) for path in written if path.parent == output]
-    console.print(f"Written: {', '.join(main)}, {output / 'figures'}/", markup=False)
+    console.print(f"Written: {', '.join(main)}, {output / 'figures'}/")
 
 
 def _version(text: str) -> str | tuple[str, str]:
@@ -123,8 +115,10 @@ def _version(text: str) -> str | tuple[str, str]:
     return name, source
 
 
-def _table(grid: Grid, title: str, width: int) -> Table:
+def _table(grid: "Grid", title: str, width: int) -> Table:
     """The grid; without two of its columns where the terminal is narrow."""
+    from langsteer.analysis.drift.page import MEXA, MOVED
+
     left_out = () if width >= _WIDE else (MOVED, MEXA)
     shown = [i for i, column in enumerate(grid.columns) if column.name not in left_out]
     table = Table(title=title, title_justify="left", box=box.SIMPLE, padding=(0, 1, 0, 0))

@@ -4,55 +4,54 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
-import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
-from langsteer.cli import options as common
+from langsteer.cli import options as shared
+from langsteer.extras import need
 
 
 def command(
-    tasks: Annotated[
-        str,
-        typer.Option("--tasks", "-t", help="Benchmarks or tasks of the harness, with commas."),
-    ],
-    vectors: Annotated[Path, typer.Option("--vectors", "-v", help="A vector file, or a folder.")],
-    languages: Annotated[
-        str | None, typer.Option("--languages", "-l", help="Tags, with commas; else all vectors'.")
-    ] = None,
-    model: common.ModelName = common.DEFAULT,
+    tasks: Annotated[str, shared.tasks("Benchmarks or tasks of the harness, with commas.")],
+    vectors: Annotated[list[Path], shared.vectors("A vector file, or a folder; several times.")],
+    languages: Annotated[str, shared.languages("Tags, with commas; else all vectors'.")] = "",
+    model: shared.ModelName = shared.DEFAULT_MODEL,
     data: Annotated[
-        Path | None, typer.Option(help="Folder with the data sets as published; else the hub.")
+        Path | None, shared.data("Folder with the data sets as published; else the hub.")
     ] = None,
-    form: Annotated[str | None, typer.Option(help="Prompt form: english or native.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Ask so many items only.")] = None,
-    other_weights: common.OtherWeights = False,
-    dtype: common.Dtype = "auto",
-    device: common.Device = None,
-    device_map: common.DeviceMap = None,
-    json: common.Json = False,
+    form: Annotated[
+        str | None, shared.one_of(lambda: shared.FORMS, "--form", help="Form of the prompt.")
+    ] = None,
+    limit: Annotated[int | None, shared.limit(least=1)] = None,
+    carry: shared.Carry = False,
+    dtype: shared.Dtype = "auto",
+    device: shared.Device = None,
+    device_map: shared.DeviceMap = None,
+    as_json: shared.Json = False,
 ) -> None:
     """Measure vectors on benchmarks, or on tasks of the lm-evaluation-harness.
 
-    Example: langsteer evaluate -t sib200 -v vectors/ --data data/
+    Example: `langsteer evaluate -t sib200 -v vectors/ --data data/`
 
-    A task of the harness: langsteer evaluate -t xcopa_sw -v sw.safetensors
+    A task of the harness: `langsteer evaluate -t xcopa_sw -v sw.safetensors`
     """
-    common.quiet_libraries()
-    evaluate = common.needs_extra("evaluation", "lm-eval", "eval", "langsteer.evaluation.evaluate")
-    results = evaluate.evaluate(
-        common.open_model(model, dtype, device, device_map),
-        common.listed(tasks),
-        vectors,
-        languages=common.listed(languages),
+    shared.quiet_libraries()
+    need("lm_eval", "eval", "evaluation")
+    from langsteer.evaluation.evaluate import evaluate
+    from langsteer.steering.folder import read_changes
+
+    results = evaluate(
+        shared.open_model(model, dtype, device, device_map),
+        shared.listed(tasks),
+        read_changes(*vectors),
+        languages=shared.listed(languages),
         data=data,
         form=form,
         limit=limit,
-        other_weights=other_weights,
+        other_weights=carry,
     )
-    if json:
-        common.print_json([asdict(result) for result in results])
+    if as_json:
+        shared.print_json([asdict(result) for result in results])
         return
     table = Table(box=box.SIMPLE)
     for name in ("task", "items", "metric"):
@@ -69,4 +68,4 @@ def command(
             f"{result.steered:.3f}",
             f"{change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}]",
         )
-    Console().print(table)
+    shared.console().print(table)

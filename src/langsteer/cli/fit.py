@@ -2,47 +2,37 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from langsteer.cli import options as common
+from langsteer.cli import options as shared
 from langsteer.cli.inspect import print_vector
 from langsteer.errors import LanguageError, SaveError
-from langsteer.fitting.learning import learn_all
-from langsteer.fitting.methods import DEFAULT_METHOD, METHODS
-from langsteer.fitting.router import fit_router
-from langsteer.steering.change import Change
-from langsteer.steering.folder import ROUTER_NAME
-from langsteer.text.languages import language_name, parse_tag
-from langsteer.text.readers import read_corpus
+
+if TYPE_CHECKING:
+    from langsteer.steering.change import Change
 
 FEW = 100  # pairs
 
 
 def command(
-    languages: Annotated[
-        str, typer.Option("--language", "-l", help="BCP 47 tag, such as sw; several with commas.")
-    ],
+    languages: Annotated[str, shared.languages("BCP 47 tag, such as sw; several with commas.")],
     output: Annotated[
         str,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="<path>",
-            help="The vector's file; for several languages, or ending in /, a folder.",
-        ),
+        shared.output("The vector's file; for several languages, or ending in /, a folder."),
     ],
-    corpus: common.Corpus = "builtin",
-    pivot_file: common.PivotFile = None,
-    pivot: Annotated[str, typer.Option(help="The language to align to.")] = "en",
-    model: common.ModelName = common.DEFAULT,
-    method: Annotated[str, typer.Option(help=f"One of {', '.join(METHODS)}.")] = DEFAULT_METHOD,
+    corpus: shared.Corpus = shared.BUILTIN,
+    pivot_file: shared.PivotFile = None,
+    pivot: shared.Pivot = "en",
+    model: shared.ModelName = shared.DEFAULT_MODEL,
+    method: shared.Method = shared.DEFAULT_METHOD,
     objective: Annotated[
         str | None,
-        typer.Option(
+        shared.one_of(
+            lambda: shared.OBJECTIVES,
+            "--objective",
             help="What learned lowers: centred, for questions about the text; translation, for "
             "translating it; continuation, contrastive, fisher, hidden or output. "
             "[default: centred]",
@@ -51,19 +41,20 @@ def command(
     ] = None,
     positions: Annotated[
         str | None,
-        typer.Option(
-            help="Where it is to act, and is learned for: source, at the text; prompt, at the template "
-            "too. [default: learned at the text, and centred acts at the prompt]",
+        shared.positions(
+            "Where it is to act, and is learned for: source, at the text; prompt, at the template "
+            "too; all. [default: learned at the text, and centred acts at the prompt]",
+            shared.FITTED_AT,
             show_default=False,
         ),
     ] = None,
     layer: Annotated[
-        list[int] | None, typer.Option(help="Layer; several times to choose among several.")
+        list[int] | None, shared.layer("Layer; several times to choose among several.")
     ] = None,
     strength: Annotated[
         list[float] | None,
-        typer.Option(
-            help="Strength; several times to choose among several. [default: 0.75 for centred, else "
+        shared.strength(
+            "Strength; several times to choose among several. [default: 0.75 for centred, else "
             "0.25, 0.5, 0.75 and 1]",
             show_default=False,
         ),
@@ -81,14 +72,12 @@ def command(
             help="Also make the folder's router.safetensors, which tells its languages apart.",
         ),
     ] = False,
-    seed: int = 0,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Fit again what the output already holds.")
-    ] = False,
-    dtype: common.Dtype = "auto",
-    device: common.Device = None,
-    device_map: common.DeviceMap = None,
-    as_json: common.Json = False,
+    seed: shared.Seed = 0,
+    overwrite: shared.Overwrite = False,
+    dtype: shared.Dtype = "auto",
+    device: shared.Device = None,
+    device_map: shared.DeviceMap = None,
+    as_json: shared.Json = False,
 ) -> None:
     """Learn a steering vector from parallel text and choose its layer and strength.
 
@@ -106,15 +95,21 @@ def command(
 
     An interrupted fit goes on where it stopped when the same command is run again.
     """
-    tags = list(dict.fromkeys(map(parse_tag, common.listed(languages))))
+    from langsteer.fitting.learning import learn_all
+    from langsteer.fitting.router import fit_router
+    from langsteer.steering.folder import ROUTER_NAME
+    from langsteer.text.languages import parse_tag
+    from langsteer.text.readers import read_corpus
+
+    tags = list(dict.fromkeys(map(parse_tag, shared.listed(languages))))
     if not tags:
         raise LanguageError("name a language, such as --language sw")
     text = read_corpus(corpus, tags, pivot=pivot, pivot_file=pivot_file)
-    common.print_checks(text)
+    shared.print_checks(text)
     files = _files(text.languages, output)
     if router and not Path(output).is_dir() and not output.endswith("/"):
         raise SaveError(f"a router lies in a folder of vectors: write --output {output}/")
-    opened = common.open_model(model, dtype, device, device_map)
+    opened = shared.open_model(model, dtype, device, device_map)
     vectors = learn_all(
         opened,
         text,
@@ -132,13 +127,13 @@ def command(
         fit_router(opened, text.texts, text.pivot).save(Path(output) / ROUTER_NAME)
     if as_json:
         found = [{"file": str(files[tag]), **vectors[tag].describe()} for tag in vectors]
-        common.print_json(found if len(found) > 1 else found[0])
+        shared.print_json(found if len(found) > 1 else found[0])
         return
     if len(vectors) == 1:
         ((tag, vector),) = vectors.items()
         print_vector(vector, str(files[tag]))
     else:
-        Console().print(_table(vectors, output))
+        shared.console().print(_table(vectors, output))
     _print_unhelpful(vectors)
     tag, first = next(iter(vectors.items()))
     if first.options.get("objective") == "centred" and not together and len(text) < FEW:
@@ -160,7 +155,9 @@ def _files(tags: Sequence[str], output: str) -> dict[str, Path]:
     return {tag: folder / f"{tag}.safetensors" for tag in tags}
 
 
-def _table(vectors: Mapping[str, Change], folder: str) -> Table:
+def _table(vectors: "Mapping[str, Change]", folder: str) -> Table:
+    from langsteer.text.languages import language_name
+
     any_vector = next(iter(vectors.values()))
     title = f"{folder}: {any_vector.method}, {any_vector.model.get('name')}"
     table = Table(title=title, title_justify="left")
@@ -182,7 +179,7 @@ def _percent(share: float) -> str:
     return f"{share:.1%}" if share == share else "–"
 
 
-def _print_unhelpful(vectors: Mapping[str, Change]) -> None:
+def _print_unhelpful(vectors: "Mapping[str, Change]") -> None:
     worse = [
         tag
         for tag, vector in vectors.items()

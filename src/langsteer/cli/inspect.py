@@ -1,16 +1,15 @@
 """langsteer inspect"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from langsteer.cli import options as common
-from langsteer.steering.change import Change
-from langsteer.steering.folder import load
-from langsteer.text.languages import language_name
+from langsteer.cli import options as shared
+
+if TYPE_CHECKING:
+    from langsteer.steering.change import Change
 
 SERVES = {
     "centred": "questions about a text, answered in {} or by choosing",
@@ -20,25 +19,27 @@ SERVES = {
 
 def command(
     file: Annotated[Path, typer.Argument(help="A vector file.")],
-    model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Also check that it fits this model.")
-    ] = None,
-    as_json: common.Json = False,
+    model: Annotated[str | None, shared.model("Also check that it fits this model.")] = None,
+    as_json: shared.Json = False,
 ) -> None:
     """Say what a vector file is.
 
     Example: `langsteer inspect sw.safetensors`
     """
+    from langsteer.steering.folder import load
+
     vector = load(file)
     if model is not None:
-        vector.check_fits(common.open_model(model, "auto", None, None))
+        vector.check_fits(shared.open_model(model, "auto", None, None))
     if as_json:
-        common.print_json({"file": str(file), **vector.describe()})
+        shared.print_json({"file": str(file), **vector.describe()})
     else:
         print_vector(vector, str(file))
 
 
-def print_vector(vector: Change, name: str) -> None:
+def print_vector(vector: "Change", name: str) -> None:
+    from langsteer.text.languages import language_name
+
     table = Table(title=name, show_header=False, title_justify="left")
     names = f"{language_name(vector.language)} ({vector.language})"
     table.add_row("language", f"{names} → {language_name(vector.pivot)} ({vector.pivot})")
@@ -64,10 +65,10 @@ def print_vector(vector: Change, name: str) -> None:
     if loss := getattr(vector, "loss", ()):
         table.add_row("loss", " → ".join(f"{value:.3f}" for value in loss))
     table.add_row("langsteer", vector.version)
-    Console().print(table)
+    shared.console().print(table)
 
 
-def _strength(part: Change) -> str:
+def _strength(part: "Change") -> str:
     relative = part.relative_strength
     known = f" ({relative:.1%} of the states)" if relative == relative else ""
     return f"{part.strength:g}{known}"

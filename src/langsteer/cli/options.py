@@ -1,61 +1,288 @@
-"""Options that several commands share, and how results are printed."""
+"""What commands share: each option, spelt and explained once, and how results are printed."""
 
-import importlib
+import importlib.resources
 import json
 import logging
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import transformers
 import typer
+from rich.console import Console
+from typer.core import TyperCommand
 
-from langsteer.errors import MissingExtraError
-from langsteer.model.model import DEFAULT_MODEL, Model, load_model
-from langsteer.text.corpus import ParallelCorpus
-from langsteer.text.identify import available
+from langsteer.plugins import entry_points
 
-ModelName = Annotated[
+if TYPE_CHECKING:
+    from langsteer.model.model import Model
+    from langsteer.text.corpus import ParallelCorpus
+
+OLD_SPELLINGS = {
+    "--languages": "--language",
+    "--out": "--output",
+    "--vector": "--vectors",
+    "--other-weights": "--carry",
+    "--items": "--limit",
+}
+BUILTIN = "builtin"
+DEFAULT_MODEL = "gemma-3-270m"
+DEFAULT_METHOD = "learned"
+METHODS = (
+    "learned",
+    "mean_difference",
+    "principal_component",
+    "probe",
+    "low_rank",
+    "projection",
+    "projection_all",
+)
+OBJECTIVES = (
+    "centred",
+    "translation",
+    "continuation",
+    "contrastive",
+    "fisher",
+    "hidden",
+    "output",
+)
+POSITIONS = ("source", "prompt", "generated", "all")
+FITTED_AT = ("source", "prompt", "all")
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+SHORT_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+MAPS = ("pca", "umap")
+FORMS = ("english", "native")
+BENCHMARKS = (
+    "sib200",
+    "xcopa",
+    "xnli",
+    "pawsx",
+    "xstorycloze",
+    "belebele",
+    "global_mmlu",
+    "mgsm",
+    "xquad",
+    "flores_to_english",
+    "flores_from_english",
+    "xlsum",
+    "language_confusion",
+    "language_confusion_crosslingual",
+    "language_confusion_flores",
+)
+
+_MODEL_HELP = "Hub id, local folder, .gguf file, or gemma-3-270m / smollm2-135m."
+_CORPUS_HELP = "builtin; a text, .tsv, .jsonl or .tmx file; a FLORES or NTREX folder; hf:ID."
+_LONGEST_METAVAR = 20
+
+
+class Command(TyperCommand):
+    """A command that still takes old spellings, and says the new one on standard error."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        known = {name for param in self.params for name in param.opts}
+        args, old = _respelt(args, known)
+        if not ctx.resilient_parsing:
+            for spelling in old:
+                now = OLD_SPELLINGS[spelling]
+                print(f"langsteer: {spelling} is called {now} now", file=sys.stderr)
+        return super().parse_args(ctx, args)
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        pieces = [self.options_metavar] if self.options_metavar else []
+        for param in self.get_params(ctx):
+            if not getattr(param, "hidden", False):
+                pieces += param.get_usage_pieces(ctx)
+        return pieces
+
+
+def _respelt(args: Sequence[str], known: set[str]) -> tuple[list[str], list[str]]:
+    """The arguments with the spellings of today, and the old spellings that were in them."""
+    end = list(args).index("--") if "--" in args else len(args)
+    new, old = [], []
+    for word in args[:end]:
+        name, equals, value = word.partition("=")
+        spelling = OLD_SPELLINGS.get(name)
+        if spelling is None or name in known or spelling not in known:
+            new.append(word)
+        else:
+            new.append(f"{spelling}{equals}{value}")
+            old.append(name)
+    return [*new, *args[end:]], list(dict.fromkeys(old))
+
+
+def methods() -> list[str]:
+    """Names of fitting methods: langsteer's, and those that other packages add."""
+    return _with_plugins(METHODS, "langsteer.methods")
+
+
+def benchmarks() -> list[str]:
+    """Names of benchmarks: langsteer's, and those that other packages add."""
+    return _with_plugins(BENCHMARKS, "langsteer.benchmarks")
+
+
+def _with_plugins(own: Sequence[str], group: str) -> list[str]:
+    return list(dict.fromkeys([*own, *entry_points(group)]))
+
+
+def corpus_languages() -> list[str]:
+    """Tags of the built-in corpus."""
+    folder = importlib.resources.files("langsteer") / "data" / "corpus"
+    names = (file.name for file in folder.iterdir())
+    return sorted(name.removesuffix(".jsonl") for name in names if name.endswith(".jsonl"))
+
+
+def one_of(
+    names: Callable[[], Sequence[str]],
+    *spellings: str,
+    help: str,
+    short: dict[str, str] | None = None,
+    **settings: Any,
+) -> Any:
+    """An option that takes one of `names`, or a `short` name of one, and completes them."""
+
+    def check(value: str | None) -> str | None:
+        value = (short or {}).get(value or "", value)
+        if value is not None and value not in names():
+            raise typer.BadParameter(f"{value!r} is not one of {', '.join(names())}.")
+        return value
+
+    def complete(incomplete: str) -> list[str]:
+        return [name for name in names() if name.startswith(incomplete)]
+
+    listed_names = "|".join(names())
+    metavar = f"<{listed_names}>" if len(listed_names) <= _LONGEST_METAVAR else "<name>"
+    return typer.Option(
+        *spellings, help=help, callback=check, autocompletion=complete, metavar=metavar, **settings
+    )
+
+
+def _completing_list(names: Callable[[], Sequence[str]]) -> Callable[[str], list[str]]:
+    """Completion of the last of several names with commas."""
+
+    def complete(incomplete: str) -> list[str]:
+        before, comma, _ = incomplete.rpartition(",")
+        there = before.split(",")
+        return [f"{before}{comma}{name}" for name in names() if name not in there]
+
+    return complete
+
+
+def languages(help: str) -> Any:
+    """`--language`: tags, with commas."""
+    completion = _completing_list(corpus_languages)
+    return typer.Option("--language", "-l", metavar="<tags>", help=help, autocompletion=completion)
+
+
+def tasks(help: str) -> Any:
+    """`--tasks`: benchmarks, or tasks of the harness, with commas."""
+    return typer.Option(
+        "--tasks", "-t", metavar="<names>", help=help, autocompletion=_completing_list(benchmarks)
+    )
+
+
+def vectors(help: str) -> Any:
+    """`--vectors`: files, or folders of them; several times."""
+    return typer.Option("--vectors", "-v", metavar="<path>", help=help)
+
+
+def output(help: str, metavar: str = "<path>") -> Any:
+    """`--output`: where results go."""
+    return typer.Option("--output", "-o", metavar=metavar, help=help)
+
+
+def lines(least: int | None = None) -> Any:
+    """`--lines`: how many lines of the corpus are read."""
+    return typer.Option("--lines", "-n", min=least, help="Read so many lines, evenly spread.")
+
+
+def limit(least: int) -> Any:
+    """`--limit`: how many items are asked."""
+    return typer.Option("--limit", min=least, help="Ask so many items only, for a quick look.")
+
+
+def positions(help: str, kinds: Sequence[str] = POSITIONS, **settings: Any) -> Any:
+    """`--positions`: which tokens a change acts on."""
+    return one_of(lambda: kinds, "--positions", help=help, **settings)
+
+
+def data(help: str) -> Any:
+    """`--data`: data sets, or records."""
+    return typer.Option("--data", "-d", metavar="<path>", help=help)
+
+
+def layer(help: str) -> Any:
+    """`--layer`: of the model, counted from 0."""
+    return typer.Option("--layer", help=help)
+
+
+def model(help: str = _MODEL_HELP) -> Any:
+    """`--model`."""
+    return typer.Option(
+        "--model", "-m", help=help, autocompletion=lambda: [DEFAULT_MODEL, "smollm2-135m"]
+    )
+
+
+def corpus(help: str = _CORPUS_HELP) -> Any:
+    """`--corpus`."""
+    return typer.Option("--corpus", "-c", help=help)
+
+
+def strength(help: str, **settings: Any) -> Any:
+    """`--strength`: what multiplies a vector."""
+    return typer.Option("--strength", help=help, **settings)
+
+
+ModelName = Annotated[str, model()]
+ModelArgument = Annotated[str, typer.Argument(help=_MODEL_HELP)]
+OldModelArgument = Annotated[str | None, typer.Argument(hidden=True)]
+Dtype = Annotated[
     str,
-    typer.Option(
-        "--model",
-        "-m",
-        help="Hub id, local folder, .gguf file, or gemma-3-270m / smollm2-135m.",
+    one_of(
+        lambda: DTYPES,
+        "--dtype",
+        help="float32, bfloat16, float16 (fp32, bf16, fp16 for short), or auto.",
+        short=SHORT_DTYPES,
     ),
 ]
-Dtype = Annotated[str, typer.Option(help="float32, bfloat16, float16, or auto.")]
-Device = Annotated[str | None, typer.Option(help="Device, such as cpu or cuda:0.")]
+Device = Annotated[str | None, typer.Option("--device", help="Device, such as cpu or cuda:0.")]
 DeviceMap = Annotated[
-    str | None, typer.Option(help="transformers' device_map, such as auto, for several devices.")
+    str | None,
+    typer.Option(
+        "--device-map", help="transformers' device_map, such as auto, for several devices."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-Strength = Annotated[float | None, typer.Option(help="Strength, instead of the vector's own.")]
-
-ModelArgument = Annotated[
-    str,
-    typer.Argument(help="Hub id, local folder, .gguf file, or gemma-3-270m / smollm2-135m."),
-]
-Corpus = Annotated[
-    str,
-    typer.Option(
-        "--corpus",
-        "-c",
-        help="builtin; a text, .tsv, .jsonl or .tmx file; a FLORES or NTREX folder; hf:ID.",
-    ),
+Strength = Annotated[float | None, strength("Strength, instead of the vector's own.")]
+Corpus = Annotated[str, corpus()]
+Pivot = Annotated[
+    str, typer.Option("--pivot", help="The language to align to, or to compare with.")
 ]
 PivotFile = Annotated[
-    Path | None, typer.Option(help="The translations of a text file, line by line.")
+    Path | None,
+    typer.Option("--pivot-file", help="The translations of a text file, line by line."),
 ]
-
-OtherWeights = Annotated[
+Carry = Annotated[
     bool,
     typer.Option(
         "--carry",
-        "--other-weights",
         help="Use a vector of the model that this one was tuned from, or of another like it.",
     ),
 ]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of what is drawn at random.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Make again what the output already holds.")
+]
+Method = Annotated[
+    str, one_of(methods, "--method", help=f"How to learn: one of {', '.join(methods())}.")
+]
 
-DEFAULT = DEFAULT_MODEL
+
+def named_model(option: str, argument: str | None) -> str:
+    """The model, also where it was named without --model, as it used to be."""
+    if argument is None:
+        return option
+    print("langsteer: the model is named with --model now", file=sys.stderr)
+    return argument
 
 
 def listed(text: str | None) -> list[str]:
@@ -65,37 +292,44 @@ def listed(text: str | None) -> list[str]:
 
 def quiet_libraries() -> None:
     """Let libraries speak only of errors: progress and results are langsteer's to print."""
+    import transformers
+
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     for name in ("lm_eval", "datasets", "httpx", "huggingface_hub"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
-def needs_extra(feature: str, package: str, extra: str, module: str) -> Any:
-    """A module of langsteer that needs an extra; MissingExtraError where it is not installed."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise MissingExtraError(feature, package, extra) from error
+def open_model(name: str, dtype: str, device: str | None, device_map: str | None) -> "Model":
+    """The model that the shared options name."""
+    from langsteer.model.model import load_model
 
-
-def open_model(name: str, dtype: str, device: str | None, device_map: str | None) -> Model:
     quiet_libraries()
     return load_model(name, dtype=dtype, device=device, device_map=device_map)
 
 
+def console(stderr: bool = False) -> Console:
+    """Where results are printed: as they are, without markup, and unbroken but on a terminal."""
+    wraps = (sys.stderr if stderr else sys.stdout).isatty()
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, soft_wrap=not wraps)
+
+
 def print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    """JSON in UTF-8; in ASCII where the output takes no more."""
+    whole = "utf" in (getattr(sys.stdout, "encoding", None) or "").lower()
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=not whole))
 
 
-def print_checks(corpus: ParallelCorpus) -> None:
+def print_checks(text: "ParallelCorpus") -> None:
     """Say on standard error which lines were left out, and what could not be checked."""
-    for reason, count in corpus.dropped.items():
-        typer.echo(f"{corpus.name}: left out {count} lines: {reason}", err=True)
-    if corpus.unidentified:
+    from langsteer.text.identify import available
+
+    for reason, count in text.dropped.items():
+        typer.echo(f"{text.name}: left out {count} lines: {reason}", err=True)
+    if text.unidentified:
         install = "" if available() else " (pip install 'langsteer[langid]')"
         typer.echo(
-            f"{corpus.name}: lines in {', '.join(corpus.unidentified)} were checked for their "
+            f"{text.name}: lines in {', '.join(text.unidentified)} were checked for their "
             f"script, not for their language{install}",
             err=True,
         )

@@ -2,17 +2,17 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from langsteer.cli import options as common
-from langsteer.evaluation.report.page import make_report, write_report
-from langsteer.look.grid import Grid
+from langsteer.cli import options as shared
+
+if TYPE_CHECKING:
+    from langsteer.look.grid import Grid
 
 _WIDE = 130  # columns that the whole table takes
 _COLOURS = {"": "", "better": "green", "worse": "red"}
@@ -22,9 +22,9 @@ def command(
     results: Annotated[Path, typer.Argument(help="The output folder of a comparison.")],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder for the report; by default the results' own."),
+        shared.output("Folder for the report; by default the results' own.", "<folder>"),
     ] = None,
-    as_json: common.Json = False,
+    as_json: shared.Json = False,
 ) -> None:
     """Compare what a results folder holds, and write the report.
 
@@ -32,34 +32,36 @@ def command(
 
     Example: `langsteer report results`
     """
+    from langsteer.evaluation.report.page import make_report, write_report
+
     report = make_report(results)
     written = write_report(report, output or results)
     if as_json:
-        common.print_json(report.as_json())
+        shared.print_json(report.as_json())
         return
-    console = Console(highlight=False)
+    console = shared.console()
     for section in report.sections:
-        console.print(section.title, style="bold", markup=False)
+        console.print(section.title, style="bold")
         for columns in _fitting(section.methods, console.width):
             console.print(_table(section.methods, columns))
         for sentence in (*section.summary, *section.notes):
-            console.print(sentence, markup=False)
+            console.print(sentence)
         console.print()
     for damage in report.results.damaged:
-        console.print(f"Left out: {damage.error}", style="yellow", markup=False)
+        console.print(f"Left out: {damage.error}", style="yellow")
     for failure in report.results.failures:
-        console.print(f"Failed: {' / '.join(failure.key)}: {failure.error}", markup=False)
-    console.print(f"Written: {', '.join(map(str, written))}", markup=False)
+        console.print(f"Failed: {' / '.join(failure.key)}: {failure.error}")
+    console.print(f"Written: {', '.join(map(str, written))}")
 
 
-def _fitting(grid: Grid, width: int) -> list[list[int]]:
+def _fitting(grid: "Grid", width: int) -> list[list[int]]:
     """The columns of a grid in one table; in two, scores and costs, where the terminal is narrow."""
     every = list(range(len(grid.columns)))
     cost = next(i for i in every if grid.columns[i].name == "Tokens")
     return [every] if width >= _WIDE else [every[:cost], [0, *every[cost:]]]
 
 
-def _table(grid: Grid, columns: Sequence[int]) -> Table:
+def _table(grid: "Grid", columns: Sequence[int]) -> Table:
     table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0))
     for column in (grid.columns[i] for i in columns):
         side: Literal["left", "right"] = "right" if column.numeric else "left"

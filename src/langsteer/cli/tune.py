@@ -1,206 +1,183 @@
 """langsteer tune"""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
-from langsteer.cli import options as common
-from langsteer.steering.folder import load_vectors
-from langsteer.text.languages import language_name
-from langsteer.tuning import DpoOptions, SftOptions, Tuned, TuneOptions, dpo, sft
-from langsteer.tuning.data import BUILTIN, read_instructions
-from langsteer.tuning.job import ALL
+from langsteer.cli import options as shared
 
-app = typer.Typer(
-    help="Fine-tune with LoRA on instructions: by example (sft), then by preference (dpo).",
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-)
+if TYPE_CHECKING:
+    from langsteer.tuning import Tuned
 
-ModelName = Annotated[
-    str,
-    typer.Argument(
-        help="Hub id, folder, .gguf file, or gemma-3-270m / smollm2-135m; the folder of an "
-        "adapter is tuned further."
-    ),
-]
-Out = Annotated[
-    Path, typer.Option("--out", "-o", help="The folder that the adapter is written into.")
-]
-Data = Annotated[
-    list[str],
-    typer.Option("--data", "-d", help="builtin, a JSON lines file, or hf:ID; several are joined."),
-]
-Languages = Annotated[
-    str | None, typer.Option("--languages", "-l", help="Tags, with commas; else all there are.")
-]
-Template = Annotated[
-    str | None,
-    typer.Option(help="plain, chat (the model's own) or a Jinja file; else chat, if there is one."),
-]
-Vector = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--vector",
-        "-v",
-        help="Steer the records in its language with it while learning; a file or a folder.",
-    ),
-]
-Rank = Annotated[
-    int | None, typer.Option(help="Rank of the adapter; else 8, or that of the one tuned further.")
-]
-Rate = Annotated[float, typer.Option(help="Learning rate at its highest.")]
-Epochs = Annotated[float, typer.Option(help="Passes over the records.")]
-Batch = Annotated[int, typer.Option(help="Records a step.")]
-MaxLength = Annotated[int, typer.Option(help="Leave out records of more tokens.")]
-HeldOut = Annotated[float, typer.Option(help="Share of the ids to measure on, not learnt from.")]
-Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Tune again what the folder already holds.")
-]
-
-_SFT, _DPO = SftOptions(), DpoOptions()
+ALL = "all"  # the line of all languages together
+SFT: dict[str, float] = {
+    "rate": 2e-4,
+    "epochs": 2.0,
+    "batch": 8,
+    "max_length": 512,
+    "held_out": 0.2,
+}
+DPO: dict[str, float] = {**SFT, "rate": 3e-5, "epochs": 1.0, "batch": 4, "beta": 0.1}
 _NAMES = {
     "loss": "loss",
     "reward_accuracy": "reward accuracy",
     "preferred": "chosen likelier",
     "chosen_loss": "nats a token",
 }
+_MODEL_HELP = (
+    "Hub id, folder, .gguf file, or gemma-3-270m / smollm2-135m; the folder of an adapter is "
+    "tuned further."
+)
+
+app = typer.Typer(
+    name="tune",
+    help="Fine-tune with LoRA on instructions: by example (sft), then by preference (dpo).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
 
 
-@app.command("sft")
-def sft_command(
-    out: Out,
-    model: ModelName = common.DEFAULT,
-    data: Data = [BUILTIN],  # noqa: B006
-    languages: Languages = None,
-    template: Template = None,
-    vector: Vector = None,
-    carry: common.OtherWeights = False,
-    rank: Rank = None,
-    rate: Rate = _SFT.rate,
-    epochs: Epochs = _SFT.epochs,
-    batch: Batch = _SFT.batch,
-    max_length: MaxLength = _SFT.max_length,
-    held_out: HeldOut = _SFT.held_out,
-    seed: int = 0,
-    overwrite: Overwrite = False,
-    dtype: common.Dtype = "auto",
-    device: common.Device = None,
-    device_map: common.DeviceMap = None,
-    as_json: common.Json = False,
-) -> None:
-    """Supervised fine-tuning: learn the chosen answers.
+def _with_options(
+    defaults: dict[str, float],
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of `_tune`; of those in `defaults`, only what is there."""
 
-    Example: `langsteer tune sft -o sft/`
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(_tune)
+        own = [
+            option.replace(default=defaults.get(name, option.default))
+            for name, option in signature.parameters.items()
+            if name != "method" and (name in defaults or name not in DPO)
+        ]
+        command.__signature__ = signature.replace(parameters=own)  # type: ignore[attr-defined]
+        command.__annotations__ = {option.name: option.annotation for option in own}
+        return command
 
-    Your own records, on another model: `langsteer tune sft google/gemma-3-1b-pt -d my.jsonl -o sft/`
-
-    With steering on: `langsteer tune sft -v vectors/ -o steered/`
-    """
-    options = SftOptions(
-        rank=rank,
-        rate=rate,
-        epochs=epochs,
-        batch=batch,
-        max_length=max_length,
-        held_out=held_out,
-        seed=seed,
-    )
-    opened = common.open_model(model, dtype, device, device_map)
-    _run(sft, opened, data, languages, out, options, vector, carry, template, overwrite, as_json)
+    return decorate
 
 
-@app.command("dpo")
-def dpo_command(
-    out: Out,
-    model: ModelName = common.DEFAULT,
-    data: Data = [BUILTIN],  # noqa: B006
-    languages: Languages = None,
-    template: Template = None,
-    vector: Vector = None,
-    carry: common.OtherWeights = False,
+def _tune(
+    method: str,
+    output: Annotated[
+        Path, shared.output("The folder that the adapter is written into.", "<folder>")
+    ],
+    model_argument: shared.OldModelArgument = None,
+    model: Annotated[str, shared.model(_MODEL_HELP)] = shared.DEFAULT_MODEL,
+    data: Annotated[
+        list[str], shared.data("builtin, a JSON lines file, or hf:ID; several are joined.")
+    ] = [shared.BUILTIN],  # noqa: B006
+    languages: Annotated[str, shared.languages("Tags, with commas; else all there are.")] = "",
+    template: Annotated[
+        str | None,
+        typer.Option(
+            help="plain, chat (the model's own) or a Jinja file; else chat, if there is one.",
+            autocompletion=lambda: ["plain", "chat"],
+        ),
+    ] = None,
+    vectors: Annotated[
+        list[Path] | None,
+        shared.vectors(
+            "Steer the records in its language with it while learning; a file or a folder."
+        ),
+    ] = None,
+    carry: shared.Carry = False,
     beta: Annotated[
         float, typer.Option(help="The higher, the nearer to the reference it stays.")
-    ] = _DPO.beta,
-    rank: Rank = None,
-    rate: Rate = _DPO.rate,
-    epochs: Epochs = _DPO.epochs,
-    batch: Batch = _DPO.batch,
-    max_length: MaxLength = _DPO.max_length,
-    held_out: HeldOut = _DPO.held_out,
-    seed: int = 0,
-    overwrite: Overwrite = False,
-    dtype: common.Dtype = "auto",
-    device: common.Device = None,
-    device_map: common.DeviceMap = None,
-    as_json: common.Json = False,
+    ] = 0.0,
+    rank: Annotated[
+        int | None,
+        typer.Option(help="Rank of the adapter; else 8, or that of the one tuned further."),
+    ] = None,
+    rate: Annotated[float, typer.Option(help="Learning rate at its highest.")] = 0.0,
+    epochs: Annotated[float, typer.Option(help="Passes over the records.")] = 0.0,
+    batch: Annotated[int, typer.Option(help="Records a step.")] = 0,
+    max_length: Annotated[int, typer.Option(help="Leave out records of more tokens.")] = 0,
+    held_out: Annotated[
+        float, typer.Option(help="Share of the ids to measure on, not learnt from.")
+    ] = 0.0,
+    seed: shared.Seed = 0,
+    overwrite: shared.Overwrite = False,
+    dtype: shared.Dtype = "auto",
+    device: shared.Device = None,
+    device_map: shared.DeviceMap = None,
+    as_json: shared.Json = False,
 ) -> None:
-    """Direct preference optimisation: prefer the chosen answers to the rejected ones.
+    from langsteer import tuning
+    from langsteer.steering.folder import load_vectors
 
-    Example, from the adapter of an SFT, which is also the reference: `langsteer tune dpo sft/ -o dpo/`
-    """
-    options = DpoOptions(
-        rank=rank,
-        rate=rate,
-        epochs=epochs,
-        batch=batch,
-        max_length=max_length,
-        held_out=held_out,
-        seed=seed,
-        beta=beta,
-    )
-    opened = common.open_model(model, dtype, device, device_map)
-    _run(dpo, opened, data, languages, out, options, vector, carry, template, overwrite, as_json)
-
-
-def _run(
-    method: Callable[..., Tuned],
-    model: Any,
-    data: list[str],
-    languages: str | None,
-    out: Path,
-    options: TuneOptions,
-    vector: list[Path] | None,
-    carry: bool,
-    template: str | None,
-    overwrite: bool,
-    as_json: bool,
-) -> None:
-    tags = common.listed(languages)
-    vectors = load_vectors(vector or [])
-    result = method(
-        model,
-        read_instructions(data, tags),
-        out,
+    recipe = {"rank": rank, "rate": rate, "epochs": epochs, "batch": batch, "seed": seed}
+    recipe |= {"max_length": max_length, "held_out": held_out}
+    options: tuning.TuneOptions
+    if method == "dpo":
+        options = tuning.DpoOptions(beta=beta, **recipe)  # type: ignore[arg-type]
+    else:
+        options = tuning.SftOptions(**recipe)  # type: ignore[arg-type]
+    tune: Callable[..., Tuned] = getattr(tuning, method)
+    opened = shared.open_model(shared.named_model(model, model_argument), dtype, device, device_map)
+    steering = load_vectors(vectors or [])
+    result = tune(
+        opened,
+        tuning.read_instructions(data, shared.listed(languages)),
+        output,
         options=options,
-        vectors=[v.carried_to(model) for v in vectors] if carry else vectors,
+        vectors=[vector.carried_to(opened) for vector in steering] if carry else steering,
         template=template,
         overwrite=overwrite,
     )
     if as_json:
-        common.print_json(asdict(result))
-        return
-    console = Console(highlight=False)
+        shared.print_json(asdict(result))
+    else:
+        _print(result, max_length)
+
+
+@app.command("sft", cls=shared.Command)
+@_with_options(SFT)
+def sft_command(**options: Any) -> None:
+    """Supervised fine-tuning: learn the chosen answers.
+
+    Example: `langsteer tune sft -o sft/`
+
+    Your own records, on another model: `langsteer tune sft -m google/gemma-3-1b-pt -d my.jsonl -o sft/`
+
+    With steering on: `langsteer tune sft -v vectors/ -o steered/`
+    """
+    _tune("sft", **options)
+
+
+@app.command("dpo", cls=shared.Command)
+@_with_options(DPO)
+def dpo_command(**options: Any) -> None:
+    """Direct preference optimisation: prefer the chosen answers to the rejected ones.
+
+    Example, from the adapter of an SFT, which is also the reference: `langsteer tune dpo -m sft/ -o dpo/`
+    """
+    _tune("dpo", **options)
+
+
+def _print(result: "Tuned", max_length: int) -> None:
+    console = shared.console()
     console.print(_table(result))
     seconds = f"{result.steps} steps in {result.seconds:.0f} seconds"
     kept = ", already there" if result.kept else ""
-    console.print(f"{result.folder}: {seconds}{kept}", markup=False)
+    console.print(f"{result.folder}: {seconds}{kept}")
     if result.too_long:
-        console.print(
-            f"left out: {result.too_long} records of more than {options.max_length} tokens"
-        )
+        console.print(f"left out: {result.too_long} records of more than {max_length} tokens")
     for used in result.vectors:
-        console.print(f"steered in {used['language']}: use it with {used['file']}", markup=False)
+        console.print(f"steered in {used['language']}: use it with {used['file']}")
 
 
-def _table(result: Tuned) -> Table:
+def _table(result: "Tuned") -> Table:
     """A line a language: how many records, and what was measured on those held out."""
+    from langsteer.text.languages import language_name
+
     table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0))
     table.add_column("language", no_wrap=True)
     table.add_column("records", justify="right")

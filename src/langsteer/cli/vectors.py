@@ -1,105 +1,93 @@
 """langsteer vectors"""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from langsteer.analysis.vectors.examine import (
-    VectorResults,
-    examine,
-    examine_into,
-    texts_for,
-)
-from langsteer.analysis.vectors.page import (
-    group_text,
-    readout_text,
-    similarity_text,
-    transfer_text,
-)
-from langsteer.analysis.vectors.transfer import STRENGTH
-from langsteer.cli import options as common
-from langsteer.look.grid import size_form
-from langsteer.steering.folder import read_vectors
-from langsteer.steering.vector import check_comparable
-from langsteer.text.languages import language_name
+from langsteer.cli import options as shared
+
+if TYPE_CHECKING:
+    from langsteer.analysis.vectors.examine import VectorResults
 
 LINES = 60
+STRENGTH = 1.0
 _TOKENS = 6  # of a vector, on the screen
 
 
 def command(
     files: Annotated[list[Path], typer.Argument(help="Vector files, or folders of them.")],
     model: Annotated[
-        str | None,
-        typer.Option("--model", "-m", help="Also read the vectors out, and carry each over."),
+        str | None, shared.model("Also read the vectors out, and carry each over.")
     ] = None,
     corpus: Annotated[
         str,
-        typer.Option(
-            "--corpus",
-            "-c",
-            help="Texts to carry vectors over to: builtin; a text, .tsv, .jsonl or .tmx file; a "
-            "FLORES or NTREX folder; hf:ID.",
+        shared.corpus(
+            "Texts to carry vectors over to: builtin; a text, .tsv, .jsonl or .tmx file; a "
+            "FLORES or NTREX folder; hf:ID."
         ),
-    ] = "builtin",
-    pivot_file: common.PivotFile = None,
-    lines: Annotated[
-        int, typer.Option("--lines", "-n", min=2, help="Read so many lines, evenly spread.")
-    ] = LINES,
+    ] = shared.BUILTIN,
+    pivot_file: shared.PivotFile = None,
+    lines: Annotated[int, shared.lines(2)] = LINES,
     strength: Annotated[
-        float, typer.Option(help="Strength of all vectors when they are carried over.")
+        float, shared.strength("Strength of all vectors when they are carried over.")
     ] = STRENGTH,
     transfer: Annotated[
         bool, typer.Option(help="Whether vectors are carried over to other languages.")
     ] = True,
-    seed: int = 0,
+    seed: shared.Seed = 0,
     output: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", "-o", metavar="<folder>", help="Folder for numbers, figures and page."
-        ),
+        Path | None, shared.output("Folder for numbers, figures and page.", "<folder>")
     ] = None,
-    other_weights: common.OtherWeights = False,
-    dtype: common.Dtype = "auto",
-    device: common.Device = None,
-    device_map: common.DeviceMap = None,
-    as_json: common.Json = False,
+    carry: shared.Carry = False,
+    dtype: shared.Dtype = "auto",
+    device: shared.Device = None,
+    device_map: shared.DeviceMap = None,
+    as_json: shared.Json = False,
 ) -> None:
     """Compare the vectors of several languages, and see what each says and does.
 
     How alike they are, and whether language families show. With a model, also which tokens each
-    speaks for, and what the vector of one language does for the texts of another. With --out,
+    speaks for, and what the vector of one language does for the texts of another. With --output,
     writes vectors.json, figures and one page, index.html, that needs nothing else.
 
     Example: `langsteer vectors vectors/`
 
     With a model: `langsteer vectors vectors/ -m gemma-3-270m -o vectors-page/`
     """
-    found = check_comparable(read_vectors(*files).values())
-    text = texts_for(found, corpus, pivot_file) if model is not None and transfer else None
+    from langsteer.analysis.vectors.examine import examine, examine_into, texts_for
+    from langsteer.analysis.vectors.page import (
+        group_text,
+        readout_text,
+        similarity_text,
+        transfer_text,
+    )
+    from langsteer.steering.folder import read_vectors
+    from langsteer.steering.vector import check_comparable
+
+    vectors = check_comparable(read_vectors(*files).values())
+    text = texts_for(vectors, corpus, pivot_file) if model is not None and transfer else None
     if text is not None:
-        common.print_checks(text)
-    opened = None if model is None else common.open_model(model, dtype, device, device_map)
+        shared.print_checks(text)
+    opened = None if model is None else shared.open_model(model, dtype, device, device_map)
     options: dict[str, Any] = {
         "lines": lines,
         "strength": strength,
-        "other_weights": other_weights,
+        "other_weights": carry,
         "seed": seed,
     }
     written: list[Path] = []
     if output is None:
-        results = examine(found, opened, text, **options)
+        results = examine(vectors, opened, text, **options)
     else:
-        results, written = examine_into(output, found, opened, text, **options)
+        results, written = examine_into(output, vectors, opened, text, **options)
     if as_json:
-        common.print_json(results.as_json())
+        shared.print_json(results.as_json())
         return
-    console = Console(highlight=False)
+    console = shared.console()
     console.print(_table(results))
     if results.readouts:
         console.print(_tokens(results))
@@ -110,13 +98,15 @@ def command(
         *transfer_text(results),
         *results.notes,
     ):
-        console.print(sentence, markup=False)
+        console.print(sentence)
     if output is not None:
         main = [str(path) for path in written if path.parent == output]
-        console.print(f"Written: {', '.join(main)}, {output / 'figures'}/", markup=False)
+        console.print(f"Written: {', '.join(main)}, {output / 'figures'}/")
 
 
-def _table(results: VectorResults) -> Table:
+def _table(results: "VectorResults") -> Table:
+    from langsteer.look.grid import size_form
+
     title = f"{results.model.get('name')}, layer {results.layer}, towards {results.pivot_name}"
     table = Table(title=title, title_justify="left", box=box.SIMPLE)
     for name in ("language", "family"):
@@ -135,7 +125,9 @@ def _table(results: VectorResults) -> Table:
     return table
 
 
-def _tokens(results: VectorResults) -> Table:
+def _tokens(results: "VectorResults") -> Table:
+    from langsteer.text.languages import language_name
+
     table = Table(title="The tokens that each speaks", title_justify="left", box=box.SIMPLE)
     for name in ("language", "for", "against"):
         table.add_column(name)
@@ -146,7 +138,7 @@ def _tokens(results: VectorResults) -> Table:
     return table
 
 
-def _most_alike(results: VectorResults, place: int) -> str:
+def _most_alike(results: "VectorResults", place: int) -> str:
     others = [i for i in range(len(results.vectors)) if i != place]
     if not others:
         return "–"
