@@ -15,7 +15,7 @@ from langsteer.errors import SaveError, StateError
 from langsteer.fitting import descent
 from langsteer.fitting.learning import learn
 from langsteer.model.model import Model, load_model
-from langsteer.steering.vector import FILE, SteeringVector
+from langsteer.steering.vector import SteeringVector
 from langsteer.text import corpus as corpus_module
 from tests.helpers import build_model, build_network, character_tokenizer, make_vector, pairs, run
 
@@ -88,14 +88,14 @@ def bad(good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     change_vector(good, "nan.safetensors", values=torch.full((32,), float("nan")))
     change_vector(good, "typed.safetensors", layer="one")
     change_vector(good, "strong.safetensors", strength=float("inf"))
-    change_vector(good, "newer.safetensors", format_version=FILE.version + 1)
+    change_vector(good, "newer.safetensors", format_version=SteeringVector.kind.version + 1)
     return tmp_path
 
 
 def change_vector(
     good: Path, name: str, values: torch.Tensor | None = None, **changes: Any
 ) -> None:
-    record = {"format": FILE.format, "format_version": FILE.version, "layer": 1, "language": "sw"}
+    record = {"format": SteeringVector.kind.format, "format_version": SteeringVector.kind.version, "layer": 1, "language": "sw"}
     record |= {"pivot": "en", "model": {}, "method": "test", **changes}
     kept = load_file(good / "v.safetensors")["values"]
     metadata = {key: json.dumps(value) for key, value in record.items()}

@@ -28,6 +28,15 @@ def command(
     pivot: shared.Pivot = "en",
     model: shared.ModelName = shared.DEFAULT_MODEL,
     method: shared.Method = shared.DEFAULT_METHOD,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe",
+            metavar="<parts>",
+            help="In place of --method, several parts, joined by +, each "
+            "METHOD:LAYER@POSITIONS*STRENGTH, of which all but the method may be left out.",
+        ),
+    ] = None,
     objective: Annotated[
         str | None,
         shared.one_of(
@@ -91,6 +100,8 @@ def command(
 
     To translate what is read: `langsteer fit -l sw --objective translation -o translate.safetensors`
 
+    Read towards English, and answer in the language: `langsteer fit -l sw --recipe "learned + mean_difference@generated*-0.5" -o sw.safetensors`
+
     Your own text: `langsteer fit -l sw -c my.sw --pivot-file my.en -m google/gemma-3-1b-pt -o sw.safetensors`
 
     An interrupted fit goes on where it stopped when the same command is run again.
@@ -113,7 +124,7 @@ def command(
     vectors = learn_all(
         opened,
         text,
-        method,
+        recipe or method,
         layers=layer or (),
         strengths=strength or None,
         files=files,
@@ -126,8 +137,8 @@ def command(
     if router:
         fit_router(opened, text.texts, text.pivot).save(Path(output) / ROUTER_NAME)
     if as_json:
-        found = [{"file": str(files[tag]), **vectors[tag].describe()} for tag in vectors]
-        shared.print_json(found if len(found) > 1 else found[0])
+        told = [{"file": str(files[tag]), **vectors[tag].describe()} for tag in vectors]
+        shared.print_json(told if len(told) > 1 else told[0])
         return
     if len(vectors) == 1:
         ((tag, vector),) = vectors.items()
@@ -164,13 +175,13 @@ def _table(vectors: "Mapping[str, Change]", folder: str) -> Table:
     for name in ("language", "layer", "strength", "of the states", "divergence from English"):
         table.add_column(name, justify="left" if name == "language" else "right")
     for tag, vector in vectors.items():
-        before, after = vector.scores["divergence_unsteered"], vector.scores["divergence"]
+        before, after = vector.scores.get("divergence_unsteered"), vector.scores.get("divergence")
         table.add_row(
             f"{language_name(tag)} ({tag})",
             ", ".join(map(str, vector.layers)),
             f"{vector.strength:g}",
             _percent(vector.relative_strength),
-            f"{before:.3f} → {after:.3f}",
+            "–" if before is None or after is None else f"{before:.3f} → {after:.3f}",
         )
     return table
 
@@ -183,7 +194,7 @@ def _print_unhelpful(vectors: "Mapping[str, Change]") -> None:
     worse = [
         tag
         for tag, vector in vectors.items()
-        if vector.scores["divergence"] >= vector.scores["divergence_unsteered"]
+        if vector.scores.get("divergence", 0) >= vector.scores.get("divergence_unsteered", 1)
     ]
     if worse:
         typer.echo(

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from langsteer.cli import options as shared
-from langsteer.errors import VectorError
 
 if TYPE_CHECKING:
     from langsteer.states.intervention import PositionKind
@@ -21,6 +20,10 @@ def command(
         shared.vectors("A vector file, or a folder of them with a router (fit --router)."),
     ],
     model: shared.ModelName = shared.DEFAULT_MODEL,
+    language: Annotated[
+        str | None,
+        shared.language("The language of the text, where nothing is to be heard from it."),
+    ] = None,
     before: Annotated[str, typer.Option(help="Template before the text; not steered.")] = "",
     after: Annotated[str, typer.Option(help="Template after the text; not steered.")] = "",
     chat: Annotated[bool, typer.Option(help="Use the model's chat template.")] = False,
@@ -42,34 +45,34 @@ def command(
     The text between a template: `langsteer generate "Habari za asubuhi" --after $'\\nEnglish:' -v sw.safetensors`
 
     Whichever vector is of the prompt's language, and none for English: `langsteer generate "Habari za asubuhi" -v vectors/`
+
+    The vector of one language of a folder: `langsteer generate "Habari za asubuhi" -v vectors/ -l sw`
     """
     from langsteer.model.tokens import Prompt
-    from langsteer.steering.folder import read_changes
     from langsteer.steering.generation import chat_prompt, generate
-    from langsteer.steering.router import read_router
+    from langsteer.steering.steered import steered
 
-    folder = next((path for path in vectors if path.is_dir()), None)
-    by_language = read_changes(*vectors)
-    if folder is None and len(by_language) > 1:
-        raise VectorError("several vectors need a router: put them into a folder with one")
-    router = read_router(folder) if folder is not None else None
-    opened = shared.open_model(model, dtype, device, device_map)
-    text = chat_prompt(opened, prompt) if chat else Prompt(prompt, before, after)
+    shared.quiet_libraries()
+    ready = steered(
+        model, vectors, other_weights=carry, dtype=dtype, device=device, device_map=device_map
+    )
+    text = chat_prompt(ready.model, prompt) if chat else Prompt(prompt, before, after)
+    identified = None
+    if language is None and ready.router is not None:
+        identified = ready.identify([Prompt(prompt)])[0]
+        change = ready.router.choose(identified, ready.changes, ready.confidence)
+    else:
+        change = ready.route([text], language)[0]
     console = shared.console()
-    found: Identified | None = None
-    steering: Change | None = next(iter(by_language.values()))
-    if router is not None:
-        found = router.identify(opened, [text])[0]
-        steering = router.choose(found, by_language)
-        if not as_json:
-            console.print(_told(found, steering), style="dim")
+    if identified is not None and not as_json:
+        console.print(_told(identified, change), style="dim")
     answers: dict[str, str] = {}
-    for name, used in (("unsteered", None), ("steered", steering)):
+    for name, used in (("unsteered", None), ("steered", change)):
         if not as_json:
             console.print(f"── {name} ──", style="bold")
             console.print(str(text), end="", style="dim")
         answers[name] = generate(
-            opened,
+            ready.model,
             [text],
             used,
             max_new_tokens=max_new_tokens,
@@ -81,15 +84,16 @@ def command(
         if not as_json:
             console.print("\n")
     if as_json:
-        language = {"language": vars(found)} if found is not None else {}
-        shared.print_json({"prompt": str(text), **language, **answers})
+        told = {"language": vars(identified)} if identified is not None else {}
+        vector = change.language if change is not None else None
+        shared.print_json({"prompt": str(text), **told, "vector": vector, **answers})
 
 
-def _told(found: "Identified", steering: "Change | None") -> str:
+def _told(identified: "Identified", change: "Change | None") -> str:
     from langsteer.text.languages import language_name
 
-    sure = f"{language_name(found.language)} ({found.confidence:.0%} sure)"
-    return sure if steering is not None else f"{sure}: not steered"
+    sure = f"{language_name(identified.language)} ({identified.confidence:.0%} sure)"
+    return sure if change is not None else f"{sure}: not steered"
 
 
 def _position(name: str | None) -> "PositionKind | None":

@@ -11,12 +11,6 @@ from langsteer.cli import options as shared
 if TYPE_CHECKING:
     from langsteer.steering.change import Change
 
-SERVES = {
-    "centred": "questions about a text, answered in {} or by choosing",
-    "translation": "translating a text into {}",
-}
-
-
 def command(
     file: Annotated[Path, typer.Argument(help="A vector file.")],
     model: Annotated[str | None, shared.model("Also check that it fits this model.")] = None,
@@ -55,8 +49,8 @@ def print_vector(vector: "Change", name: str) -> None:
         table.add_row("positions", str(part.positions))
     objective = vector.options.get("objective")
     table.add_row("method", f"{vector.method}, {objective}" if objective else vector.method)
-    if objective in SERVES:
-        table.add_row("serves", SERVES[objective].format(language_name(vector.pivot)))
+    if vector.serves:
+        table.add_row("serves", vector.serves)
     corpus = vector.corpus
     table.add_row("fitted on", f"{corpus.get('lines')} pairs of {corpus.get('name')}")
     if "divergence" in vector.scores:

@@ -173,6 +173,13 @@ def languages(help: str) -> Any:
     return typer.Option("--language", "-l", metavar="<tags>", help=help, autocompletion=completion)
 
 
+def language(help: str) -> Any:
+    """`--language`, where it is one."""
+    return typer.Option(
+        "--language", "-l", metavar="<tag>", help=help, autocompletion=corpus_languages
+    )
+
+
 def tasks(help: str) -> Any:
     """`--tasks`: benchmarks, or tasks of the harness, with commas."""
     return typer.Option(

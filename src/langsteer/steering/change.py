@@ -20,7 +20,12 @@ from langsteer.errors import VectorError
 from langsteer.model.model import Model, as_model
 from langsteer.states.intervention import POSITIONS, Intervention, PositionKind, intervene
 from langsteer.storage.tensors import FileKind, read_tensors, write_tensors
+from langsteer.text.languages import language_name
 
+SERVES = {  # by the objective that was learned with
+    "centred": "questions about a text, answered in {} or by choosing",
+    "translation": "translating a text into {}",
+}
 MAP_TYPES = ("model", "options", "corpus", "scores")
 
 
@@ -81,6 +86,11 @@ class Change(ABC):
     def relative_strength(self) -> float:
         """Length of what is added ÷ mean length of the states it is added to; NaN where unknown."""
         return math.nan
+
+    @property
+    def serves(self) -> str:
+        """What it is good for, in words, where its objective tells; else empty."""
+        return SERVES.get(self.options.get("objective", ""), "").format(language_name(self.pivot))
 
     def with_strength(self, strength: float) -> Self:
         """The same change at another strength."""
@@ -178,6 +188,7 @@ class Change(ABC):
             "relative_strength": relative if math.isfinite(relative) else None,
             "positions": self.positions,
             "method": self.method,
+            "serves": self.serves,
             "options": self.options,
             "corpus": self.corpus,
             "scores": self.scores,
