@@ -29,7 +29,7 @@ def updated(page: str) -> str:
 
 
 if __name__ == "__main__":
-    for path in sorted(DOCS.glob("*.md")):
+    for path in sorted((DOCS / "reference" / "commands").glob("*.md")):
         text = path.read_text(encoding="utf-8")
         if text.startswith("# langsteer ") and BLOCK.search(text):
             path.write_text(updated(text), encoding="utf-8")

@@ -1,39 +1,140 @@
 """Documents that must keep up with the code."""
 
+import ast
+import importlib
 import importlib.util
 import re
+import shlex
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from langsteer.cli.commands import COMMANDS
+import langsteer
+from langsteer.cli.commands import COMMANDS, load_command
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted(p for p in (ROOT / "docs").glob("*.md") if p.read_text().startswith("# langsteer "))
+DOCS = ROOT / "docs"
+HELPS = sorted(p for p in (DOCS / "reference" / "commands").glob("*.md") if p.stem != "index")
+FRONT = [ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG", "SECURITY")]
+PAGES = [
+    *FRONT,
+    *(p for p in sorted(DOCS.rglob("*.md")) if not {"_build", "python"} & set(p.parts)),
+]
+MOST_WORDS, MOST_NUMBERS, MOST_LINES, MOST_BYTES = 600, 40, 10, 1_500_000
+FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 
 
-def _maker() -> object:
-    spec = importlib.util.spec_from_file_location("make_help", ROOT / "docs" / "make_help.py")
+def _script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules["make_help"] = module
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def _id(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def _blocks(page: Path, language: str) -> list[str]:
+    text = page.read_text(encoding="utf-8")
+    return [body for name, body in FENCE.findall(text) if name == language]
+
+
+def _commands(page: Path) -> list[str]:
+    """What a page tells the reader to type, of langsteer's: fenced, and in the help's examples."""
+    lines = "\n".join(_blocks(page, "bash")).replace("\\\n", " ").splitlines()
+    wanted = [line.split(" # ")[0].strip() for line in lines]
+    whole = [part.strip() for line in wanted for part in line.split("&&")]
+    return [line for line in whole if line.startswith("langsteer ")]
+
+
+TYPED = [(page, line) for page in PAGES for line in _commands(page)]
+
+
+@pytest.mark.parametrize("page", HELPS, ids=_id)
 def test_pages_show_the_help_of_today(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    assert _maker().updated(text) == text, "run python docs/make_help.py"  # type: ignore[attr-defined]
+    assert _script("make_help").updated(text) == text, "run python docs/make_help.py"
 
 
 def test_every_command_has_a_page() -> None:
-    assert {page.stem for page in PAGES} == set(COMMANDS)
+    assert {page.stem for page in HELPS} == set(COMMANDS)
+    index = (DOCS / "reference" / "commands" / "index.md").read_text(encoding="utf-8")
+    assert {name for name in COMMANDS if index.count(name + ".md)") == 1} == set(COMMANDS)
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))])
+@pytest.mark.parametrize("page", PAGES, ids=_id)
 def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
+    for target in re.findall(r"\]\((?!https?:)([^)#\s]+)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize(("page", "line"), TYPED, ids=lambda value: str(value)[:60])
+def test_commands_of_pages_are_understood(page: Path, line: str) -> None:
+    words = shlex.split(line.replace("$'", "'"))[1:]
+    if words == ["--version"]:
+        return
+    assert words[0] in COMMANDS, f"there is no {words[0]}"
+    command, words = load_command(words[0]), words[1:]
+    while hasattr(command, "commands"):
+        command, words = command.commands[words[0]], words[1:]
+    try:
+        command.make_context("langsteer", words)
+    except Exception as error:
+        if "does not exist" not in str(error):
+            pytest.fail(f"{type(error).__name__}: {error}")
+
+
+def test_there_are_commands_to_understand() -> None:
+    assert len(TYPED) > 20
+
+
+def test_architecture_shows_the_imports_of_today() -> None:
+    pytest.importorskip("grimp")
+    text = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    assert _script("make_graph").updated(text) == text, "run make graph"
+
+
+def test_readme_is_read_in_two_minutes() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(re.findall(r"[^\W\d_]+(?:['’-][^\W\d_]+)*", text)) <= MOST_WORDS
+    assert len(re.findall(r"\d+(?:\.\d+)?", text)) <= MOST_NUMBERS
+
+
+def test_readme_shows_ten_lines_of_python() -> None:
+    (code,) = _blocks(ROOT / "README.md", "python")
+    assert len(code.splitlines()) <= MOST_LINES
+
+
+@pytest.mark.parametrize("page", sorted((DOCS / "examples").glob("*.html")), ids=_id)
+def test_example_pages_are_small_and_load_nothing(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert page.stat().st_size < MOST_BYTES
+    assert not re.search(r"<(?:script|img|link)[^>]+(?:src|href)=[\"']?(?:https?:)?//", text)
+
+
+IMPORTS = [
+    (page, name.name, node.module)
+    for page in PAGES
+    for block in _blocks(page, "python")
+    for node in ast.walk(ast.parse(block))
+    if isinstance(node, ast.ImportFrom) and str(node.module).startswith("langsteer")
+    for name in node.names
+]
+
+
+@pytest.mark.parametrize(("page", "name", "module"), IMPORTS, ids=str)
+def test_imports_of_pages_exist(page: Path, name: str, module: str) -> None:
+    assert hasattr(importlib.import_module(module), name), f"{_id(page)}: {module} has no {name}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_id)
+def test_names_in_python_exist(page: Path) -> None:
+    code = "\n".join(_blocks(page, "python"))
+    for name in re.findall(r"\blangsteer\.(\w+)\(", code):
+        assert hasattr(langsteer, name), f"there is no langsteer.{name}"

@@ -10,7 +10,9 @@ from langsteer.cli import options as shared
 
 
 def command(
-    config: Annotated[Path, typer.Argument(help="A YAML file; see docs/compare.md.")],
+    config: Annotated[
+        Path, typer.Argument(help="A YAML file; see docs/reference/commands/compare.md.")
+    ],
     benchmarks: shared.Benchmarks = None,
     as_json: shared.Json = False,
 ) -> None:

@@ -24,7 +24,7 @@ class LearnedOptions(DescentOptions):
 
     A vector with the objective `centred` acts at all of the prompt, at one strength, unless told
     otherwise: those did best on development items, and the search, which counts that a vector moves
-    what the model says after any text, stops short of them (docs/strength.md).
+    what the model says after any text, stops short of them (docs/notes/choosing-the-strength.md).
     """
 
     @property

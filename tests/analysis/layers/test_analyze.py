@@ -9,8 +9,8 @@ from safetensors.torch import save_file
 
 from langsteer.analysis.alignment import mexa
 from langsteer.analysis.layers.analyze import AnalysisOptions, analyze
+from langsteer.analysis.layers.reading import read_texts
 from langsteer.analysis.layers.results import LayerResults
-from langsteer.analysis.reading import read_texts
 from langsteer.fitting.mean_difference import fit_layers
 from langsteer.model.model import Model
 from langsteer.model.tokens import encode

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from langsteer.analysis.layers import lens
 from langsteer.analysis.layers.lens import TunedLens, read_out, token_shares
-from langsteer.analysis.reading import read_texts
+from langsteer.analysis.layers.reading import read_texts
 from langsteer.errors import (
     AnalysisError,
 )

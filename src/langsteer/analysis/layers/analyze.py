@@ -22,6 +22,7 @@ from langsteer.analysis.layers.latent import (
 from langsteer.analysis.layers.lens import LOGIT, TUNED, TunedLens, read_out
 from langsteer.analysis.layers.maps import MAPS, draw_map
 from langsteer.analysis.layers.norms import norms
+from langsteer.analysis.layers.reading import Pick, Reading, read_texts
 from langsteer.analysis.layers.results import (
     Alignment,
     Identity,
@@ -33,7 +34,6 @@ from langsteer.analysis.layers.results import (
     Steering,
     TokenSets,
 )
-from langsteer.analysis.reading import Pick, Reading, read_texts
 from langsteer.errors import AnalysisError
 from langsteer.extras import need
 from langsteer.model.model import Model

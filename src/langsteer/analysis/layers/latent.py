@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from langsteer.analysis.reading import Pick
+from langsteer.analysis.layers.reading import Pick
 from langsteer.model.model import Model
 from langsteer.model.tokens import Prompt, Tokens, encode
 from langsteer.text.corpus import spread

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from langsteer.analysis.alignment import mexa
 from langsteer.analysis.inputs import chosen_lines
-from langsteer.analysis.reading import pooling_weights
+from langsteer.analysis.layers.reading import pooling_weights
 from langsteer.analysis.vectors.results import RANDOM, Matrix, Transfer
 from langsteer.errors import AnalysisError
 from langsteer.model.model import Model
