@@ -11,7 +11,7 @@ import torch
 
 import langsteer
 from langsteer.analysis.drift.results import Drift
-from langsteer.analysis.layers.results import Results
+from langsteer.analysis.layers.results import LayerResults
 from langsteer.analysis.vectors.examine import VectorResults
 from langsteer.fitting.learning import learn_all
 from langsteer.model.model import Model
@@ -110,7 +110,7 @@ def test_a_fitted_vector_is_known_again(
 @pytest.mark.parametrize(
     ("kind", "file"),
     [
-        (Results, "analysis/results.json"),
+        (LayerResults, "analysis/results.json"),
         (Drift, "drift/drift.json"),
         (VectorResults, "vectors/vectors.json"),
     ],
