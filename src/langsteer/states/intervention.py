@@ -340,7 +340,7 @@ def _two_dimensional(mask: Any) -> Tensor | None:
 
 def _virtual_tokens(network: Any) -> int:
     """How many tokens a prompt that PEFT has tuned puts before the text."""
-    tuned = getattr(network, "active_peft_config", None)
+    tuned: Any = getattr(network, "active_peft_config", None)
     learned = tuned is not None and getattr(tuned, "is_prompt_learning", False)
     return int(tuned.num_virtual_tokens) if learned else 0
 
