@@ -1,19 +1,35 @@
-.PHONY: demo test check docs linkcheck graph clean
+.PHONY: demo test test-quick check coverage wheels docs linkcheck graph clean
 
 PYTHON ?= python3
 VENV := .venv
 TORCH := torch==2.13.0
+WORKERS ?= 2
+PARALLEL := -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(VENV)/bin/python -m pytest
 
 demo: $(VENV)/demo-installed
 	$(VENV)/bin/langsteer demo
 
 test: $(VENV)/dev-installed
-	$(VENV)/bin/python -m pytest
+	$(PYTEST) $(PARALLEL)
+
+test-quick: $(VENV)/dev-installed
+	$(PYTEST) $(PARALLEL) -m 'not slow and not model'
+
+coverage: $(VENV)/dev-installed
+	$(PYTEST) $(PARALLEL) --cov --cov-report=term-missing:skip-covered --cov-report=xml
 
 check: $(VENV)/dev-installed
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	$(VENV)/bin/python -m pytest -p no:cacheprovider tests/test_house.py
+
+# Build the package and try the wheel with each interpreter: make wheels PYTHONS='python3.11 python3.13'
+wheels: $(VENV)/dev-installed
+	$(VENV)/bin/python -m build --outdir dist
+	scripts/smoke.sh $(PYTHONS)
 
 docs: $(VENV)/docs-installed
 	$(VENV)/bin/sphinx-build -W --keep-going -n -q docs docs/_build/html
@@ -46,4 +62,4 @@ $(VENV)/docs-installed: $(VENV)/dev-installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo docs/_build docs/reference/python .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) demo dist coverage.xml .coverage docs/_build docs/reference/python .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -20,7 +20,7 @@ import torch
 import langsteer
 from benchmarks.common import paired, report
 from langsteer.analysis.layers.analyze import AnalysisOptions, analyze
-from langsteer.analysis.reading import Pick, read_texts
+from langsteer.analysis.layers.reading import Pick, read_texts
 from langsteer.model.tokens import Tokens, batches, encode
 from langsteer.progress import show_progress
 from langsteer.text.corpus import ParallelCorpus, spread

@@ -5,7 +5,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from langsteer.evaluation.comparison.run import versions
 from langsteer.evaluation.statistics import Interval
 from langsteer.states.intervention import Intervention, PositionKind
 from langsteer.steering.change import Change
 from langsteer.storage.files import write_json
+from langsteer.text.corpus import ParallelCorpus, spread
+from langsteer.version import versions
 
 RESULTS = Path(__file__).parent / "results"
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -167,3 +168,14 @@ def _processor() -> str:
     except OSError:
         return platform.processor()
     return next((line.split(":", 1)[1].strip() for line in lines if "model name" in line), "")
+
+
+def noisy(text: ParallelCorpus, share: float) -> ParallelCorpus:
+    """A share of the lines, spread evenly, with the translation of the next of them."""
+    moved = spread(len(text), round(share * len(text)))
+    if not moved:
+        return text
+    lines = list(text.texts[text.language])
+    for i, other in zip(moved, [*moved[1:], moved[0]], strict=True):
+        lines[i] = text.texts[text.language][other]
+    return replace(text, texts={**text.texts, text.language: tuple(lines)})

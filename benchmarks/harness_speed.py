@@ -23,7 +23,8 @@ from torch.utils.flop_counter import FlopCounterMode
 import langsteer
 from benchmarks.common import RESULTS, SHARED, report
 from langsteer.evaluation.benchmarks import get_benchmark, load_docs, make_task
-from langsteer.evaluation.harness.model import LangsteerLM, TaskInfo, run_tasks
+from langsteer.evaluation.harness.model import LangsteerLM
+from langsteer.evaluation.harness.tasks import TaskInfo, run_tasks
 from langsteer.progress import show_progress
 from langsteer.steering.vector import SteeringVector
 

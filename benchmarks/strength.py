@@ -45,6 +45,7 @@ from benchmarks.common import (
     add_line,
     bracketed,
     markdown,
+    noisy,
     read_lines,
     rounded,
 )
@@ -257,17 +258,6 @@ def mixed(texts: Sequence[ParallelCorpus], first: int = 0) -> ParallelCorpus:
     ]
     theirs, ours = zip(*lines, strict=True)
     return ParallelCorpus({MIXED: theirs, pivot: ours}, pivot, "mixture")
-
-
-def noisy(text: ParallelCorpus, share: float) -> ParallelCorpus:
-    """A share of the lines, spread evenly, with the translation of the next of them."""
-    moved = spread(len(text), round(share * len(text)))
-    if not moved:
-        return text
-    lines = list(text.texts[text.language])
-    for i, other in zip(moved, [*moved[1:], moved[0]], strict=True):
-        lines[i] = text.texts[text.language][other]
-    return replace(text, texts={**text.texts, text.language: tuple(lines)})
 
 
 def answers(

@@ -48,8 +48,8 @@ def conditions(name: str, language: str, folder: Path | None) -> list[str]:
     """What a model is asked under in a language: in English, which vectors lead to, `none` alone."""
     if language == "en":
         return [NONE]
-    found = [NONE, OWN] if name == "base" else [NONE, OWN, BASE]
-    return [*found, TRAINED] if folder and _trained(folder, language).is_file() else found
+    kinds = [NONE, OWN] if name == "base" else [NONE, OWN, BASE]
+    return [*kinds, TRAINED] if folder and _trained(folder, language).is_file() else kinds
 
 
 def framed(model: Model, frame: str, texts: Sequence[str]) -> tuple[list[Prompt], list[str]]:
@@ -77,8 +77,8 @@ def hits(
     right = torch.tensor([list(TOPICS).index(doc["category"]) for doc in docs])
     prompts, answers = framed(model, setting["frame"], [doc["text"] for doc in docs])
     return [
-        (_right(batch_calibrated(found), right), _right(found, right))
-        for found in choice_scores(model, prompts, answers, vectors)
+        (_right(batch_calibrated(scores), right), _right(scores, right))
+        for scores in choice_scores(model, prompts, answers, vectors)
     ]
 
 
@@ -99,26 +99,26 @@ def main() -> None:
 
 def table(lines: Sequence[Mapping[str, Any]], setting: Mapping[str, Any], languages: Any) -> str:
     """Accuracy, and the change against the base without steering; the mean is over the languages."""
-    found: dict[tuple[str, str, str], Array] = {}
+    measured: dict[tuple[str, str, str], Array] = {}
     for line in lines:
         if all(line[name] == setting[name] for name in SETTING):
-            found[line["model"], line["steering"], line["language"]] = _unpacked(line["right"])
-    tags = [tag for tag in languages if any(key[2] == tag for key in found)]
+            measured[line["model"], line["steering"], line["language"]] = _unpacked(line["right"])
+    tags = [tag for tag in languages if any(key[2] == tag for key in measured)]
     others = [tag for tag in tags if tag != "en"]
     heads = ["model", "steering", *map(language_name, tags), "mean of all but English"]
     rows: list[list[str]] = []
-    for name, steering in dict.fromkeys(key[:2] for key in found):
-        cells = [_cell(found, (name, steering), [tag]) for tag in tags]
-        rows.append([name, steering, *cells, _cell(found, (name, steering), others)])
+    for name, steering in dict.fromkeys(key[:2] for key in measured):
+        cells = [_cell(measured, (name, steering), [tag]) for tag in tags]
+        rows.append([name, steering, *cells, _cell(measured, (name, steering), others)])
     return markdown(heads, rows)
 
 
 def _cell(
-    found: Mapping[tuple[str, str, str], Array], row: tuple[str, str], tags: Sequence[str]
+    measured: Mapping[tuple[str, str, str], Array], row: tuple[str, str], tags: Sequence[str]
 ) -> str:
     """The mean over languages item by item: they share their items."""
-    here = [found.get((*row, tag)) for tag in tags]
-    there = [found.get(("base", NONE, tag)) for tag in tags]
+    here = [measured.get((*row, tag)) for tag in tags]
+    there = [measured.get(("base", NONE, tag)) for tag in tags]
     known = [part for part in here if part is not None]
     if not tags or len(known) < len(tags):
         return ""

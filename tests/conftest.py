@@ -4,13 +4,37 @@ from pathlib import Path
 import pytest
 
 from langsteer.errors import ModelError
-from langsteer.model.model import Model, load_model
+from langsteer.model.model import Model
+from langsteer.model.opening import load_model
 from langsteer.progress import show_progress
 from tests.helpers import build_model, tiny
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
+MODELS = {"gemma", "smollm"}  # fixtures that are real models
+SLOW = {
+    line
+    for line in (Path(__file__).parent / "slow.txt").read_text(encoding="utf-8").splitlines()
+    if line and not line.startswith("#")
+}
 
 show_progress(False)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what is slow or needs a real model, and says what one worker runs together.
+
+    The real models are loaded once, by the worker that has their tests, and these come first; of
+    the others a file stays together, so that what its tests share is made once.
+    """
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if MODELS & fixtures:
+            item.add_marker(pytest.mark.model)
+        if SLOW & {getattr(item, "originalname", item.name), *fixtures}:
+            item.add_marker(pytest.mark.slow)
+        group = "models" if MODELS & fixtures else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: not MODELS & set(getattr(item, "fixturenames", ())))
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,8 @@ import transformers as t
 from torch import Tensor
 
 from langsteer import cli
-from langsteer.model.model import Model, wrap_model
+from langsteer.model.model import Model
+from langsteer.model.opening import wrap_model
 from langsteer.states.intervention import PositionKind, output_states
 from langsteer.steering.vector import SteeringVector
 from langsteer.text.corpus import ParallelCorpus, builtin

@@ -59,7 +59,9 @@ def test_plugins_that_cannot_be_used(llama: Model, monkeypatch: pytest.MonkeyPat
 
     install(("ones", "nowhere.at_all:X"))
     assert "ones" in METHODS
-    with pytest.raises(PluginError, match=r"ones of a package cannot be loaded from nowhere\.at_all"):
+    with pytest.raises(
+        PluginError, match=r"ones of a package cannot be loaded from nowhere\.at_all"
+    ):
         fit(llama, pairs(), method="ones")
     install(("ones", f"{__name__}:NUMBER"))
     with pytest.raises(PluginError, match="gives a int, not a Method"):

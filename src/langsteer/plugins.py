@@ -6,6 +6,7 @@ A package adds a fitting method, say, by an object in one file and one line in i
     my_method = "my_package.my_method:METHOD"
 """
 
+import importlib
 import importlib.metadata
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
@@ -18,16 +19,17 @@ T = TypeVar("T")
 class Registry(Mapping[str, T], Generic[T]):
     """What there is of a kind, by name: `own` first, then what entry points of `group` name.
 
-    An entry point is loaded when it is asked for. `check` turns what it gives into an entry, or
-    raises. A name that is langsteer's own stays so.
+    Each is "module:name", and is loaded when it is asked for. `check` turns what that gives into an
+    entry, or raises. A name that is langsteer's own stays so.
     """
 
-    def __init__(self, group: str, own: Mapping[str, T], check: Callable[[str, Any], T]) -> None:
+    def __init__(self, group: str, own: Mapping[str, str], check: Callable[[str, Any], T]) -> None:
         self.group, self.own, self._check = group, own, check
 
     def __getitem__(self, name: str) -> T:
         if name in self.own:
-            return self.own[name]
+            module, _, attribute = self.own[name].partition(":")
+            return self._check(name, getattr(importlib.import_module(module), attribute))
         return load_plugin(entry_points(self.group)[name], self._check)
 
     def __iter__(self) -> Iterator[str]:

@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 from langsteer.errors import SaveError, StateError
 from langsteer.fitting import descent
 from langsteer.fitting.learning import learn
-from langsteer.model.model import Model, load_model
+from langsteer.model.model import Model
+from langsteer.model.opening import load_model
 from langsteer.steering.vector import SteeringVector
 from langsteer.text import corpus as corpus_module
 from tests.helpers import build_model, build_network, character_tokenizer, make_vector, pairs, run
@@ -95,7 +96,12 @@ def bad(good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def change_vector(
     good: Path, name: str, values: torch.Tensor | None = None, **changes: Any
 ) -> None:
-    record = {"format": SteeringVector.kind.format, "format_version": SteeringVector.kind.version, "layer": 1, "language": "sw"}
+    record = {
+        "format": SteeringVector.kind.format,
+        "format_version": SteeringVector.kind.version,
+        "layer": 1,
+        "language": "sw",
+    }
     record |= {"pivot": "en", "model": {}, "method": "test", **changes}
     kept = load_file(good / "v.safetensors")["values"]
     metadata = {key: json.dumps(value) for key, value in record.items()}

@@ -33,7 +33,7 @@ def test_fit_inspect_generate(
         capsys, "generate", "Habari", "-v", file, *model, "--max-new-tokens", "4", "--json"
     )
     assert code == 0
-    assert set(json.loads(out)) == {"prompt", "unsteered", "steered"}
+    assert set(json.loads(out)) == {"prompt", "vector", "unsteered", "steered"}
     code, out, _ = run(capsys, "generate", "Habari", "-v", file, *model, "--max-new-tokens", "4")
     assert "steered" in out
     assert [p.name for p in tmp_path.iterdir()] == ["sw.safetensors"]
@@ -101,7 +101,7 @@ def test_a_folder_with_a_router_serves_several_languages(
     assert run(capsys, *asked)[0] == 0
     code, _, err = run(capsys, "generate", "Habari", "-v", str(into), *model)
     assert code == 1
-    assert "there is no router.safetensors in" in err
+    assert "vectors for el, sw and no router.safetensors" in err
     code, _, err = run(capsys, *asked[:-4], *model, "--layer", "1", "--router")
     assert code == 0, err
     assert sorted(p.name for p in into.iterdir()) == [

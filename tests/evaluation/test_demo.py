@@ -1,71 +1,68 @@
+"""The demonstration: a comparison of two methods on the built-in corpus."""
+
+import math
+from pathlib import Path
+
 import numpy as np
 import pytest
-import torch
 
-from langsteer.errors import ModelError
-from langsteer.evaluation.harness.choices import batch_calibrated, choice_scores
-from langsteer.evaluation.statistics import difference, gap_closed, paired_bootstrap
+from langsteer.evaluation.comparison.cells import read_results
+from langsteer.evaluation.demo import TOPICS, run_demo
+from langsteer.evaluation.harness.choices import choice_scores
+from langsteer.evaluation.report.page import make_report
+from langsteer.evaluation.statistics import (
+    calibrate,
+    correct,
+    difference,
+    gap_closed,
+    paired_bootstrap,
+)
 from langsteer.model.model import Model
-from langsteer.model.tokens import Prompt, encode
-from tests.helpers import ByHand, make_vector
-
-PROMPTS = [Prompt(text, "Text: ", "\nTopic:") for text in ("habari", "ndiyo kabisa", "asante")]
-
-
-def by_hand(model: Model, prompt: Prompt, choice: str) -> float:
-    ids = encode(model, [prompt])[0].ids
-    answer = model.tokenizer(choice, add_special_tokens=False)["input_ids"]
-    with torch.inference_mode():
-        logits = torch.log_softmax(model.network(torch.tensor([ids + answer])).logits[0], -1)
-    return sum(float(logits[len(ids) + i - 1, token]) for i, token in enumerate(answer))
+from langsteer.model.tokens import Prompt
+from langsteer.steering.folder import load
+from langsteer.text.corpus import builtin
 
 
-@pytest.mark.parametrize("choices", [["a", "b", "c"], ["sport", "a", "health"]])
-def test_scores_equal_one_plain_pass_each(llama: Model, choices: list[str]) -> None:
-    found = choice_scores(llama, PROMPTS, choices)[0]
-    expected = [[by_hand(llama, prompt, choice) for choice in choices] for prompt in PROMPTS]
-    torch.testing.assert_close(found, torch.tensor(expected), atol=1e-4, rtol=1e-4)
+def test_its_numbers_are_those_of_a_paired_bootstrap_of_the_answers(
+    llama: Model, tmp_path: Path
+) -> None:
+    result = run_demo(llama, ["sw", "et"], "mean_difference", tmp_path, limit=30)
+    report = builtin("sw", "et").split()["report"]
+    report = report.lines(range(0, len(report), len(report) // 30))
+    right = [list(TOPICS).index(topic) for topic in report.topics]
+
+    def hits(language: str, changes: list[object]) -> list[np.ndarray]:
+        before, after = "Text: ", "\nThe topic of this text is"
+        prompts = [Prompt(text, before, after) for text in report.texts[language]]
+        scores = choice_scores(llama, prompts, list(TOPICS.values()), changes)  # type: ignore[arg-type]
+        return [correct(calibrate(s.double().numpy()), right) for s in scores]
+
+    (english,) = hits("en", [None])
+    assert result.items == len(right)
+    assert result.english == pytest.approx(english.mean())
+    for row in result.languages:
+        vector = load(tmp_path / "vectors" / f"{row.language}.safetensors", llama)
+        before, after = hits(row.language, [None, vector])
+        change = paired_bootstrap(difference, before, after)
+        assert (row.unsteered, row.steered) == pytest.approx((before.mean(), after.mean()))
+        assert (row.change.value, row.change.low, row.change.high) == pytest.approx(
+            (change.value, change.low, change.high)
+        )
+        assert row.strength == vector.strength
+        closed = paired_bootstrap(gap_closed, english, before, after)
+        gap = paired_bootstrap(difference, before, english)
+        assert (row.gap_closed is None) == (gap.low <= 0)
+        assert row.gap_closed is None or math.isclose(row.gap_closed.value, closed.value)
+    assert result.mean.steered == pytest.approx(np.mean([r.steered for r in result.languages]))
 
 
-def test_steered_scores_equal_adding_by_hand(llama: Model) -> None:
-    vector = make_vector(llama, strength=2.0, positions="source")
-    found = choice_scores(llama, PROMPTS[:1], ["a", "b"], [vector])[0]
-    source = torch.tensor([encode(llama, PROMPTS[:1])[0].source])
-    with ByHand(llama, 2.0 * vector.values, [source]):
-        expected = choice_scores(llama, PROMPTS[:1], ["a", "b"])[0]
-    assert torch.equal(found, expected)
-
-
-def test_a_choice_without_tokens(llama: Model) -> None:
-    with pytest.raises(ModelError, match="tokenises to nothing"):
-        choice_scores(llama, PROMPTS, ["a", ""])
-
-
-def test_batch_calibration_takes_the_prior_away() -> None:
-    scores = torch.randn(50, 3) + torch.tensor([5.0, 0.0, -5.0])
-    torch.testing.assert_close(batch_calibrated(scores).mean(0), torch.zeros(3), atol=1e-5, rtol=0)
-
-
-def test_intervals() -> None:
-    rng = np.random.default_rng(0)
-    before = (rng.random(400) < 0.4) * 100.0
-    same = paired_bootstrap(difference, before, before)
-    assert (same.value, same.low, same.high) == (0, 0, 0)
-    after = np.where(rng.random(400) < 0.3, 100.0, before)
-    gain = paired_bootstrap(difference, before, after)
-    assert gain.low < gain.value < gain.high
-    assert gain.excludes_zero
-    english = np.full(400, 100.0)
-    half = paired_bootstrap(gap_closed, english, before, after)
-    assert half.value == pytest.approx((after.mean() - before.mean()) / (100 - before.mean()))
-    assert np.isnan(paired_bootstrap(gap_closed, before, before, after).value)
-
-
-def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
-    rng = np.random.default_rng(1)
-    covered = 0
-    for trial in range(200):
-        sample = rng.normal(1.0, 2.0, 100)
-        found = paired_bootstrap(difference, np.zeros(100), sample, draws=500, seed=trial)
-        covered += found.low <= 1.0 <= found.high
-    assert 0.89 <= covered / 200 <= 0.99
+def test_its_cells_are_those_of_a_comparison(llama: Model, tmp_path: Path) -> None:
+    result = run_demo(llama, ["sw"], "mean_difference", tmp_path, limit=14)
+    cells = read_results(tmp_path).cells
+    assert [cell.method for cell in cells] == ["direct", "english", "mean_difference"]
+    (section,) = make_report(tmp_path, draws=50).sections
+    row = section.table.row("mean_difference")
+    assert row is not None
+    assert row.mean is not None
+    assert row.mean.score == pytest.approx(result.mean.steered)
+    assert row.title == "Steering: mean difference"

@@ -13,9 +13,11 @@ from langsteer.cli import app, options
 from langsteer.errors import BenchmarkError
 from langsteer.evaluation.benchmarks import get_benchmark, load_docs, make_task
 from langsteer.evaluation.evaluate import evaluate
-from langsteer.evaluation.harness.model import LangsteerLM, TaskInfo, run_tasks
+from langsteer.evaluation.harness.model import LangsteerLM
+from langsteer.evaluation.harness.tasks import TaskInfo, run_tasks
 from langsteer.model.model import Model
 from tests.helpers import vector_at
+from tests.made.own import own_data, own_file
 
 
 def test_scores_are_those_of_the_harness(llama: Model, data: Path) -> None:
@@ -42,6 +44,19 @@ def test_the_command(
     assert "sib200_sw" in shown.stdout
     told = CliRunner().invoke(app, [*arguments, "--json"])
     assert json.loads(told.stdout)[0]["items"] == 14
+
+
+def test_the_command_asks_benchmarks_of_one_s_own(
+    llama: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(options, "open_model", lambda *_: llama)
+    vector_at(llama, 1).save(tmp_path / "sw.safetensors")
+    own_file(tmp_path / "own")
+    places = ["-v", str(tmp_path), "--data", str(own_data(tmp_path / "data"))]
+    arguments = ["evaluate", "-t", "colours", *places, "--json"]
+    told = CliRunner().invoke(app, [*arguments, "--benchmarks", str(tmp_path / "own")])
+    assert json.loads(told.stdout)[0]["task"] == "colours_sw"
+    assert isinstance(CliRunner().invoke(app, arguments).exception, BenchmarkError)
 
 
 @pytest.mark.parametrize(

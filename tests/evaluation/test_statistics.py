@@ -10,8 +10,11 @@ from langsteer.evaluation import statistics
 from langsteer.evaluation.statistics import (
     calibrate,
     correct,
+    difference,
+    gap_closed,
     holm,
     mcnemar,
+    paired_bootstrap,
     percentile_interval,
     resampled_means,
     sign_flip,
@@ -171,3 +174,28 @@ def test_wilcoxon_is_scipys() -> None:
     before, after = rng.random(30), rng.random(30) + 0.2
     assert wilcoxon(before, after) == pytest.approx(stats.wilcoxon(after, before).pvalue)
     assert math.isclose(wilcoxon(before, before), 1)
+
+
+def test_intervals() -> None:
+    rng = np.random.default_rng(0)
+    before = (rng.random(400) < 0.4) * 100.0
+    same = paired_bootstrap(difference, before, before)
+    assert (same.value, same.low, same.high) == (0, 0, 0)
+    after = np.where(rng.random(400) < 0.3, 100.0, before)
+    gain = paired_bootstrap(difference, before, after)
+    assert gain.low < gain.value < gain.high
+    assert gain.excludes_zero
+    english = np.full(400, 100.0)
+    half = paired_bootstrap(gap_closed, english, before, after)
+    assert half.value == pytest.approx((after.mean() - before.mean()) / (100 - before.mean()))
+    assert np.isnan(paired_bootstrap(gap_closed, before, before, after).value)
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(1)
+    covered = 0
+    for trial in range(200):
+        sample = rng.normal(1.0, 2.0, 100)
+        found = paired_bootstrap(difference, np.zeros(100), sample, draws=500, seed=trial)
+        covered += found.low <= 1.0 <= found.high
+    assert 0.89 <= covered / 200 <= 0.99

@@ -1,26 +1,37 @@
 """Results of an analysis that nobody made, with the shapes of real ones."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+import tokenizers
+import torch
+import transformers
+from torch import Tensor
 
+from langsteer.analysis.layers.analyze import AnalysisOptions
 from langsteer.analysis.layers.results import (
     Alignment,
     Dimension,
     Identity,
     LanguageResults,
     Latent,
+    LayerResults,
     Map,
     Measures,
     Norms,
     Places,
-    Results,
     Steering,
     Together,
     TokenSets,
 )
+from langsteer.model.model import Model
+from langsteer.model.opening import wrap_model
+from langsteer.steering.vector import SteeringVector
+from langsteer.text.corpus import ParallelCorpus, builtin
 from langsteer.text.languages import language_name
+from tests.helpers import build_network
 
 TWELVE = ("sw", "et", "hi", "el", "tr", "de", "zh-Hans", "ar", "vi", "ja", "es", "ta")
 SENTENCES = 60
@@ -28,7 +39,7 @@ SENTENCES = 60
 
 def make_results(
     tags: tuple[str, ...] = TWELVE, layers: int = 18, steered: bool = True, lenses: bool = True
-) -> Results:
+) -> LayerResults:
     """Half of the languages steered at layer 8, or none."""
     rng = np.random.default_rng(0)
     depth = np.linspace(0, 1, layers)
@@ -114,7 +125,7 @@ def make_results(
         for tag in tags
     }
     together = Together(near(0.97 - 0.1 * depth), near(0.5 - 0.3 * depth))
-    return Results(
+    return LayerResults(
         {"name": "gemma-3-270m", "fingerprint": {"layers": layers}},
         {"name": "builtin", "fingerprint": "abc", "lines": 203},
         "en",
@@ -130,3 +141,67 @@ def make_results(
         {"reading": 12.0},
         ("A note for the reader.",),
     )
+
+
+TEXTS = ["Habari ya asubuhi", "Ndiyo", "Asante sana, rafiki yangu", "Karibu tena kesho"]
+
+
+QUICK = AnalysisOptions(items=3, shown=5, folds=3)
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def rotation(size: int, seed: int = 1) -> Tensor:
+    return torch.linalg.qr(noise(size, size, seed=seed)).Q
+
+
+def corpus(*tags: str, lines: int = 12) -> ParallelCorpus:
+    text = builtin(*tags).lines(range(lines))
+    texts = {tag: tuple(line[:40] for line in lines) for tag, lines in text.texts.items()}
+    return ParallelCorpus(texts, "en", "test")
+
+
+def vector(model: Model, values: Tensor, layer: int, **more: Any) -> SteeringVector:
+    about = {"name": model.name, "fingerprint": model.fingerprint}
+    settings: dict[str, Any] = {"language": "sw", "pivot": "en", **more}
+    return SteeringVector(values, layer, model=about, method="test", **settings)
+
+
+def planted(layers: int, at: int, shift: float = 6.0) -> dict[str, list[Tensor]]:
+    """Two languages that differ at one layer only."""
+    step = shift * torch.eye(8, dtype=torch.float64)[2]
+    return {
+        tag: [
+            noise(60, 8, seed=10 * layer + s) + (step if s and layer == at else 0)
+            for layer in range(layers)
+        ]
+        for s, tag in enumerate(("en", "sw"))
+    }
+
+
+def word_model(texts: Sequence[str]) -> Model:
+    """A tiny model whose tokens are words and marks, and pieces for words that it lacks."""
+    words = sorted({word for text in texts for word in text.replace(",", " ,").split()})
+    pieces = ["<pad>", "<bos>", "<eos>", "<unk>", *words]
+    backend = tokenizers.Tokenizer(
+        tokenizers.models.WordLevel({word: i for i, word in enumerate(pieces)}, unk_token="<unk>")
+    )
+    backend.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    backend.post_processor = tokenizers.processors.TemplateProcessing(
+        single="<bos> $A", special_tokens=[("<bos>", 1)]
+    )
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=backend, bos_token="<bos>", eos_token="<eos>", pad_token="<pad>",
+        unk_token="<unk>",
+    )  # fmt: skip
+    return wrap_model(build_network("llama", vocab_size=max(128, len(pieces))), tokenizer)
+
+
+def translators(layers: int = 4, size: int = 32, scale: float = 0.0) -> dict[str, Tensor]:
+    tensors = {}
+    for layer in range(layers):
+        tensors[f"layers.{layer}.weight"] = scale * noise(size, size, seed=layer).float()
+        tensors[f"layers.{layer}.bias"] = scale * noise(size, seed=100 + layer).float()
+    return tensors

@@ -1,14 +1,21 @@
 """Results of a drift made of random states with planted displacements: no model is run."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from langsteer.analysis.drift.gains import gain_fits
 from langsteer.analysis.drift.measures import Ground, States, measure, nearness, version_pairs
 from langsteer.analysis.drift.results import Drift, VectorFacts
+from langsteer.analysis.drift.versions import DriftOptions
+from langsteer.model.model import Model
+from langsteer.model.opening import wrap_model
 from langsteer.steering.vector import SteeringVector
+from langsteer.text.corpus import ParallelCorpus, builtin
 from langsteer.text.languages import language_name
+from tests.helpers import build_network, character_tokenizer
 
 TAGS = ("sw", "et", "tr", "de", "el", "hi", "id", "ja", "pt", "ru", "vi", "zh-Hans")
 HIDDEN = 48
@@ -85,3 +92,55 @@ def synthetic_drift(
         tag: float((7 * i) % 5) - 2 for i, tag in enumerate(tags)
     }
     return replace(drift, gains=gain_fits(drift, {"SIB-200": gains}))
+
+
+LAYERS, LINES = 3, 30
+
+
+FEW_TAGS = ("sw", "et", "tr", "de")
+
+
+QUICK = DriftOptions(draws=60, lines=40)
+
+
+def made_ground(vectors: Mapping[str, Mapping[str, SteeringVector]] | None = None) -> Ground:
+    generator = torch.Generator().manual_seed(0)
+    meaning = torch.randn(2, LINES, 1, HIDDEN, generator=generator)
+    scale = torch.linspace(3, 0.3, HIDDEN)
+    shifts = {
+        tag: torch.randn(LAYERS, HIDDEN, generator=generator) * (tag != "en")
+        for tag in (*FEW_TAGS, "en")
+    }
+    fitted, states = (
+        {
+            tag: scale
+            * (meaning[i] + shift + 0.3 * torch.randn(LINES, LAYERS, HIDDEN, generator=generator))
+            for tag, shift in shifts.items()
+        }
+        for i in range(2)
+    )
+    return Ground("en", fitted, states, vectors or {}, 1, 200, 0)
+
+
+def moved(ground: Ground, **by_tag: Tensor) -> States:
+    """The base's states, with displacements, each broadcast to [lines, layers, hidden], added."""
+    return {tag: found + by_tag.get(tag, torch.zeros(1)) for tag, found in ground.states.items()}
+
+
+def at(layer: int, vector: Tensor) -> Tensor:
+    found = torch.zeros(LAYERS, HIDDEN)
+    found[layer] = vector
+    return found
+
+
+def corpus_of(*tags: str) -> ParallelCorpus:
+    return builtin(*(tags or ("sw", "et", "tr")))
+
+
+def shifted_gpt2(layer: int, shift: Tensor | None) -> Model:
+    """A tiny GPT-2 whose block `layer` adds a vector to every token."""
+    network = build_network("gpt2", max_position_embeddings=512)
+    if shift is not None:
+        with torch.no_grad():
+            network.transformer.h[layer].mlp.c_proj.bias += shift
+    return wrap_model(network, character_tokenizer(), name="shifted")

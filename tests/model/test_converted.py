@@ -11,7 +11,8 @@ from safetensors import SafetensorError
 from langsteer.errors import ModelError, SaveError
 from langsteer.fitting.learning import fit
 from langsteer.model.converted import cache_folder
-from langsteer.model.model import Model, load_model
+from langsteer.model.model import Model
+from langsteer.model.opening import load_model
 from langsteer.steering.generation import generate
 from langsteer.text.corpus import builtin
 from tests.helpers import VOCABULARY, build_network
@@ -196,3 +197,20 @@ def test_smollm_is_fitted_and_steered(smollm: Model) -> None:
     )
     assert plain.strip()
     assert steered != plain
+
+
+def test_where_the_cache_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is named first, then where version 0.1 had it, then where the system wants it."""
+    monkeypatch.delenv("LANGSTEER_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "earlier"))
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda name, **_: tmp_path / "new" / name)
+    assert cache_folder() == tmp_path / "new" / "langsteer"
+    (tmp_path / "earlier" / "langsteer").mkdir(parents=True)
+    assert cache_folder() == tmp_path / "earlier" / "langsteer"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", lambda: tmp_path / "home")
+    assert cache_folder() == tmp_path / "new" / "langsteer"
+    (tmp_path / "home" / ".cache" / "langsteer").mkdir(parents=True)
+    assert cache_folder() == tmp_path / "home" / ".cache" / "langsteer"
+    monkeypatch.setenv("LANGSTEER_CACHE", str(tmp_path / "named"))
+    assert cache_folder() == tmp_path / "named"

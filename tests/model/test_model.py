@@ -1,21 +1,10 @@
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import transformers
-from torch import nn
 
-from langsteer.errors import ModelError
-from langsteer.model.model import Model, load_model, wrap_model
-from tests.helpers import (
-    ARCHITECTURES,
-    LAYERS,
-    build_model,
-    build_network,
-    character_tokenizer,
-    tiny,
-)
+from langsteer.model.model import Model
+from tests.helpers import ARCHITECTURES, LAYERS, build_model, tiny
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -62,54 +51,6 @@ def test_a_head_that_looks_at_all_logits_is_left_whole(monkeypatch: pytest.Monke
         [(start, logits)] = model.logit_blocks(states)
         assert start == 0
         assert torch.equal(logits, model.logits_of(states))
-
-
-def test_a_local_folder_and_its_dtype(tmp_path: Path) -> None:
-    network = build_network("qwen3")
-    network.save_pretrained(tmp_path)
-    character_tokenizer().save_pretrained(tmp_path)
-    model = load_model(tmp_path)
-    assert model.fingerprint["weights"] == wrap_model(network).fingerprint["weights"]
-    assert load_model(tmp_path, dtype="bfloat16").dtype == torch.bfloat16
-    assert load_model(tmp_path, device_map="cpu").layers == LAYERS
-    (tmp_path / "model.safetensors").unlink()
-    with pytest.raises(ModelError, match="not a complete checkpoint"):
-        load_model(tmp_path)
-
-
-def test_parts_named_by_hand() -> None:
-    network = build_network("llama")
-    network.model.middle = network.model.layers
-    other = build_network("llama")
-    other.model.extra = nn.ModuleList(nn.Linear(2, 2) for _ in range(LAYERS))
-    with pytest.raises(ModelError, match="Name its parts by hand"):
-        wrap_model(other)
-    model = wrap_model(network, blocks="model.layers", norm="model.norm", head="lm_head")
-    assert model.layers == LAYERS
-    with pytest.raises(ModelError, match=r"has no module 'model\.nothing'"):
-        wrap_model(network, blocks="model.nothing")
-
-
-def test_what_is_not_a_causal_language_model(tmp_path: Path) -> None:
-    config = transformers.BertConfig(
-        vocab_size=128,
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-    )
-    transformers.BertForMaskedLM(config).save_pretrained(tmp_path)
-    character_tokenizer().save_pretrained(tmp_path)
-    with pytest.raises(ModelError, match="causal"):
-        load_model(tmp_path)
-
-
-def test_what_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(ModelError, match=r"no model .*nobody/nothing"):
-        load_model("nobody/nothing")
-    with pytest.raises(ModelError, match="there is no file"):
-        load_model(tmp_path / "a.gguf")
 
 
 def test_the_real_model(gemma: Model) -> None:

@@ -8,7 +8,8 @@ import transformers
 
 from langsteer.errors import FitError, VectorError
 from langsteer.fitting.learning import fit
-from langsteer.model.model import Model, load_model, wrap_model
+from langsteer.model.model import Model
+from langsteer.model.opening import load_model, wrap_model
 from tests.helpers import (
     LAYERS,
     ByHand,

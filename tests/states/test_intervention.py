@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from langsteer.errors import ModelError, VectorError
-from langsteer.model.model import Model, wrap_model
+from langsteer.model.model import Model
+from langsteer.model.opening import wrap_model
 from langsteer.steering.change import steer
 from tests.helpers import (
     ARCHITECTURES,

@@ -40,7 +40,7 @@ def test_whatever_names_changes(llama: Model, tmp_path: Path) -> None:
 
 def test_what_is_not_a_change(llama: Model, tmp_path: Path) -> None:
     file = tmp_path / "x.safetensors"
-    with pytest.raises(VectorError, match="there is no file"):
+    with pytest.raises(VectorError, match="there is no vector file"):
         load(file)
     save_file({"weight": torch.zeros(2)}, file, metadata={"format": "pt"})
     with pytest.raises(VectorError, match="it does not say what it is"):

@@ -9,7 +9,8 @@ import transformers
 import langsteer
 from langsteer.errors import ModelError, VectorError
 from langsteer.fitting.router import fit_router
-from langsteer.model.model import Model, load_model
+from langsteer.model.model import Model
+from langsteer.model.opening import load_model
 from langsteer.model.tokens import encode
 from langsteer.steering.generation import chat_prompt, generate
 from langsteer.steering.steered import Steered, steered

@@ -62,9 +62,9 @@ def linear_cka(here: Tensor, there: Tensor) -> float:
     same up to a rotation, a shift and a scale; NaN where all states of one side are the same.
     """
     _check(here, there)
-    one, other = _gram(here), _gram(there)
-    below = float(one.norm() * other.norm())
-    return float((one * other).sum()) / below if below > 0 else float("nan")
+    here_gram, there_gram = _gram(here), _gram(there)
+    below = float(here_gram.norm() * there_gram.norm())
+    return float((here_gram * there_gram).sum()) / below if below > 0 else float("nan")
 
 
 def cosine_matrix(here: Tensor, there: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from rich.table import Table
 from langsteer.cli import options as shared
 
 if TYPE_CHECKING:
-    from langsteer.analysis.layers.results import Curve, LanguageResults, Results
+    from langsteer.analysis.layers.results import Curve, LanguageResults, LayerResults
 
 ITEMS = 32  # tokens, and words
 
@@ -58,12 +58,9 @@ def command(
 
     With vectors: `langsteer analyze -m google/gemma-3-1b-pt -c ntrex/ -n 200 --vectors vectors/ -o analysis/`
     """
-    from langsteer.analysis.layers.analyze import (
-        AnalysisOptions,
-        analyze_into,
-        check_languages,
-        vectors_for,
-    )
+    from langsteer.analysis.inputs import check_languages, vectors_for
+    from langsteer.analysis.layers.analyze import AnalysisOptions
+    from langsteer.analysis.write import analyze_into
     from langsteer.text.readers import read_corpus
 
     named = shared.listed(languages)
@@ -103,7 +100,7 @@ def _places(folder: Path, written: Sequence[Path]) -> list[str]:
     return [*(str(path) for path in written if path.parent == folder), *folders]
 
 
-def _languages(results: "Results") -> Table:
+def _languages(results: "LayerResults") -> Table:
     pivot = results.pivot_name
     title = f"{results.model['name']}, {results.corpus['lines']} lines: best value (and its layer)"
     table = Table(title=title, title_justify="left", box=box.SIMPLE)
@@ -123,7 +120,7 @@ def _languages(results: "Results") -> Table:
     return table
 
 
-def _steered(results: "Results") -> Table:
+def _steered(results: "LayerResults") -> Table:
     pivot = results.pivot_name
     table = Table(title="Steered", title_justify="left", box=box.SIMPLE)
     table.add_column("language")

@@ -13,6 +13,7 @@ def command(
     config: Annotated[
         Path, typer.Argument(help="A YAML file; see docs/reference/commands/compare.md.")
     ],
+    benchmarks: shared.Benchmarks = None,
     as_json: shared.Json = False,
 ) -> None:
     """Run a comparison of methods: models × benchmarks × languages.
@@ -26,7 +27,7 @@ def command(
     from langsteer.evaluation.comparison.configuration import read_comparison
     from langsteer.evaluation.comparison.run import Progress, compare
 
-    wanted = read_comparison(config)
+    wanted = read_comparison(config, benchmark_files=benchmarks or ())
     console = shared.console(stderr=True)
 
     def tell(step: Progress) -> None:

@@ -7,6 +7,7 @@ from rich import box
 from rich.table import Table
 
 from langsteer.cli import options as shared
+from langsteer.fitting.names import DEFAULT_METHOD
 
 if TYPE_CHECKING:
     from langsteer.evaluation.demo import DemoResult, LanguageResult
@@ -20,7 +21,7 @@ def command(
     languages: Annotated[
         str, shared.languages("Tags of the built-in corpus, with commas.")
     ] = LANGUAGES,
-    method: shared.Method = shared.DEFAULT_METHOD,
+    method: shared.Method = DEFAULT_METHOD,
     output: Annotated[
         Path, shared.output("Folder for demo.json, demo.png and vectors/.", "<folder>")
     ] = Path("demo"),
@@ -83,10 +84,10 @@ def _cells(name: str, row: "LanguageResult") -> tuple[str, ...]:
     )
 
 
-def _interval(interval: "Interval", times: float, form: str, unit: str = "") -> str:
+def _interval(interval: "Interval | None", times: float, form: str, unit: str = "") -> str:
+    if interval is None:
+        return "no clear gap"
     value, low, high = (times * x for x in (interval.value, interval.low, interval.high))
-    if value != value:
-        return "no gap"
     return f"{value:{form}}{unit} [{low:{form}}, {high:{form}}]"
 
 

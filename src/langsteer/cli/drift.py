@@ -63,9 +63,11 @@ def command(
 
     With vectors and gains: `langsteer drift gemma-3-270m sft=out/sft dpo=out/dpo --vectors vectors/ --gains gains.json`
     """
-    from langsteer.analysis.drift.compare import DriftOptions
-    from langsteer.analysis.drift.page import drift_into, summary, version_grid
-    from langsteer.analysis.layers.analyze import check_languages
+    from langsteer.analysis.drift.sentences import summary
+    from langsteer.analysis.drift.tables import version_grid
+    from langsteer.analysis.drift.versions import DriftOptions
+    from langsteer.analysis.inputs import check_languages
+    from langsteer.analysis.write import drift_into
     from langsteer.text.corpus import builtin
     from langsteer.text.readers import read_corpus
 
@@ -117,7 +119,7 @@ def _version(text: str) -> str | tuple[str, str]:
 
 def _table(grid: "Grid", title: str, width: int) -> Table:
     """The grid; without two of its columns where the terminal is narrow."""
-    from langsteer.analysis.drift.page import MEXA, MOVED
+    from langsteer.analysis.drift.tables import MEXA, MOVED
 
     left_out = () if width >= _WIDE else (MOVED, MEXA)
     shown = [i for i, column in enumerate(grid.columns) if column.name not in left_out]

@@ -27,6 +27,7 @@ def command(
     dtype: shared.Dtype = "auto",
     device: shared.Device = None,
     device_map: shared.DeviceMap = None,
+    benchmarks: shared.Benchmarks = None,
     as_json: shared.Json = False,
 ) -> None:
     """Measure vectors on benchmarks, or on tasks of the lm-evaluation-harness.
@@ -49,6 +50,7 @@ def command(
         form=form,
         limit=limit,
         other_weights=carry,
+        benchmark_files=benchmarks or (),
     )
     if as_json:
         shared.print_json([asdict(result) for result in results])

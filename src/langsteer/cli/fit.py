@@ -10,6 +10,7 @@ from rich.table import Table
 from langsteer.cli import options as shared
 from langsteer.cli.inspect import print_vector
 from langsteer.errors import LanguageError, SaveError
+from langsteer.fitting.names import DEFAULT_METHOD
 
 if TYPE_CHECKING:
     from langsteer.steering.change import Change
@@ -27,7 +28,7 @@ def command(
     pivot_file: shared.PivotFile = None,
     pivot: shared.Pivot = "en",
     model: shared.ModelName = shared.DEFAULT_MODEL,
-    method: shared.Method = shared.DEFAULT_METHOD,
+    method: shared.Method = DEFAULT_METHOD,
     recipe: Annotated[
         str | None,
         typer.Option(

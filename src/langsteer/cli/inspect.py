@@ -11,6 +11,7 @@ from langsteer.cli import options as shared
 if TYPE_CHECKING:
     from langsteer.steering.change import Change
 
+
 def command(
     file: Annotated[Path, typer.Argument(help="A vector file.")],
     model: Annotated[str | None, shared.model("Also check that it fits this model.")] = None,

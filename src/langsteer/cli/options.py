@@ -4,7 +4,7 @@ import importlib.resources
 import json
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +12,8 @@ import typer
 from rich.console import Console
 from typer.core import TyperCommand
 
+from langsteer.export.names import FORMATS as EXPORTS
+from langsteer.fitting.names import METHODS
 from langsteer.plugins import entry_points
 
 if TYPE_CHECKING:
@@ -27,16 +29,6 @@ OLD_SPELLINGS = {
 }
 BUILTIN = "builtin"
 DEFAULT_MODEL = "gemma-3-270m"
-DEFAULT_METHOD = "learned"
-METHODS = (
-    "learned",
-    "mean_difference",
-    "principal_component",
-    "probe",
-    "low_rank",
-    "projection",
-    "projection_all",
-)
 OBJECTIVES = (
     "centred",
     "translation",
@@ -52,23 +44,6 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 SHORT_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 MAPS = ("pca", "umap")
 FORMS = ("english", "native")
-BENCHMARKS = (
-    "sib200",
-    "xcopa",
-    "xnli",
-    "pawsx",
-    "xstorycloze",
-    "belebele",
-    "global_mmlu",
-    "mgsm",
-    "xquad",
-    "flores_to_english",
-    "flores_from_english",
-    "xlsum",
-    "language_confusion",
-    "language_confusion_crosslingual",
-    "language_confusion_flores",
-)
 
 _MODEL_HELP = "Hub id, local folder, .gguf file, or gemma-3-270m / smollm2-135m."
 _CORPUS_HELP = "builtin; a text, .tsv, .jsonl or .tmx file; a FLORES or NTREX folder; hf:ID."
@@ -117,18 +92,28 @@ def methods() -> list[str]:
 
 def benchmarks() -> list[str]:
     """Names of benchmarks: langsteer's, and those that other packages add."""
-    return _with_plugins(BENCHMARKS, "langsteer.benchmarks")
+    own = _stems("evaluation/benchmarks/tasks", ".yaml")
+    return _with_plugins(own, "langsteer.benchmarks")
 
 
-def _with_plugins(own: Sequence[str], group: str) -> list[str]:
+def exports() -> list[str]:
+    """Names of export formats: langsteer's, and those that other packages add."""
+    return _with_plugins(EXPORTS, "langsteer.exports")
+
+
+def _with_plugins(own: Iterable[str], group: str) -> list[str]:
     return list(dict.fromkeys([*own, *entry_points(group)]))
 
 
 def corpus_languages() -> list[str]:
     """Tags of the built-in corpus."""
-    folder = importlib.resources.files("langsteer") / "data" / "corpus"
-    names = (file.name for file in folder.iterdir())
-    return sorted(name.removesuffix(".jsonl") for name in names if name.endswith(".jsonl"))
+    return _stems("data/corpus", ".jsonl")
+
+
+def _stems(folder: str, ending: str) -> list[str]:
+    """The names of a folder's files of one kind, without their ending."""
+    files = importlib.resources.files("langsteer").joinpath(folder).iterdir()
+    return sorted(f.name.removesuffix(ending) for f in files if f.name.endswith(ending))
 
 
 def one_of(
@@ -239,6 +224,14 @@ def strength(help: str, **settings: Any) -> Any:
     return typer.Option("--strength", help=help, **settings)
 
 
+Benchmarks = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--benchmarks",
+        metavar="<path>",
+        help="A YAML file with a benchmark of one's own, or a folder; may repeat.",
+    ),
+]
 ModelName = Annotated[str, model()]
 ModelArgument = Annotated[str, typer.Argument(help=_MODEL_HELP)]
 OldModelArgument = Annotated[str | None, typer.Argument(hidden=True)]
@@ -309,7 +302,7 @@ def quiet_libraries() -> None:
 
 def open_model(name: str, dtype: str, device: str | None, device_map: str | None) -> "Model":
     """The model that the shared options name."""
-    from langsteer.model.model import load_model
+    from langsteer.model.opening import load_model
 
     quiet_libraries()
     return load_model(name, dtype=dtype, device=device, device_map=device_map)

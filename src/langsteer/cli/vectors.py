@@ -11,7 +11,7 @@ from rich.text import Text
 from langsteer.cli import options as shared
 
 if TYPE_CHECKING:
-    from langsteer.analysis.vectors.examine import VectorResults
+    from langsteer.analysis.vectors.results import VectorResults
 
 LINES = 60
 STRENGTH = 1.0
@@ -58,13 +58,15 @@ def command(
 
     With a model: `langsteer vectors vectors/ -m gemma-3-270m -o vectors-page/`
     """
-    from langsteer.analysis.vectors.examine import examine, examine_into, texts_for
+    from langsteer.analysis.inputs import texts_for
+    from langsteer.analysis.vectors.examine import examine
     from langsteer.analysis.vectors.page import (
         group_text,
         readout_text,
         similarity_text,
         transfer_text,
     )
+    from langsteer.analysis.write import examine_into
     from langsteer.steering.folder import read_vectors
     from langsteer.steering.vector import check_comparable
 

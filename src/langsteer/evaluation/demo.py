@@ -1,40 +1,38 @@
-"""The demonstration: learn vectors from the built-in corpus, and measure them on text held out.
+"""The demonstration: a small benchmark on the built-in corpus, in which it is a comparison of two methods.
 
 The task is topic classification: which of seven topics a sentence is about, zero-shot, with an English
 frame around the sentence. Vectors are fitted on one part of the corpus, their strength is chosen on a second
-without labels, and accuracy is reported on a third.
+without labels, and accuracy is reported on a third. The answers are the cells of a comparison (`direct`, the
+fitting method, `english`), and the numbers those of its table.
 """
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
-from langsteer.errors import MissingExtraError
-from langsteer.evaluation.harness.choices import batch_calibrated, choice_scores
-from langsteer.evaluation.statistics import (
-    Array,
-    Interval,
-    difference,
-    gap_closed,
-    paired_bootstrap,
-)
+from langsteer.evaluation.comparison.cells import Cell, Item, write_cell
+from langsteer.evaluation.harness.choices import choice_scores
+from langsteer.evaluation.methods import EVALUATION_METHODS
+from langsteer.evaluation.report.samples import DIRECT, ENGLISH
+from langsteer.evaluation.report.table import Contrast, Entry, Table, compare_table
+from langsteer.evaluation.statistics import Interval
+from langsteer.extras import need
 from langsteer.fitting.learning import learn_all
-from langsteer.fitting.methods import DEFAULT_METHOD
+from langsteer.fitting.names import DEFAULT_METHOD
 from langsteer.model.model import Model
 from langsteer.model.tokens import Prompt
 from langsteer.steering.change import Change
 from langsteer.storage.files import write_json, write_whole
 from langsteer.text.corpus import ParallelCorpus, builtin
 from langsteer.text.languages import language_name
-from langsteer.version import __version__
+from langsteer.version import __version__, versions
 
+BENCHMARK = "builtin_topics"
 LANGUAGES = ("sw", "et", "hi", "el", "tr", "de")
 TOPICS = {
     "science/technology": " science",
@@ -50,14 +48,17 @@ BEFORE, AFTER = "Text: ", "\nThe topic of this text is"
 
 @dataclass(frozen=True)
 class LanguageResult:
-    """Batch-calibrated accuracy in per cent of one language, or of all together (`mean`)."""
+    """Batch-calibrated accuracy in per cent of one language, or of all together (`mean`).
+
+    `gap_closed` is None where English is not clearly better than the language as it is.
+    """
 
     language: str
     unsteered: float
     steered: float
     translated: float
     change: Interval
-    gap_closed: Interval
+    gap_closed: Interval | None
     raw_unsteered: float
     raw_steered: float
     layer: int | None = None
@@ -80,14 +81,6 @@ class DemoResult:
         return json.loads(json.dumps(asdict(self)))
 
 
-@dataclass(frozen=True, eq=False)
-class _Answers:
-    """Which items were right, 0 or 100, after batch calibration and raw: [items] each."""
-
-    calibrated: Array
-    raw: Array
-
-
 def run_demo(
     model: Model,
     languages: Sequence[str] = LANGUAGES,
@@ -96,10 +89,11 @@ def run_demo(
     limit: int | None = None,
     **options: Any,
 ) -> DemoResult:
-    """Fit, measure, and, with `folder`, write demo.json, demo.png and the vectors there.
+    """Fit, measure, and, with `folder`, write demo.json, demo.png, vectors/ and cells/ there.
 
     `limit` keeps only so many items of the part reported on, for a quick look. `options` go to
     `learn_all`. A vector that is there already, of the same model and options, is not fitted again.
+    The cells are those of a comparison, so that `langsteer report` reads the folder.
     """
     started = time.perf_counter()
     corpus = builtin(*languages)
@@ -111,12 +105,19 @@ def run_demo(
         tag: Path(folder) / "vectors" / f"{tag}.safetensors" for tag in corpus.languages if folder
     }
     vectors = learn_all(model, corpus, method, files=places or None, **options)
-    answers: dict[str, tuple[_Answers, _Answers, Change]] = {}
+    cells: list[Cell] = []
     for language, vector in vectors.items():
         unsteered, steered = _answers(model, report, language, [None, vector])
-        answers[language] = (unsteered, steered, vector)
-    result = _summary(model, method, english, answers, time.perf_counter() - started)
+        about = {"layers": list(vector.layers), "strength": vector.strength}
+        cells += [
+            _cell(model, language, DIRECT, unsteered),
+            _cell(model, language, method, steered, about),
+            _cell(model, language, ENGLISH, english),
+        ]
+    result = _summary(method, cells, vectors, time.perf_counter() - started)
     if folder is not None:
+        for cell in cells:
+            write_cell(folder, cell)
         write_json(Path(folder) / "demo.json", result.as_json())
         write_figure(result, Path(folder) / "demo.png")
     return result
@@ -124,13 +125,8 @@ def run_demo(
 
 def write_figure(result: DemoResult, path: Path) -> Path:
     """Accuracy of each language, unsteered and steered, against English. PNG."""
-    try:
-        import matplotlib
-
-        matplotlib.use("agg")
-        from matplotlib import pyplot
-    except ImportError as error:
-        raise MissingExtraError("the figure", "matplotlib", "demo") from error
+    need("matplotlib", "demo", "the figure").use("agg")
+    pyplot = need("matplotlib.pyplot", "demo", "the figure")
     rows = sorted(result.languages, key=lambda r: -r.unsteered)
     figure, axes = pyplot.subplots(figsize=(7, 0.5 * len(rows) + 1.9), layout="constrained")
     for place, row in enumerate(rows):
@@ -157,52 +153,61 @@ def write_figure(result: DemoResult, path: Path) -> Path:
 
 
 def _answers(
-    model: Model,
-    report: ParallelCorpus,
-    language: str,
-    vectors: Sequence[Change | None],
-) -> list[_Answers]:
-    """The answers in one language, under each vector."""
+    model: Model, report: ParallelCorpus, language: str, changes: Sequence[Change | None]
+) -> list[tuple[Item, ...]]:
+    """The answers in one language, under each change."""
     prompts = [Prompt(text, BEFORE, AFTER) for text in report.texts[language]]
     label = f"{language} topics"
-    right = torch.tensor([list(TOPICS).index(topic) for topic in report.topics])
+    right = [list(TOPICS).index(topic) for topic in report.topics]
     return [
-        _Answers(_hits(batch_calibrated(scores), right), _hits(scores, right))
-        for scores in choice_scores(model, prompts, list(TOPICS.values()), vectors, progress=label)
+        tuple(
+            Item(f"report-{place:03}", target, tuple(row))
+            for place, (target, row) in enumerate(zip(right, scores.tolist(), strict=True))
+        )
+        for scores in choice_scores(model, prompts, list(TOPICS.values()), changes, progress=label)
     ]
 
 
-def _hits(scores: Tensor, right: Tensor) -> Array:
-    hits: Array = (scores.argmax(1) == right).double().numpy() * 100.0
-    return hits
+def _cell(
+    model: Model,
+    language: str,
+    method: str,
+    items: tuple[Item, ...],
+    settings: Mapping[str, Any] = {},
+) -> Cell:
+    known = EVALUATION_METHODS.get(method)
+    return Cell(
+        model=model.name,
+        benchmark=BENCHMARK,
+        language=language,
+        method=method,
+        method_title=known.title if known is not None else method,
+        form="english",
+        part="report",
+        kind="choice",
+        metric="acc",
+        items=items,
+        settings=settings,
+        versions=versions(),
+    )
 
 
 def _summary(
-    model: Model,
-    method: str,
-    english: _Answers,
-    answers: dict[str, tuple[_Answers, _Answers, Change]],
-    seconds: float,
+    method: str, cells: Sequence[Cell], vectors: Mapping[str, Change], seconds: float
 ) -> DemoResult:
-    rows = tuple(
-        _row(language, english, before, after, vector)
-        for language, (before, after, vector) in answers.items()
-    )
-
-    def mean(place: int) -> _Answers:
-        found = [a for a in (trio[place] for trio in answers.values()) if isinstance(a, _Answers)]
-        return _Answers(
-            np.mean([a.calibrated for a in found], axis=0), np.mean([a.raw for a in found], axis=0)
-        )
-
+    table, raw = compare_table(cells, "calibrated"), compare_table(cells, "raw")
+    places = {language: table.languages.index(language) for language in vectors}
     return DemoResult(
-        model=model.name,
+        model=table.model,
         method=method,
-        items=len(english.raw),
-        english=float(english.calibrated.mean()),
-        raw_english=float(english.raw.mean()),
-        languages=rows,
-        mean=_row("mean", english, mean(0), mean(1), None),
+        items=len(cells[0].items),
+        english=_entry(table, ENGLISH).score,
+        raw_english=_entry(raw, ENGLISH).score,
+        languages=tuple(
+            _row(language, method, table, raw, places[language], vector)
+            for language, vector in vectors.items()
+        ),
+        mean=_row("mean", method, table, raw),
         seconds=seconds,
         versions={"langsteer": __version__, "torch": torch.__version__},
     )
@@ -210,22 +215,38 @@ def _summary(
 
 def _row(
     language: str,
-    english: _Answers,
-    before: _Answers,
-    after: _Answers,
-    vector: Change | None,
+    method: str,
+    table: Table,
+    raw: Table,
+    place: int | None = None,
+    vector: Change | None = None,
 ) -> LanguageResult:
+    """A language's column of the tables, or, without a place, their mean."""
+    steered = _entry(table, method, place)
+    contrast = _contrast(steered)
     return LanguageResult(
         language=language,
-        unsteered=float(before.calibrated.mean()),
-        steered=float(after.calibrated.mean()),
-        translated=float(english.calibrated.mean()),
-        change=paired_bootstrap(difference, before.calibrated, after.calibrated),
-        gap_closed=paired_bootstrap(
-            gap_closed, english.calibrated, before.calibrated, after.calibrated
-        ),
-        raw_unsteered=float(before.raw.mean()),
-        raw_steered=float(after.raw.mean()),
+        unsteered=_entry(table, DIRECT, place).score,
+        steered=steered.score,
+        translated=_entry(table, ENGLISH, place).score,
+        change=contrast.difference,
+        gap_closed=contrast.gap_closed,
+        raw_unsteered=_entry(raw, DIRECT, place).score,
+        raw_steered=_entry(raw, method, place).score,
         layer=vector.layers[0] if vector else None,
         strength=vector.strength if vector else None,
     )
+
+
+def _entry(table: Table, method: str, place: int | None = None) -> Entry:
+    row = table.row(method)
+    entry = None if row is None else row.mean if place is None else row.entries[place]
+    if entry is None:
+        raise ValueError(f"{method} has no cell at {place}")
+    return entry
+
+
+def _contrast(entry: Entry) -> Contrast:
+    if entry.comparison is None:
+        raise ValueError("nothing is compared")
+    return entry.comparison

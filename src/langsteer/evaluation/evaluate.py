@@ -9,14 +9,10 @@ from typing import Any
 import numpy as np
 
 from langsteer.errors import BenchmarkError
-from langsteer.evaluation.benchmarks import BENCHMARKS, get_benchmark, load_docs, make_task
-from langsteer.evaluation.harness.model import (
-    LangsteerLM,
-    TaskInfo,
-    language_of_task,
-    run_tasks,
-)
+from langsteer.evaluation.benchmarks import Benchmark, load_docs, make_task, registry
+from langsteer.evaluation.harness.model import LangsteerLM
 from langsteer.evaluation.harness.scoring import Change
+from langsteer.evaluation.harness.tasks import TaskInfo, language_of_task, run_tasks
 from langsteer.evaluation.statistics import Interval, difference, paired_bootstrap
 from langsteer.model.model import Model
 from langsteer.steering.folder import changes_by_language
@@ -48,11 +44,13 @@ def evaluate(
     form: str | None = None,
     limit: int | None = None,
     other_weights: bool = False,
+    benchmark_files: Sequence[str | Path] = (),
 ) -> list[TaskResult]:
     """Score tasks without and with vectors, sharing what both need.
 
     `tasks` are benchmarks of langsteer (`sib200`, asked in `languages`, or in all that have a
     vector; `data` is a folder with them, None for the hub) or tasks of the harness (`xcopa_sw`).
+    `benchmark_files` are YAML files with benchmarks of one's own, or folders with them.
     A task whose language has no vector is refused. Raises BenchmarkError or VectorError.
     """
     changes = changes_by_language(vectors)
@@ -63,11 +61,14 @@ def evaluate(
                 f"there is no vector for {tag!r}: there are {', '.join(sorted(changes))}"
             )
     loaded: dict[str, tuple[Any, TaskInfo]] = {}
+    benchmarks = registry(benchmark_files)
     for name in tasks:
-        if name in BENCHMARKS:
-            loaded |= _benchmark_tasks(name, wanted, Path(data) if data else None, form, limit)
+        if name in benchmarks:
+            loaded |= _benchmark_tasks(
+                benchmarks[name], wanted, Path(data) if data else None, form, limit
+            )
         else:
-            loaded |= _harness_tasks(name, changes)
+            loaded |= _harness_tasks(name, changes, list(benchmarks))
     lm = LangsteerLM(
         model,
         vectors=changes,
@@ -75,22 +76,22 @@ def evaluate(
         tasks={name: info for name, (_, info) in loaded.items()},
     )
     return [
-        _evaluate_one(lm, name, task, changes[info.language or ""], info.language or "", limit)
+        _evaluated(lm, name, task, changes[info.language or ""], info.language or "", limit)
         for name, (task, info) in loaded.items()
     ]
 
 
-def _evaluate_one(
+def _evaluated(
     lm: LangsteerLM, name: str, task: Any, change: Change, language: str, limit: int | None
 ) -> TaskResult:
-    found: dict[str, Any] = {}
+    samples: dict[str, Any] = {}
     with lm.variants({UNSTEERED: None, STEERED: change}):
         for variant in (UNSTEERED, STEERED):
             lm.use(variant)
-            found[variant] = run_tasks(lm, {name: task}, limit)["samples"][name]
-    metric = _main_metric(task, found[UNSTEERED][0])
+            samples[variant] = run_tasks(lm, {name: task}, limit)["samples"][name]
+    metric = _main_metric(task, samples[UNSTEERED][0])
     before, after = (
-        np.array([float(sample[metric]) for sample in found[variant]])
+        np.array([float(sample[metric]) for sample in samples[variant]])
         for variant in (UNSTEERED, STEERED)
     )
     return TaskResult(
@@ -116,29 +117,34 @@ def _main_metric(task: Any, sample: Mapping[str, Any]) -> str:
 
 
 def _benchmark_tasks(
-    name: str, languages: Sequence[str], data: Path | None, form: str | None, limit: int | None
+    benchmark: Benchmark,
+    languages: Sequence[str],
+    data: Path | None,
+    form: str | None,
+    limit: int | None,
 ) -> dict[str, tuple[Any, TaskInfo]]:
-    benchmark = get_benchmark(name)
     asked = [tag for tag in languages if tag in benchmark.codes]
     if not asked:
         raise BenchmarkError(
             f"{benchmark.title} has none of the languages {', '.join(languages)}: it has "
             f"{', '.join(sorted(benchmark.codes))}"
         )
-    found = {}
+    tasks = {}
     for tag in asked:
         docs = load_docs(benchmark, tag, "test", data)[:limit]
-        task = make_task(benchmark, tag, docs, form=form, name=f"{name}_{tag}")
-        found[f"{name}_{tag}"] = (task, TaskInfo(tag, tuple(benchmark.source)))
-    return found
+        task = make_task(benchmark, tag, docs, form=form, name=f"{benchmark.name}_{tag}")
+        tasks[f"{benchmark.name}_{tag}"] = (task, TaskInfo(tag, tuple(benchmark.source)))
+    return tasks
 
 
-def _harness_tasks(name: str, changes: Mapping[str, Change]) -> dict[str, tuple[Any, TaskInfo]]:
+def _harness_tasks(
+    name: str, changes: Mapping[str, Change], benchmarks: Sequence[str]
+) -> dict[str, tuple[Any, TaskInfo]]:
     from lm_eval.tasks import TaskManager
 
     manager = TaskManager()
     if name not in manager.all_tasks:
-        known = [*BENCHMARKS, *manager.all_tasks]
+        known = [*benchmarks, *manager.all_tasks]
         close = difflib.get_close_matches(name, known, 3)
         hint = f"; did you mean {', '.join(close)}?" if close else ""
         raise BenchmarkError(f"there is no task or benchmark {name!r}{hint}")
@@ -148,7 +154,7 @@ def _harness_tasks(name: str, changes: Mapping[str, Change]) -> dict[str, tuple[
         raise BenchmarkError(
             f"the data of the task {name} cannot be loaded: {' '.join(str(error).split())[:300]}"
         ) from error
-    found = {}
+    tasks = {}
     for task_name, task in loaded.items():
         tag = language_of_task(task_name, changes)
         if tag is None:
@@ -156,5 +162,5 @@ def _harness_tasks(name: str, changes: Mapping[str, Change]) -> dict[str, tuple[
                 f"the task {task_name} names no language that has a vector "
                 f"({', '.join(sorted(changes))})"
             )
-        found[task_name] = (task, TaskInfo(tag))
-    return found
+        tasks[task_name] = (task, TaskInfo(tag))
+    return tasks

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from langsteer.errors import MissingExtraError
+from langsteer.extras import need
 
 Array = NDArray[np.float64]
 
@@ -112,27 +112,21 @@ def correct(scores: Array, targets: ArrayLike) -> Array:
 
 def mcnemar(before: Array, after: Array) -> float:
     """Two-sided p of McNemar's exact test on paired answers that are right (> 0) or wrong."""
-    try:
-        from scipy.stats import binomtest
-    except ImportError as error:
-        raise MissingExtraError("McNemar's test", "scipy", "eval") from error
+    stats = need("scipy.stats", "eval", "McNemar's test")
     gains = int(np.sum((before <= 0) & (after > 0)))
     losses = int(np.sum((before > 0) & (after <= 0)))
     if gains + losses == 0:
         return 1.0
-    return float(binomtest(gains, gains + losses, 0.5).pvalue)
+    return float(stats.binomtest(gains, gains + losses, 0.5).pvalue)
 
 
 def wilcoxon(before: Array, after: Array) -> float:
     """Two-sided p of Wilcoxon's signed-rank test on paired graded values; 1 where all are equal."""
-    try:
-        from scipy.stats import wilcoxon as signed_rank
-    except ImportError as error:
-        raise MissingExtraError("Wilcoxon's test", "scipy", "eval") from error
+    stats = need("scipy.stats", "eval", "Wilcoxon's test")
     change = after - before
     if not change.any():
         return 1.0
-    return float(signed_rank(change).pvalue)
+    return float(stats.wilcoxon(change).pvalue)
 
 
 def sign_flip(changes: Array, draws: int = PERMUTATIONS, seed: int = 0) -> float:

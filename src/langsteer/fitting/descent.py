@@ -34,7 +34,7 @@ from langsteer.model.model import Model, frozen
 from langsteer.model.tokens import Tokens, batches, encode, pad_mask
 from langsteer.progress import track
 from langsteer.states.capture import check_finite, visit_states
-from langsteer.states.intervention import PositionKind, resumed
+from langsteer.states.intervention import PositionKind, resumed, steered_tokens
 from langsteer.storage.files import save_errors, write_whole
 from langsteer.text.corpus import ParallelCorpus, spread
 
@@ -266,9 +266,15 @@ class Pairs:
 
 
 def _steered(text: Tokens, source: int, words: int, positions: PositionKind) -> list[bool]:
-    """Which tokens of a text are steered, with `words` after the `source` first tokens of it."""
-    more = range(source, source + words) if positions != "source" else ()
-    return [own or i in more for i, own in enumerate(text.source)]
+    """Which tokens of a text are steered, with `words` after the `source` first tokens of it.
+
+    What is read after the words stands for what would be written, and stays as it is.
+    """
+    own, place = torch.tensor(text.source), torch.arange(len(text))
+    kind: PositionKind = "source" if positions == "source" else "prompt"
+    return steered_tokens(
+        kind, source=own, prompt=place < source + words, never=(place < source) & ~own
+    ).tolist()
 
 
 class _Run:

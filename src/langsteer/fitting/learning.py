@@ -8,7 +8,8 @@ from typing import Any
 
 from langsteer.errors import FitError, SaveError, VectorError
 from langsteer.fitting.descent import DescentOptions, checkpoint_files
-from langsteer.fitting.methods import DEFAULT_METHOD, get_method
+from langsteer.fitting.methods import get_method
+from langsteer.fitting.names import DEFAULT_METHOD
 from langsteer.fitting.options import Method, Options, chosen_layer
 from langsteer.fitting.readings import PivotReadings
 from langsteer.fitting.recipe import is_recipe, recipe_method

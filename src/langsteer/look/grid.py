@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from langsteer.look.words import written
+
 NONE = "–"
 
 Tone = Literal["", "better", "worse"]
@@ -51,8 +53,7 @@ def number(value: float, form: str = ".3f") -> Value:
     """A number to show and sort by; a dash where it is NaN."""
     if value != value:
         return Value(NONE)
-    text = f"{value:{form}}".replace("-", "−")
-    return Value(text, value)
+    return Value(written(value, form), value)
 
 
 def size_form(*values: float) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from langsteer.errors import MissingExtraError
+from langsteer.extras import need
 from langsteer.look.grid import Grid
 from langsteer.look.plotting import Figure
 from langsteer.version import __version__
@@ -27,7 +27,7 @@ class PageTable:
 
 
 @dataclass(frozen=True)
-class Section:
+class PageSection:
     """A part of a page.
 
     `text`: what was found, a sentence or paragraph each. `reading`: how to read it, and what it
@@ -47,7 +47,7 @@ class Section:
 
 def render_page(
     title: str,
-    sections: Sequence[Section],
+    sections: Sequence[PageSection],
     configuration: Mapping[str, str] | None = None,
     lead: Sequence[str] = (),
     extra: str = "analysis",
@@ -57,10 +57,7 @@ def render_page(
     `configuration` maps names to texts that are shown as they are; `lead` are sentences below the
     title. Raises MissingExtraError, naming `extra`, without jinja2.
     """
-    try:
-        import jinja2
-    except ImportError as error:
-        raise MissingExtraError("the page", "jinja2", extra) from error
+    jinja2 = need("jinja2", extra, "the page")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -69,10 +66,17 @@ def render_page(
         keep_trailing_newline=True,
         undefined=jinja2.StrictUndefined,
     )
-    return environment.get_template("page.html.j2").render(
+    html: str = environment.get_template("page.html.j2").render(
         title=title,
         sections=sections,
         configuration=dict(configuration or {}),
         lead=lead,
         version=__version__,
     )
+    return html
+
+
+def figures_called(figures: Sequence[Figure], *names: str) -> list[Figure]:
+    """Those of the figures that have these names, in the order of the names."""
+    by_name = {figure.name: figure for figure in figures}
+    return [by_name[name] for name in names if name in by_name]

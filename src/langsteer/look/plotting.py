@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from langsteer.errors import MissingExtraError
+from langsteer.extras import need
 
 INK = "#010203"  # becomes the page's own text colour
+GREY = "#80868f"
+LAYER = "Layer (output of the block)"
 # Far apart for readers with any kind of colour vision, and visible on white and on black.
 COLOURS = ("#2d8ff5", "#d28200", "#3ca05a", "#d20078", "#782dff", "#c31e1e", "#c080c0", "#a52db4")
 MARKERS = "osD^vPX*"
@@ -62,13 +64,9 @@ def drawing(feature: str, extra: str) -> Iterator[Any]:
 
     Raises MissingExtraError, for `feature`, where matplotlib is not installed.
     """
-    try:
-        import matplotlib
-
-        matplotlib.use("agg")
-        from matplotlib import pyplot
-    except ImportError as error:
-        raise MissingExtraError(feature, "matplotlib", extra) from error
+    matplotlib = need("matplotlib", extra, feature)
+    matplotlib.use("agg")
+    pyplot = need("matplotlib.pyplot", extra, feature)
     with matplotlib.rc_context(_STYLE):
         yield pyplot
 
@@ -107,6 +105,20 @@ def logarithmic(axes: Any, which: str = "x", subs: Sequence[float] = (1, 2, 3, 5
     axis.set_major_locator(LogLocator(subs=subs))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
+
+
+def layer_axis(panel: Any, layers: int, most: int = 9) -> None:
+    """Layers from 0 along x, at most so many of them numbered, and lines across at y's ticks."""
+    whole_layers(panel, most)
+    panel.set_xlim(-0.3, max(layers - 0.7, 0.3))
+    panel.grid(axis="y", color=INK, alpha=0.12)
+
+
+def whole_layers(panel: Any, most: int) -> None:
+    """Whole numbers along x, at most so many."""
+    from matplotlib.ticker import MaxNLocator
+
+    panel.xaxis.set_major_locator(MaxNLocator(most, integer=True, min_n_ticks=1))
 
 
 def panels(

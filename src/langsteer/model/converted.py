@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import filelock
+import platformdirs
 import torch
 import transformers
 from rich.console import Console
@@ -59,10 +60,16 @@ PACKAGED = {
 
 
 def cache_folder() -> Path:
-    """Where converted models are kept: $LANGSTEER_CACHE, or langsteer/ in the user's cache."""
+    """Where converted models are kept: $LANGSTEER_CACHE, or langsteer's folder in the user's cache.
+
+    That of version 0.1, ~/.cache/langsteer on every system, is used where it is there already.
+    """
     if named := os.environ.get("LANGSTEER_CACHE"):
         return Path(named)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "langsteer"
+    earlier = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "langsteer"
+    if earlier.is_dir():
+        return earlier
+    return platformdirs.user_cache_path("langsteer", appauthor=False)
 
 
 def packaged_checkpoint(name: str) -> Path:

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from langsteer.errors import VectorError
-from langsteer.model.model import Model, as_model
+from langsteer.model.model import Model
+from langsteer.model.opening import as_model
 from langsteer.states.intervention import POSITIONS, Intervention, PositionKind, intervene
 from langsteer.storage.tensors import FileKind, read_tensors, write_tensors
 from langsteer.text.languages import language_name

@@ -6,6 +6,7 @@ from typing import Any
 
 from langsteer.errors import VectorError
 from langsteer.steering.change import Change
+from langsteer.steering.foreign import SUFFIXES, read_foreign
 from langsteer.steering.low_rank import LowRank
 from langsteer.steering.projection import Projection
 from langsteer.steering.sequence import ChangeSequence
@@ -22,15 +23,18 @@ Source = str | Path | Change
 def load(path: str | Path, model: Any = None) -> Change:
     """Read a file of any kind that `save` wrote; with `model`, also check that it fits.
 
-    Raises VectorError where the file is missing, damaged, or something else.
+    So are vectors in GGUF and `.pt` files of other tools (`langsteer.steering.foreign`), which
+    become those of `model`. Raises VectorError where the file is missing, damaged, or something
+    else.
     """
+    if Path(path).suffix in SUFFIXES:
+        return read_foreign(path, model)
     named = format_of(path)
     for kind in KINDS:
         if kind.kind.format == named:
             return kind.checked(path, *read_tensors(path, kind.kind), model)
-    known = ", ".join(kind.kind.name for kind in KINDS)
     what = f"it is a {named}" if named else "it does not say what it is"
-    raise VectorError(f"{path} is no file of langsteer that changes a model ({known}): {what}")
+    raise VectorError(f"{path} is not a langsteer vector file, nor of another change: {what}")
 
 
 def change_files(path: str | Path) -> list[Path]:

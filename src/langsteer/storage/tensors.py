@@ -43,7 +43,7 @@ def format_of(path: str | Path) -> str | None:
     Raises VectorError where it is missing or damaged.
     """
     if not Path(path).is_file():
-        raise VectorError(f"there is no file {path}")
+        raise VectorError(f"there is no vector file {path}")
     try:
         with safe_open(path, framework="pt") as file:
             named = json.loads((file.metadata() or {}).get("format", "null"))

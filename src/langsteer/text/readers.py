@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 
 from langsteer.errors import CorpusError, LanguageError, MissingExtraError
 from langsteer.text.corpus import BUILTIN, ParallelCorpus, builtin
+from langsteer.text.hub import load_rows
 from langsteer.text.languages import parse_tag
 
 _XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
@@ -174,10 +175,6 @@ def hub_rows(name: str, split: str = "train") -> Iterable[dict[str, Any]]:
 
     `name` may carry a configuration: `owner/name/configuration`. Raises CorpusError.
     """
-    try:
-        import datasets
-    except ImportError as error:
-        raise MissingExtraError("reading a Hugging Face data set", "datasets", "hub") from error
     if name.startswith(("/", ".", "~")) and not Path(name).exists():
         raise CorpusError(f"cannot read the data set {name} ({split}): there is no such folder")
     owner, _, rest = name.partition("/")
@@ -185,13 +182,13 @@ def hub_rows(name: str, split: str = "train") -> Iterable[dict[str, Any]]:
     path = name if Path(name).exists() else f"{owner}/{repository}"
     if path == name:
         configuration = ""
+    feature = "reading a Hugging Face data set"
     try:
-        found: Iterable[dict[str, Any]] = datasets.load_dataset(
-            path, configuration or None, split=split
-        )
-    except Exception as error:
+        return load_rows(path, configuration or None, split, extra="hub", feature=feature)
+    except MissingExtraError:
+        raise
+    except Exception as error:  # the hub's client raises a dozen unrelated kinds
         raise CorpusError(f"cannot read the data set {name} ({split}): {error}") from error
-    return found
 
 
 def _read_folder(

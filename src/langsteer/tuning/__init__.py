@@ -2,7 +2,8 @@
 
 from langsteer.tuning.data import Instructions, Record, builtin_instructions, read_instructions
 from langsteer.tuning.dpo import DpoOptions, dpo
-from langsteer.tuning.job import Tuned, TuneOptions
+from langsteer.tuning.folder import Tuned
+from langsteer.tuning.job import TuneOptions
 from langsteer.tuning.sft import SftOptions, sft
 
 __all__ = [

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from langsteer.errors import LanguageError, TuneError
+from langsteer.storage.lines import json_lines
 from langsteer.text.languages import parse_tag
 from langsteer.text.readers import hub_rows, read_lines
 
@@ -113,8 +114,8 @@ def read_instructions(
         raise TuneError("there is nothing to learn from: name a file, a data set, or builtin")
     parts = [_read(source, languages) for source in given]
     name = ", ".join(part.name for part in parts)
-    found = Instructions(tuple(record for part in parts for record in part), name)
-    return found.only(*languages) if languages else found
+    records = Instructions(tuple(record for part in parts for record in part), name)
+    return records.only(*languages) if languages else records
 
 
 def builtin_instructions(languages: Sequence[str] | None = None) -> Instructions:
@@ -159,14 +160,11 @@ def _read_file(path: Path, language: str | None = None) -> tuple[Record, ...]:
 
 
 def _json_rows(path: Path) -> Iterator[tuple[str, str, Any]]:
-    for number, line in enumerate(read_lines(path), 1):
-        if not line.strip():
-            continue
-        place = f"{path}, line {number}"
-        try:
-            yield place, str(number), json.loads(line)
-        except json.JSONDecodeError as error:
-            raise TuneError(f"{place}: not JSON ({error.msg})") from error
+    for line in json_lines("\n".join(read_lines(path))):
+        place = f"{path}, line {line.number}"
+        if line.error:
+            raise TuneError(f"{place}: not JSON ({line.error})")
+        yield place, str(line.number), line.value
 
 
 def _checked(
@@ -249,13 +247,13 @@ def _turns(value: Any, key: str, place: str) -> tuple[Turn, ...]:
         return (("user", _text(value, key, place)),)
     if not value:
         raise TuneError(f"{place}: {key} is empty")
-    found: list[Turn] = []
+    turns: list[Turn] = []
     for message in value:
         role = message.get("role") if isinstance(message, Mapping) else None
         if role not in ROLES:
             raise TuneError(f"{place}: {key} has a message whose role is {role!r}, not {_LISTED}")
-        found.append((role, _text(message.get("content"), f"{key}: content", place)))
-    return tuple(found)
+        turns.append((role, _text(message.get("content"), f"{key}: content", place)))
+    return tuple(turns)
 
 
 def _text(value: Any, key: str, place: str) -> str:

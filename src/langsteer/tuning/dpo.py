@@ -18,9 +18,11 @@ from torch import Tensor
 from langsteer.errors import TuneError
 from langsteer.model.model import Model
 from langsteer.steering.vector import SteeringVector
-from langsteer.tuning.common import IGNORED, Row, libraries
+from langsteer.tuning.adapter import libraries
+from langsteer.tuning.answers import IGNORED, AnswerRow
 from langsteer.tuning.data import BUILTIN, Instructions, read_instructions
-from langsteer.tuning.job import Example, Job, Tuned, TuneOptions, tune
+from langsteer.tuning.folder import Tuned
+from langsteer.tuning.job import Example, Job, TuneOptions, tune
 
 
 @dataclass(frozen=True)
@@ -58,12 +60,12 @@ def dpo(
     return tune(_Dpo(), model, records, folder, options, vectors, template, overwrite)
 
 
-def margins(found: Tensor, reference: Tensor, beta: float) -> Tensor:
+def margins(logprobs: Tensor, reference: Tensor, beta: float) -> Tensor:
     """The reward of the chosen answer less that of the rejected one: [pairs].
 
     Both are log-probabilities [2 × pairs], first of the chosen answers, then of the rejected.
     """
-    chosen, rejected = (beta * (found - reference)).chunk(2)
+    chosen, rejected = (beta * (logprobs - reference)).chunk(2)
     return chosen - rejected
 
 
@@ -92,18 +94,18 @@ class _Dpo:
 
     def loss(self, job: Job, inputs: dict[str, Tensor]) -> Tensor:
         reference = inputs.pop("reference")
-        found = job.logprobs(inputs)
-        margin = margins(found, reference.to(found.device), job.options.beta)
+        logprobs = job.logprobs(inputs)
+        margin = margins(logprobs, reference.to(logprobs.device), job.options.beta)
         return -torch.nn.functional.logsigmoid(margin).mean()
 
     def measure(self, job: Job) -> list[dict[str, float]]:
         """`loss`, `reward_accuracy` (share of margins above 0; 0 itself is half), `margin`,
         `preferred` (share whose chosen answer is the likelier) and `chosen_loss`, in nats a token.
         """
-        found = torch.tensor(job.measured(_rows(job.held), "Measuring on records held out"))
-        margin = margins(found, torch.tensor(job.start["held_reference"]), job.options.beta)
+        logprobs = torch.tensor(job.measured(_rows(job.held), "Measuring on records held out"))
+        margin = margins(logprobs, torch.tensor(job.start["held_reference"]), job.options.beta)
         loss = -torch.nn.functional.logsigmoid(margin)
-        chosen, rejected = found.chunk(2)
+        chosen, rejected = logprobs.chunk(2)
         return [
             {
                 "loss": float(loss[i]),
@@ -117,12 +119,12 @@ class _Dpo:
         ]
 
 
-def _rows(examples: Sequence[Example]) -> list[Row]:
+def _rows(examples: Sequence[Example]) -> list[AnswerRow]:
     rejected = [example.rejected for example in examples if example.rejected is not None]
     return [*(example.chosen for example in examples), *rejected]
 
 
-def _answer_length(row: Row) -> int:
+def _answer_length(row: AnswerRow) -> int:
     return sum(label != IGNORED for label in row["labels"])
 
 

@@ -3,14 +3,14 @@
     DIR.part/      while it runs: about.json, start.json, checkpoints/
     DIR/           when it is done: the adapter, the tokeniser with the template, vectors/, langsteer.json
 
-The folder is there whole or not at all, and a run that was stopped goes on when it is asked for again.
+A run that was stopped goes on when it is asked for again.
 """
 
 import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,81 +21,29 @@ from langsteer.errors import TuneError
 from langsteer.model.model import Model
 from langsteer.model.tokens import Tokens, batches, count_batches
 from langsteer.progress import announce, track
+from langsteer.states.intervention import steered_tokens
 from langsteer.steering.vector import SteeringVector
-from langsteer.storage.files import check_writable, save_errors, write_json
-from langsteer.tuning.common import (
-    ADAPTER,
-    IGNORED,
-    Row,
-    adapted,
-    answer_logprobs,
-    autocast,
-    collate,
-    libraries,
-    remove,
-    save_adapter,
-    schedule,
-    seeded,
-    start_afresh,
-    train,
-)
+from langsteer.storage.files import check_writable, write_json
+from langsteer.tuning.adapter import ADAPTER, LoraOptions, adapted, libraries
+from langsteer.tuning.answers import IGNORED, AnswerRow, answer_logprobs, collate
 from langsteer.tuning.data import Instructions, Record
+from langsteer.tuning.folder import HeldOutScores, Tuned, described, finished, write_folder
 from langsteer.tuning.prompts import answered, ending_of, prompt_of, template_of
-from langsteer.version import __version__
+from langsteer.tuning.training import autocast, schedule, seeded, start_afresh, train
 
-RECORD = "langsteer.json"
 ALL = "all"
-FORMAT, FORMAT_VERSION = "langsteer tuning", 1
-
-Scores = dict[str, dict[str, float]]
-"""by language, and `all`: what was measured on the records held out, by name"""
 
 
 @dataclass(frozen=True)
-class TuneOptions:
-    """How an adapter is made and learnt.
+class TuneOptions(LoraOptions):
+    """Those of `LoraOptions`, and what is learnt from.
 
-    `rank` (None: 8, or that of an adapter which is tuned further) and `scale` (alpha ÷ rank) are
-    of the adapter on every linear module. `rate` is Adam's, falling to zero. `epochs` counts
-    passes over the records, `batch` those of a step; `steps`, where given, takes the place of
-    epochs. Records of more than `max_length` tokens are left out. `held_out` is the share of the
-    ids that are not learnt from, in any language, and measured on. `half`: multiply in bfloat16.
+    Records of more than `max_length` tokens are left out. `held_out` is the share of the ids that
+    are not learnt from, in any language, and measured on.
     """
 
-    rank: int | None = None
-    scale: float = 2.0
-    dropout: float = 0.0
-    epochs: float = 2.0
-    steps: int | None = None
-    rate: float = 2e-4
-    batch: int = 8
     max_length: int = 512
     held_out: float = 0.2
-    half: bool = True
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Tuned:
-    """What a fine-tuning gave.
-
-    `records` and `held_out` count records by language (`all`: together), `too_long` those left out.
-    `before` and `after` hold what was measured on the records held out, by language. `seconds` are
-    those of training alone. `vectors` describes what steered it. `kept`: it was there already.
-    """
-
-    method: str
-    folder: str
-    model: str
-    records: dict[str, int]
-    held_out: dict[str, int]
-    too_long: int
-    steps: int
-    seconds: float
-    before: Scores
-    after: Scores
-    vectors: tuple[dict[str, Any], ...] = ()
-    kept: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,8 +51,8 @@ class Example:
     """A record as tokens: what is asked, followed by one answer and by the other."""
 
     record: Record
-    chosen: Row
-    rejected: Row | None
+    chosen: AnswerRow
+    rejected: AnswerRow | None
 
 
 @dataclass(eq=False)
@@ -118,27 +66,27 @@ class Job:
     options: Any
     start: dict[str, Any] = field(default_factory=dict)
 
-    def batch(self, rows: Sequence[Row]) -> dict[str, Tensor]:
+    def batch(self, rows: Sequence[AnswerRow]) -> dict[str, Tensor]:
         return collate(self.tuned, rows)
 
     def logprobs(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """Log-probability of each row's answer, its tokens' together: float32 [rows]."""
         return answer_logprobs(self.tuned, inputs, self.vectors).sum(1)
 
-    def measured(self, rows: Sequence[Row], label: str) -> list[float]:
+    def measured(self, rows: Sequence[AnswerRow], label: str) -> list[float]:
         """The same of many rows, without gradients, in their order."""
         ids = [row["input_ids"] for row in rows]
-        found = [0.0] * len(rows)
+        logprobs = [0.0] * len(rows)
         self.tuned.network.eval()
         for index in track(batches(ids), label, count_batches(ids)):
             with torch.no_grad(), autocast(self.tuned, self.options.half):
                 values = self.logprobs(self.batch([rows[i] for i in index]))
             for i, value in zip(index, values.tolist(), strict=True):
-                found[i] = value
-        return found
+                logprobs[i] = value
+        return logprobs
 
 
-class Objective(Protocol):
+class TuningObjective(Protocol):
     """What a fine-tuning makes better. `measure` gives each example held out its values, by name,
     and a `weight`; `begin` gives what has to be known of the model before the first step, as JSON.
     """
@@ -154,7 +102,7 @@ class Objective(Protocol):
 
 
 def tune(
-    objective: Objective,
+    objective: TuningObjective,
     model: Model,
     instructions: Instructions,
     folder: str | Path,
@@ -174,7 +122,7 @@ def tune(
     if not learnt:
         raise TuneError(f"no record of {instructions.name} has at most {options.max_length} tokens")
     about = _about(objective.method, model, learnt, held, vectors, form, options)
-    done = _finished(folder, about, overwrite)
+    done = finished(folder, about, overwrite)
     if done is not None:
         return done
     work = folder.with_name(f"{folder.name}.part")
@@ -208,9 +156,9 @@ def tune(
         seconds=round(seconds, 1),
         before=job.start["before"],
         after=after,
-        vectors=tuple(_described(vector) for vector in vectors),
+        vectors=tuple(described(vector) for vector in vectors),
     )
-    _write(job, result, about, form, work, folder)
+    write_folder(folder, job.tuned, vectors, form, result, about, work)
     return result
 
 
@@ -223,34 +171,21 @@ def examples(
 ) -> list[Example]:
     """Records as tokens, less those with an answer that makes them too long."""
     ending = ending_of(model, template)
-    found = []
+    known = []
     for record in records:
         prompt = prompt_of(model, template, record)
-        vector = _vector_of(record, vectors)
-
-        def row(answer: str, prompt: Any = prompt, vector: int | None = vector) -> Row:
-            tokens, start = answered(model, prompt, answer, ending)
-            labels = [IGNORED] * start + tokens.ids[start:]
-            if vector is None:
-                return {"input_ids": tokens.ids, "labels": labels}
-            where = _where(model, tokens, start, vectors[vector].positions)
-            return {
-                "input_ids": tokens.ids,
-                "labels": labels,
-                "steered": where,
-                "vector": vector,
-            }
-
-        example = Example(
-            record, row(record.chosen), row(record.rejected) if record.rejected else None
-        )
-        rows = [example.chosen, *([example.rejected] if example.rejected else [])]
-        if max(len(r["input_ids"]) for r in rows) <= max_length:
-            found.append(example)
-    return found
+        number = _vector_of(record, vectors)
+        vector = None if number is None else vectors[number]
+        rows: list[AnswerRow] = []
+        for answer in (record.chosen, *([record.rejected] if record.rejected else [])):
+            row = _row(model, *answered(model, prompt, answer, ending), vector)
+            rows.append(row if number is None else {**row, "vector": number})
+        if max(len(row["input_ids"]) for row in rows) <= max_length:
+            known.append(Example(record, rows[0], rows[1] if len(rows) > 1 else None))
+    return known
 
 
-def scores(held: Sequence[Example], values: Sequence[Mapping[str, float]]) -> Scores:
+def scores(held: Sequence[Example], values: Sequence[Mapping[str, float]]) -> HeldOutScores:
     """Weighted means of what was measured on each example: of all, and by language."""
     groups: dict[str, list[Mapping[str, float]]] = {ALL: list(values)}
     for example, value in zip(held, values, strict=True):
@@ -266,14 +201,21 @@ def scores(held: Sequence[Example], values: Sequence[Mapping[str, float]]) -> Sc
     }
 
 
-def _where(model: Model, tokens: Tokens, start: int, positions: str) -> list[bool]:
-    """Which tokens a vector of these positions is added to, where the answer begins at `start`."""
-    if positions == "source":
-        return tokens.source
-    first = 1 if tokens.ids[0] == model.bos_id else 0
-    low, high = (0, start) if positions == "prompt" else (start, len(tokens))
-    low, high = (low, high) if positions != "all" else (0, len(tokens))
-    return [max(first, low) <= i < high for i in range(len(tokens))]
+def _row(model: Model, tokens: Tokens, start: int, vector: SteeringVector | None) -> AnswerRow:
+    """A text whose answer begins at `start`, and which of its tokens the vector is added to."""
+    row: AnswerRow = {
+        "input_ids": tokens.ids,
+        "labels": [IGNORED] * start + tokens.ids[start:],
+    }
+    if vector is not None:
+        where = steered_tokens(
+            vector.positions,
+            source=torch.tensor(tokens.source),
+            prompt=torch.arange(len(tokens)) < start,
+            never=torch.tensor([i == 0 and t == model.bos_id for i, t in enumerate(tokens.ids)]),
+        )
+        row["steered"] = where.tolist()
+    return row
 
 
 def _vector_of(record: Record, vectors: Sequence[SteeringVector]) -> int | None:
@@ -338,78 +280,25 @@ def _about(
     return plain
 
 
-def _finished(folder: Path, about: Mapping[str, Any], overwrite: bool) -> Tuned | None:
-    """What stands there already, where it was made from the same. Raises TuneError for all else."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return None
-    try:
-        found = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        result = found["result"] | {"vectors": tuple(found["result"]["vectors"])}
-        done, same = Tuned(**result), found["about"] == about
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise TuneError(f"{folder} is there and is no tuned model: name another") from error
-    if overwrite:
-        return None
-    if not same:
-        raise TuneError(
-            f"{folder} was tuned from other records, another model or other options: name another "
-            "folder, or pass overwrite=True (--overwrite)"
-        )
-    return replace(done, folder=str(folder), kept=True)
-
-
-def _noted(path: Path, objective: Objective, job: Job) -> dict[str, Any]:
+def _noted(path: Path, objective: TuningObjective, job: Job) -> dict[str, Any]:
     """What was noted before the first step, also where that was in a run that was stopped."""
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        noted: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         job.start = objective.begin(job)
         measured = objective.measure(job) if job.held else []
-        found = {**job.start, "before": scores(job.held, measured) if job.held else {}}
-        write_json(path, found)
-    return found
-
-
-def _write(
-    job: Job, result: Tuned, about: Mapping[str, Any], template: str, work: Path, folder: Path
-) -> None:
-    """Put the folder in its place, whole."""
-    whole = work / "whole"
-    remove(whole)
-    save_adapter(job.tuned, whole)
-    with save_errors(folder):
-        own = job.tuned.tokenizer.chat_template
-        try:
-            job.tuned.tokenizer.chat_template = template
-            job.tuned.tokenizer.save_pretrained(str(whole))
-        finally:
-            job.tuned.tokenizer.chat_template = own
-        for vector in job.vectors:
-            vector.save(whole / "vectors" / f"{vector.language}.safetensors")
-        kind = {"format": FORMAT, "format_version": FORMAT_VERSION, "langsteer": __version__}
-        write_json(whole / RECORD, {**kind, "result": asdict(result), "about": about})
-        old = folder.with_name(f"{folder.name}.old")
-        remove(old)
-        if folder.exists():
-            folder.rename(old)
-        whole.rename(folder)
-    remove(old)
-    remove(work)
-
-
-def _described(vector: SteeringVector) -> dict[str, Any]:
-    names = ("language", "pivot", "layer", "strength", "positions", "method")
-    about = {name: getattr(vector, name) for name in names}
-    return {"file": f"vectors/{vector.language}.safetensors", **about, "model": vector.model}
+        noted = {**job.start, "before": scores(job.held, measured) if job.held else {}}
+        write_json(path, noted)
+    return noted
 
 
 def _counts(part: Sequence[Example]) -> dict[str, int]:
-    found = {ALL: len(part)}
+    counts = {ALL: len(part)}
     for example in part:
         if example.record.language is not None:
             tag = example.record.language
-            found[tag] = found.get(tag, 0) + 1
-    return found
+            counts[tag] = counts.get(tag, 0) + 1
+    return counts
 
 
 def _digest(text: str) -> str:

@@ -60,8 +60,8 @@ def prompt_of(model: Model, template: str, record: Record) -> Prompt:
     *before, (role, text) = record.turns
     whole = _render(model, template, record.turns)
     marked = _render(model, template, (*before, (role, _MARK)))
-    first, found, last = marked.partition(_MARK)
-    if not found or first + text + last != whole:
+    first, mark, last = marked.partition(_MARK)
+    if not mark or first + text + last != whole:
         raise TuneError("the template changes what the user says: use --template plain")
     return Prompt(text, without_bos(model.tokenizer, first), last)
 

@@ -14,9 +14,11 @@ from torch import Tensor
 
 from langsteer.model.model import Model
 from langsteer.steering.vector import SteeringVector
-from langsteer.tuning.common import IGNORED, libraries
+from langsteer.tuning.adapter import libraries
+from langsteer.tuning.answers import IGNORED
 from langsteer.tuning.data import BUILTIN, Instructions, read_instructions
-from langsteer.tuning.job import Job, Tuned, TuneOptions, tune
+from langsteer.tuning.folder import Tuned
+from langsteer.tuning.job import Job, TuneOptions, tune
 
 
 @dataclass(frozen=True)
@@ -70,5 +72,5 @@ class _Sft:
         """`loss`: nats a token of the chosen answer."""
         rows = [example.chosen for example in job.held]
         tokens = [sum(label != IGNORED for label in row["labels"]) for row in rows]
-        found = job.measured(rows, "Measuring on records held out")
-        return [{"loss": -x / n, "weight": float(n)} for x, n in zip(found, tokens, strict=True)]
+        logprobs = job.measured(rows, "Measuring on records held out")
+        return [{"loss": -x / n, "weight": float(n)} for x, n in zip(logprobs, tokens, strict=True)]

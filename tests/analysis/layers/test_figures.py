@@ -16,13 +16,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from langsteer.analysis.layers.figures import draw, shown_layers
-from langsteer.analysis.layers.page import own_name, page_of, sections, write_report
-from langsteer.analysis.layers.results import Results
+from langsteer.analysis.layers.figures import draw
+from langsteer.analysis.layers.figures_of_maps import shown_layers
+from langsteer.analysis.layers.page import page_of, sections
+from langsteer.analysis.layers.results import LayerResults
+from langsteer.analysis.layers.tables import own_name
+from langsteer.analysis.write import write_report
 from langsteer.errors import MissingExtraError, SaveError
 from langsteer.look import plotting
 from langsteer.look.grid import Column, Grid, Line, Value, number
-from langsteer.look.page import PageTable, Section, render_page
+from langsteer.look.page import PageSection, PageTable, render_page
 from langsteer.look.plotting import Figure
 from langsteer.storage.files import write_together
 from tests.made.analysis import TWELVE, make_results
@@ -32,17 +35,17 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
-def results() -> Results:
+def results() -> LayerResults:
     return make_results()
 
 
 @pytest.fixture(scope="module")
-def figures(results: Results) -> dict[str, Figure]:
+def figures(results: LayerResults) -> dict[str, Figure]:
     return {figure.name: figure for figure in draw(results)}
 
 
 @pytest.fixture(scope="module")
-def small() -> Results:
+def small() -> LayerResults:
     return make_results(("sw", "el"), 4)
 
 
@@ -80,7 +83,7 @@ def test_nothing_is_cut_off(figures: dict[str, Figure]) -> None:
 
 
 def test_every_language_is_named_in_every_figure_of_languages(
-    results: Results, figures: dict[str, Figure]
+    results: LayerResults, figures: dict[str, Figure]
 ) -> None:
     for name, figure in figures.items():
         shown = results.steered if name.endswith("-steered") else results.languages
@@ -97,7 +100,7 @@ def test_what_is_not_there_is_not_drawn() -> None:
     ]
 
 
-def test_numbers_that_do_not_exist(small: Results) -> None:
+def test_numbers_that_do_not_exist(small: LayerResults) -> None:
     nothing = tuple([math.nan] * 4)
     languages = {
         tag: replace(
@@ -191,7 +194,7 @@ def test_colours_stand_out_from_white_and_dark_pages() -> None:
 # The page
 
 
-def test_the_page(results: Results, figures: dict[str, Figure]) -> None:
+def test_the_page(results: LayerResults, figures: dict[str, Figure]) -> None:
     text = page_of(results, list(figures.values()))
     assert len(text.encode()) < 5_000_000
     page = Loaded.of(text)
@@ -208,7 +211,9 @@ def test_the_page(results: Results, figures: dict[str, Figure]) -> None:
         assert expected in text
 
 
-def test_sentences_are_true_of_the_numbers(results: Results, figures: dict[str, Figure]) -> None:
+def test_sentences_are_true_of_the_numbers(
+    results: LayerResults, figures: dict[str, Figure]
+) -> None:
     found = {part.title: " ".join(part.text) for part in sections(results, list(figures.values()))}
     curves = np.array([item.before.alignment.mexa for item in results.languages.values()])
     best = int(curves.mean(0).argmax())
@@ -228,9 +233,9 @@ def test_sentences_are_true_of_the_numbers(results: Results, figures: dict[str, 
     assert "dimension 443" in found["Norms and massive dimensions"]
 
 
-def test_a_page_is_made_of_the_file_alone(small: Results, tmp_path: Path) -> None:
+def test_a_page_is_made_of_the_file_alone(small: LayerResults, tmp_path: Path) -> None:
     small.write(tmp_path)
-    written = write_report(Results.read(tmp_path), tmp_path)
+    written = write_report(LayerResults.read(tmp_path), tmp_path)
     assert written[-1] == tmp_path / "index.html"
     names = sorted(path.suffix for path in (tmp_path / "figures").iterdir())
     assert Counter(names) == {".png": 18, ".svg": 18, ".pdf": 18}
@@ -244,7 +249,7 @@ def test_unsteered_results_have_no_section_on_steering() -> None:
     assert "The language inside" not in text
 
 
-def test_what_is_in_names_is_escaped(small: Results) -> None:
+def test_what_is_in_names_is_escaped(small: LayerResults) -> None:
     strange = replace(small, model={"name": "<b>&model"}, notes=("<script>",))
     text = page_of(strange, [])
     assert "&lt;b&gt;&amp;model" in text
@@ -256,7 +261,7 @@ def test_a_plain_page() -> None:
         (Column("Name", numeric=False), Column("Number")),
         (Line((Value("a"), number(-1.5))), Line((Value("b"), number(math.nan)))),
     )
-    section = Section("One thing", ("Found.",), tables=[PageTable("Numbers", grid, False)])
+    section = PageSection("One thing", ("Found.",), tables=[PageTable("Numbers", grid, False)])
     text = render_page("Title", [section], {"options": "{}"}, ["Lead."])
     page = Loaded.of(text)
     assert page.open == []
@@ -269,7 +274,7 @@ def test_names_in_their_own_script() -> None:
     assert [own_name(tag) for tag in ("el", "ar", "sw")] == ["Ελληνικά", "العربية", "Kiswahili"]
 
 
-def test_missing_extras(small: Results, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_extras(small: LayerResults, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("jinja2", "matplotlib"):
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, module, None)
@@ -308,7 +313,7 @@ def test_templates_and_tables_are_in_the_wheel(tmp_path: Path) -> None:
     assert "langsteer/data/families.tsv" in names
 
 
-def test_the_json_of_made_results_is_plain(results: Results) -> None:
+def test_the_json_of_made_results_is_plain(results: LayerResults) -> None:
     assert set(json.loads(json.dumps(results.as_json(), allow_nan=False))["languages"]) == set(
         TWELVE
     )

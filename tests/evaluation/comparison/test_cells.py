@@ -1,3 +1,4 @@
+import gzip
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from langsteer.evaluation.comparison.cells import (
     Failure,
     Item,
     cell_path,
+    existing_cell,
     failure_path,
     read_cell,
     read_results,
@@ -145,3 +147,19 @@ def test_a_folder_without_results(tmp_path: Path) -> None:
 def test_names_stay_inside_the_folder(tmp_path: Path) -> None:
     path = cell_path(tmp_path, "../../up", "b", "sw", "direct")
     assert path.resolve().is_relative_to(tmp_path / "cells")
+
+
+def test_a_cell_may_be_packed(tmp_path: Path) -> None:
+    path = write_cell(tmp_path, CELL)
+    packed = path.with_name(path.name + ".gz")
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    assert existing_cell(tmp_path, *CELL.key) == path
+    path.unlink()
+    assert existing_cell(tmp_path, *CELL.key) == packed
+    assert read_cell(packed) == CELL
+    assert read_results(tmp_path).cells == (CELL,)
+    packed.write_bytes(packed.read_bytes()[:-20])
+    assert "is damaged" in read_results(tmp_path).damaged[0].error
+    assert write_cell(tmp_path, CELL) == path
+    assert existing_cell(tmp_path, *CELL.key) == path
+    assert not packed.exists()

@@ -1,20 +1,22 @@
 """A comparison: cells, going on after a stop, failures, and what is refused."""
 
+import gzip
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 pytest.importorskip("lm_eval", reason="lm-eval is not installed")
 
-from langsteer.errors import CompareError, ConfigError, LangsteerError
+from langsteer.errors import CompareError
+from langsteer.evaluation.comparison import fit_text
 from langsteer.evaluation.comparison import run as module
 from langsteer.evaluation.comparison.cells import cell_path, failure_path, read_cell, read_results
-from langsteer.evaluation.comparison.configuration import Comparison, comparison, read_comparison
+from langsteer.evaluation.comparison.configuration import read_comparison
 from langsteer.evaluation.comparison.run import Progress, compare
 from langsteer.model.model import Model
 from langsteer.text.corpus import ParallelCorpus
+from tests.made.comparisons import wanted
 from tests.made.topics import SIZES, WORDS
 
 
@@ -31,18 +33,6 @@ def _model(monkeypatch: pytest.MonkeyPatch, llama: Model) -> None:
         return corpus.only(language)
 
     monkeypatch.setattr(module, "fit_corpus", fit_corpus)
-
-
-def wanted(tmp_path: Path, **changes: Any) -> Comparison:
-    keys = {
-        "output": "out",
-        "models": "tiny",
-        "benchmarks": "sib200",
-        "languages": ["sw", "et"],
-        "methods": ["direct", "english", "mean_difference"],
-        "data": "data",
-    }
-    return comparison(keys | changes, tmp_path)
 
 
 def test_every_cell_is_made_and_failures_are_told(data: Path, tmp_path: Path) -> None:
@@ -96,9 +86,10 @@ def test_one_vector_for_all_languages_that_have_text(
         for tag, mark in (("sw", "wa"), ("et", "on"), ("en", "of"))
     }
     corpus = ParallelCorpus(lines, "en", "pairs")
-    monkeypatch.setattr(
-        module, "fit_corpus", lambda path, lines, *languages: corpus.only(*languages)
-    )
+    for place in (module, fit_text):
+        monkeypatch.setattr(
+            place, "fit_corpus", lambda path, lines, *languages: corpus.only(*languages)
+        )
     options = {"learned_together": {"steps": 2, "layer": 1, "strengths": [1.0]}}
     outcome = compare(wanted(tmp_path, languages=["sw", "et", "en"], methods=["direct", options]))
     assert outcome.failed == []
@@ -169,50 +160,11 @@ def test_what_is_asked_must_not_be_fitted_on(
     assert "leaked holds text of SIB-200" in outcome.failed[0].error
 
 
-@pytest.mark.parametrize(
-    ("keys", "message"),
-    [
-        ({"langauges": ["sw"]}, "did you mean 'languages'"),
-        ({"languages": ["xx-nonsense-tag"]}, "no language has the tag"),
-        ({"languages": ["de"], "benchmarks": "xcopa"}, "none of the languages de"),
-        ({"languages": ["sw", "de"], "benchmarks": "xcopa"}, "no benchmark .* has 'de'"),
-        ({"languages": [False]}, "YAML reads no as false"),
-        ({"benchmarks": ["sib2000"]}, "did you mean 'sib200'"),
-        ({"methods": ["learnt"]}, "did you mean 'learned'"),
-        ({"methods": ["english+learned"]}, "nothing to steer"),
-        ({"methods": ["direct", "direct"]}, "direct is there twice"),
-        ({"methods": []}, "methods is empty"),
-        ({"methods": [{"direct": {"benchmarks": ["sib"]}}]}, "no benchmark 'sib'"),
-        ({"limit": "many"}, "limit must be a whole number"),
-        ({"corpus": {"lines": 3, "file": "x"}}, "corpus must be a path"),
-        ({"output": None}, "output is missing"),
-    ],
-)
-def test_a_wrong_configuration_is_one_clear_line(
-    tmp_path: Path, keys: dict[str, Any], message: str
-) -> None:
-    with pytest.raises(LangsteerError, match=message):
-        wanted(tmp_path, **keys)
-
-
-def test_a_configuration_file(tmp_path: Path) -> None:
-    file = tmp_path / "c.yaml"
-    file.write_text(
-        "output: out\nlanguages: [sw]\nmethods: [direct, {few_shot: {k: 3}}]\n"
-        "corpus: {path: pairs.tsv, lines: 10}\nbenchmarks: [{sib200: {form: native}}]\n",
-        encoding="utf-8",
-    )
-    found = read_comparison(file)
-    assert found.output == tmp_path / "out"
-    assert found.corpus.path == str(tmp_path / "pairs.tsv")
-    assert found.methods[1].options == {"k": 3}
-    for text, message in (
-        ("a: [", "is not YAML"),
-        ("- a\n", "not a mapping"),
-        ("a: 1\n", "no key"),
-    ):
-        file.write_text(text, encoding="utf-8")
-        with pytest.raises(ConfigError, match=message):
-            read_comparison(file)
-    with pytest.raises(ConfigError, match="cannot read"):
-        read_comparison(tmp_path / "none.yaml")
+def test_packed_cells_are_kept(data: Path, tmp_path: Path) -> None:
+    asked = wanted(tmp_path, languages="sw", methods=["direct", "english"])
+    for path in compare(asked).made:
+        path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    again = compare(asked)
+    assert not again.made
+    assert len(again.kept) == 2

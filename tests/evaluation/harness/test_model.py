@@ -18,7 +18,8 @@ from lm_eval.models.hf_steered import SteeredModel
 from lm_eval.models.huggingface import HFLM
 
 from langsteer.errors import ModelError, VectorError
-from langsteer.evaluation.harness.model import LangsteerLM, TaskInfo, language_of_task, run_tasks
+from langsteer.evaluation.harness.model import LangsteerLM
+from langsteer.evaluation.harness.tasks import TaskInfo, run_tasks
 from langsteer.model.model import Model
 from langsteer.model.tokens import Prompt
 from langsteer.steering.generation import generate
@@ -146,38 +147,6 @@ def test_the_task_tells_the_language(llama: Model) -> None:
         llama, vectors={"sw": vector_at(llama, 1)}, tasks={"topics": TaskInfo("sw", ("text",))}
     )
     assert close(scores(named, make_task("topics")), sw)
-
-
-@pytest.mark.parametrize(
-    ("name", "tag"),
-    [
-        ("xcopa_sw", "sw"),
-        ("belebele_swh_Latn", "sw"),
-        ("global_mmlu_full_sw_anatomy", "sw"),
-        ("mgsm_direct_zh", "zh-Hans"),
-        ("flores_en-sw", "sw"),
-        ("hellaswag", None),
-        ("xcopa", None),
-    ],
-)
-def test_language_of_task(name: str, tag: str | None) -> None:
-    assert language_of_task(name, {"sw": 0, "zh-Hans": 0, "et": 0}) == tag
-
-
-def test_the_text_tells_the_language_where_the_task_does_not(llama: Model) -> None:
-    pytest.importorskip("lingua")
-    lm = LangsteerLM(llama, vectors={"sw": vector_at(llama, 1), "et": vector_at(llama, 1, seed=5)})
-    texts = {
-        "Mvua kubwa ilinyesha jana usiku katika mji wetu": "sw",
-        "Eile öösel sadas meie linnas tugevat vihma": "et",
-        "Heavy rain fell in our town last night": None,
-        "Izolo ebusuku imvula enkulu yanetha edolobheni lethu": None,
-        "ok": None,
-    }
-    for text, tag in texts.items():
-        request = Instance("loglikelihood", {"text": text}, (text, " x"), 0)
-        request.task_name = "topics"
-        assert lm._language_of(request) == tag
 
 
 def test_variants_share_a_pass_and_answer_in_turn(llama: Model) -> None:

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from langsteer.evaluation.benchmarks.sib200 import TOPICS
 from langsteer.model.model import Model
 from tests.helpers import build_model
 from tests.made.published import json_lines, tsv, write
+from tests.made.topics import TOPICS
 
 
 @pytest.fixture

@@ -15,9 +15,11 @@ from langsteer.errors import MethodError, MissingExtraError
 from langsteer.evaluation.benchmarks import load_docs
 from langsteer.evaluation.methods import get_method, lora
 from langsteer.evaluation.methods.asking import Rendered, accuracy, render
-from langsteer.evaluation.methods.lora import IGNORED, LoraOptions, open_tuned, tune
+from langsteer.evaluation.methods.lora import ItemLoraOptions, tune
 from langsteer.model.model import Model
 from langsteer.steering.vector import SteeringVector
+from langsteer.tuning.adapter import open_tuned
+from langsteer.tuning.answers import IGNORED
 from tests.helpers import ARCHITECTURES, build_model
 from tests.made.settings import setting
 
@@ -34,7 +36,7 @@ def items(count: int = 8) -> list[Rendered]:
 def test_a_tuned_model_answers_and_the_base_is_as_it_was(model: Model, data: Path) -> None:
     given = setting(model, data)
     before = {k: v.clone() for k, v in model.network.state_dict().items()}
-    plan = get_method("lora_sft").plan(given, **FAST)
+    plan = get_method("lora_sft").prepare(given, **FAST)
     assert all(torch.equal(v, before[k]) for k, v in model.network.state_dict().items())
     assert plan.model is not None
     assert plan.model.fingerprint["weights"] != model.fingerprint["weights"]
@@ -57,22 +59,22 @@ def test_an_adapter_is_used_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     given = setting(model, data)
-    first = get_method("lora_english").plan(given, **FAST)
+    first = get_method("lora_english").prepare(given, **FAST)
     assert first.settings["trained_on"] == "train in en"
 
     def refuse(*args: Any) -> float:
         raise AssertionError("trained again")
 
     monkeypatch.setattr(lora, "tune", refuse)
-    again = get_method("lora_english").plan(given, **FAST)
+    again = get_method("lora_english").prepare(given, **FAST)
     assert first.model is not None
     assert again.model is not None
     assert again.model.fingerprint == first.model.fingerprint
     assert again.training_seconds == pytest.approx(first.training_seconds, rel=0.2)
     with pytest.raises(AssertionError, match="trained again"):
-        get_method("lora_english").plan(given, **FAST | {"rank": 2})
+        get_method("lora_english").prepare(given, **FAST | {"rank": 2})
     with pytest.raises(AssertionError, match="trained again"):
-        get_method("lora_sft").plan(given, **FAST)
+        get_method("lora_sft").prepare(given, **FAST)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -101,7 +103,7 @@ def test_a_stopped_run_goes_on(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    options = LoraOptions(steps=10, batch=2, rate=0.01, half=False)
+    options = ItemLoraOptions(steps=10, batch=2, rate=0.01, half=False)
     tune(model, items(), tmp_path / "whole", options)
     loss = lora._answer_loss
     steps = 0
@@ -129,7 +131,7 @@ def test_a_stopped_run_goes_on(
 
 
 def test_a_vector_on_top_is_fitted_on_the_tuned_model(model: Model, data: Path) -> None:
-    plan = get_method("lora_sft+mean_difference").plan(setting(model, data), **FAST)
+    plan = get_method("lora_sft+mean_difference").prepare(setting(model, data), **FAST)
     assert isinstance(plan.change, SteeringVector)
     assert plan.model is not None
     plan.change.check_fits(plan.model)
@@ -139,18 +141,18 @@ def test_a_vector_on_top_is_fitted_on_the_tuned_model(model: Model, data: Path) 
 
 
 def test_xcopa_has_only_development_items_to_learn_from(model: Model, data: Path) -> None:
-    plan = get_method("lora_sft").plan(setting(model, data, "xcopa"), **FAST | {"steps": 2})
+    plan = get_method("lora_sft").prepare(setting(model, data, "xcopa"), **FAST | {"steps": 2})
     assert plan.settings["trained_on"] == "development in sw"
     assert all(name.startswith("development-") for name in plan.chosen_on)
 
 
 def test_bad_requests(model: Model, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(MethodError, match=r"no such option .*it has rank, scale"):
-        get_method("lora_sft").plan(setting(model, data), magic=1)
+        get_method("lora_sft").prepare(setting(model, data), magic=1)
     with pytest.raises(MethodError, match="at least one training item"):
-        get_method("lora_sft").plan(setting(model, data), most=0)
+        get_method("lora_sft").prepare(setting(model, data), most=0)
     monkeypatch.setitem(__import__("sys").modules, "trl", None)
     with pytest.raises(
         MissingExtraError, match=r"LoRA needs trl: pip install 'langsteer\[train\]'"
     ):
-        get_method("lora_sft").plan(setting(model, data))
+        get_method("lora_sft").prepare(setting(model, data))

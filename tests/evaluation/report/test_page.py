@@ -4,7 +4,6 @@ import shutil
 import subprocess
 from collections import Counter
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -19,18 +18,16 @@ from langsteer.evaluation.comparison.cells import (
     write_cell,
     write_failure,
 )
-from langsteer.evaluation.report.grids import amount, duration, listed, method_grid, probability
 from langsteer.evaluation.report.page import (
     benchmark_title,
     make_report,
     markdown_escape,
-    summarise,
     tex_escape,
     write_report,
 )
-from langsteer.evaluation.report.table import compare_table
 from tests.helpers import run
-from tests.made.cells import cell, random_cells
+from tests.made.cells import random_cells
+from tests.made.pages import Loaded
 
 ERROR = "out of memory: 50% of <weights> & optimiser_state | über {all} ताल"
 
@@ -73,38 +70,9 @@ def report(results: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-class _Page(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.tags: Counter[str] = Counter()
-        self.ids: Counter[str] = Counter()
-        self.loaded: list[str] = []
-        self.open: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags[tag] += 1
-        given = dict(attrs)
-        if given.get("id"):
-            self.ids[str(given["id"])] += 1
-        if tag in ("img", "script", "link", "iframe", "image"):
-            self.loaded += [str(v) for k, v in attrs if k in ("src", "href", "xlink:href")]
-        if tag not in ("meta", "input", "link", "path", "use", "rect", "br"):
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        if self.open and self.open[-1] == tag:
-            self.open.pop()
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in ("meta", "input", "link", "path", "use", "rect", "br"):
-            assert self.open.pop() == tag
-
-
 def test_the_page_is_one_whole_file(report: Path) -> None:
     text = (report / "report.html").read_text()
-    page = _Page()
-    page.feed(text)
+    page = Loaded.of(text)
     assert page.open == []
     assert page.loaded == []
     assert "@import" not in text
@@ -203,59 +171,6 @@ def test_escapes() -> None:
     )
     assert tex_escape("−1 ▲ é ũ ა") == r"$-$1 $\uparrow$ é ũ \texttt{U+10D0}"
     assert markdown_escape("a|b\n*c* <d> [e]") == r"a\|b \*c\* \<d\> \[e\]"
-
-
-def test_numbers_for_readers() -> None:
-    assert [amount(n) for n in (0, 999, 1000, 12_345, 99_960, 1_234_567)] == [
-        *("0", "999", "1.0 k", "12.3 k", "100 k", "1.2 M")
-    ]
-    assert amount(1_500_000_000, "B") == "1.5 GB"
-    assert amount(999_999) == "1.0 M"
-    assert [duration(s) for s in (2, 90, 5400)] == ["2 s", "1.5 min", "1.5 h"]
-    assert [probability(p) for p in (1e-9, 0.012, 0.049, 0.3, 1)] == [
-        *("<0.001", "0.012", "0.049", "0.30", "1.00")
-    ]
-    assert [listed(names) for names in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == [
-        *("", "a", "a and b", "a, b and c")
-    ]
-
-
-def test_the_summary_is_true_of_the_numbers() -> None:
-    cells = random_cells(["direct", "learned", "few_shot", "english"], ["sw", "et"])
-    text = " ".join(summarise(compare_table(cells, "raw", draws=300), "SIB-200"))
-    assert "2 languages, 160 answers a method" in text
-    assert "Most is gained by Learned: +" in text
-    assert "of the gap to English." in text
-    assert "Not significantly different from direct: Few_Shot." in text
-
-
-def test_the_summary_where_nothing_is_significant() -> None:
-    cells = random_cells(["direct", "few_shot", "xlt"], ["sw", "et"], seed=1)
-    cells += [replace(c, method="english") for c in cells if c.method == "direct"]
-    cells = [c for c in cells if (c.method, c.language) != ("xlt", "et")]
-    text = " ".join(summarise(compare_table(cells, "raw", draws=300), "SIB-200"))
-    assert "None of the 2 methods differs significantly from direct" in text
-    assert "the gap is not clearly above 0" in text
-    assert "better" not in text
-    worse = [cell("direct", "sw", [True] * 40), cell("learned", "sw", [False] * 40)]
-    text = " ".join(summarise(compare_table(worse, "raw", draws=300), "SIB-200"))
-    assert "Significantly worse than direct: Learned (−100.0 [−100.0, −100.0])." in text
-    assert "there are no English originals" in text
-    one = [cell("direct", "sw", [True] * 9 + [False]), cell("learned", "sw", [True] * 10)]
-    text = " ".join(summarise(compare_table(one, "raw", draws=300), "SIB-200"))
-    assert "The one method does not differ significantly" in text
-    assert summarise(compare_table(one[1:], "raw", draws=300), "X") == (
-        "X has no cells of 'direct', so no method is compared.",
-    )
-    only = compare_table(one[:1], "raw", draws=300)
-    assert summarise(only, "X")[1] == "No other method has been run."
-
-
-def test_a_mean_over_fewer_languages_says_so() -> None:
-    cells = random_cells(["direct", "learned"], ["sw", "et"])
-    cells = [c for c in cells if (c.method, c.language) != ("learned", "et")]
-    grid = method_grid(compare_table(cells, "raw", draws=300))
-    assert grid.lines[1].values[1].text.endswith("(1 of 2)")
 
 
 def test_titles() -> None:

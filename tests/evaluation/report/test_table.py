@@ -7,14 +7,14 @@ import pytest
 from langsteer.errors import CellError
 from langsteer.evaluation.comparison.cells import Cell, Cost, Item
 from langsteer.evaluation.report.grids import pair_grid
+from langsteer.evaluation.report.samples import item_scores
 from langsteer.evaluation.report.table import (
     MCNEMAR,
     WILCOXON,
-    Comparison,
+    Contrast,
     Table,
     compare_table,
     compare_tables,
-    item_scores,
 )
 from langsteer.evaluation.statistics import holm, mcnemar, sign_flip
 from tests.made.cells import cell, random_cells
@@ -29,7 +29,7 @@ def graded(method: str, language: str, values: Sequence[float]) -> Cell:
     )
 
 
-def of(table: Table, method: str, language: str = "mean") -> Comparison:
+def of(table: Table, method: str, language: str = "mean") -> Contrast:
     row = table.row(method)
     assert row is not None
     entry = row.mean if language == "mean" else row.entries[table.languages.index(language)]

@@ -21,47 +21,30 @@ import torch
 from torch import Tensor
 
 from langsteer.analysis.drift.gains import gain_fits, read_gains
-from langsteer.analysis.drift.measures import (
-    Ground,
-    Measured,
-    States,
-    measure,
-    nearness,
-    version_pairs,
-)
+from langsteer.analysis.drift.lines import Lines, split_lines, text_of
+from langsteer.analysis.drift.measures import Measured, nearness, version_pairs
 from langsteer.analysis.drift.results import Drift, VectorFacts
-from langsteer.errors import AnalysisError, CorpusError, ModelError, VectorError
-from langsteer.fitting.options import Options, chosen_layer
-from langsteer.model.model import Model, load_model
-from langsteer.model.tokens import Tokens, batches, count_batches, encode, pad_mask, token_budget
-from langsteer.progress import track
-from langsteer.states.capture import Pool, sentence_states
+from langsteer.analysis.drift.versions import (
+    Base,
+    DriftOptions,
+    Source,
+    check_there,
+    named_versions,
+    source_name,
+    steered_version,
+    tuned_version,
+)
+from langsteer.errors import AnalysisError, VectorError
+from langsteer.model.model import Model
+from langsteer.model.opening import load_model
 from langsteer.steering.folder import load_vectors
 from langsteer.steering.vector import SteeringVector
 from langsteer.storage.tensors import FileKind, write_tensors
-from langsteer.text.corpus import SMALLEST_PART, ParallelCorpus, spread
+from langsteer.text.corpus import ParallelCorpus
 from langsteer.text.languages import language_name
 
 T = TypeVar("T")
-Source = str | Path | Model
-"""Whatever `load_model` opens, or an open model"""
-
 DISPLACEMENTS = FileKind("langsteer displacements", 1, "displacements")
-
-
-@dataclass(frozen=True)
-class DriftOptions:
-    """`draws`: bootstrap samples, and random vectors and spans. `layer`: the one that tables and
-
-    maps show; None for the vectors' own, or where `langsteer fit` would put one. `lines`: use so
-    many of the corpus, None for all.
-    """
-
-    layer: int | None = None
-    lines: int | None = None
-    pool: Pool = "mean"
-    draws: int = 1000
-    seed: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,14 +94,14 @@ def drift(
     if gains is not None:
         read_gains(gains)  # a mistake in it shows before the models are read
     for source in sources.values():
-        _check_there(source)
+        check_there(source)
     lines = split_lines(corpus, options.lines)
     opening: dict[str, Any] = {"device": device, "device_map": device_map}
 
-    def read_base(model: Model) -> tuple[_Base, list[Measured]]:
-        kept = _Base.read(model, corpus, lines, _grouped(steering, model, corpus), options)
+    def read_base(model: Model) -> tuple[Base, list[Measured]]:
+        kept = Base.read(model, corpus, lines, _grouped(steering, model, corpus), options)
         kinds = kept.ground.vectors.items()
-        return kept, [_steered(model, kept, kind, group) for kind, group in kinds]
+        return kept, [steered_version(model, kept, kind, group) for kind, group in kinds]
 
     kept, versions = _with_model(base, read_base, dtype=dtype, **opening)
     same = str(kept.fingerprint["dtype"])
@@ -126,7 +109,7 @@ def drift(
         versions.append(
             _with_model(
                 source,
-                functools.partial(_tuned, base=kept, name=name, source=source_name(source)),
+                functools.partial(tuned_version, base=kept, name=name, source=source_name(source)),
                 dtype=same,
                 **opening,
             )
@@ -139,71 +122,7 @@ def drift(
     if gains is not None:
         results = _with_gains(results, gains)
     results = replace(results, seconds=time.perf_counter() - start)
-    return Drifted(results, {one.drift.name: one.displacements for one in versions})
-
-
-def named_versions(tuned: Sequence[Source | tuple[str, Source]]) -> dict[str, Source]:
-    """Versions by their names; else by the last part of a path or hub id, where that is enough."""
-    sources = [item[1] if isinstance(item, tuple) else item for item in tuned]
-    whole = [source_name(source) for source in sources]
-    short = [Path(name).name or name for name in whole]
-    names = [s if short.count(s) == 1 else w for s, w in zip(short, whole, strict=True)]
-    given = [
-        item[0] if isinstance(item, tuple) else name
-        for item, name in zip(tuned, names, strict=True)
-    ]
-    for name in given:
-        if given.count(name) > 1:
-            raise ModelError(f"two versions are called {name}: give one another name, NAME=PATH")
-    return dict(zip(given, sources, strict=True))
-
-
-def source_name(source: Source) -> str:
-    return source.name if isinstance(source, Model) else str(source)
-
-
-def _check_there(source: Source) -> None:
-    """Refuse a path with nothing at it before the base is read; the hub is asked only then."""
-    path = Path(source_name(source)).expanduser()
-    local = path.is_absolute() or len(path.parts) > 2 or source_name(source).startswith(".")
-    if not isinstance(source, Model) and local and not path.exists():
-        raise ModelError(f"there is no model {source_name(source)}: no such file or folder")
-
-
-@dataclass(frozen=True)
-class Lines:
-    """Places of lines in a corpus: those that fit directions, and those that are measured on."""
-
-    fit: tuple[int, ...]
-    measured: tuple[int, ...]
-
-
-def split_lines(corpus: ParallelCorpus, limit: int | None = None) -> Lines:
-    """The lines that fit and those that are measured, disjoint.
-
-    A corpus that comes split is fitted on its `fit` part, as vectors are, and measured on the
-    rest. `limit` takes so many lines, evenly spaced, in the same proportion. Raises CorpusError
-    where a side would have under 4.
-    """
-    if corpus.parts:
-        fit = [i for i, part in enumerate(corpus.parts) if part == "fit"]
-    else:
-        numbered = replace(corpus, topics=tuple(map(str, range(len(corpus)))))
-        fit = sorted(map(int, numbered.split(fit=0.5, choose=0, report=0.5)["fit"].topics))
-    chosen = set(fit)
-    rest = [i for i in range(len(corpus)) if i not in chosen]
-    if limit is not None and limit < len(corpus):
-        count = round(limit * len(fit) / len(corpus))
-        fit, rest = (
-            [fit[i] for i in spread(len(fit), count)],
-            [rest[i] for i in spread(len(rest), limit - count)],
-        )
-    if min(len(fit), len(rest)) < SMALLEST_PART:
-        raise CorpusError(
-            f"{corpus.name} is too small: {len(fit)} lines to fit directions on and {len(rest)} "
-            f"to measure on, and each needs {SMALLEST_PART}"
-        )
-    return Lines(tuple(fit), tuple(rest))
+    return Drifted(results, {version.drift.name: version.displacements for version in versions})
 
 
 def _with_model(source: Source, use: Callable[[Model], T], **options: Any) -> T:
@@ -216,75 +135,6 @@ def _with_model(source: Source, use: Callable[[Model], T], **options: Any) -> T:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-
-
-# The base
-
-
-@dataclass(frozen=True, eq=False)
-class _Base:
-    """What is kept of the base when it is closed: `tokens` of the measured lines, which every
-
-    version reads, and what versions are measured against.
-    """
-
-    name: str
-    fingerprint: dict[str, str | int]
-    texts: dict[str, list[str]]
-    tokens: dict[str, list[Tokens]]
-    ground: Ground
-    pool: Pool
-
-    @classmethod
-    def read(
-        cls,
-        model: Model,
-        corpus: ParallelCorpus,
-        lines: Lines,
-        vectors: dict[str, dict[str, SteeringVector]],
-        options: DriftOptions,
-    ) -> "_Base":
-        texts, fit = (
-            {tag: [every[i] for i in chosen] for tag, every in corpus.texts.items()}
-            for chosen in (lines.measured, lines.fit)
-        )
-        tokens, to_fit = (
-            {tag: encode(model, found) for tag, found in part.items()} for part in (texts, fit)
-        )
-        layer = _layer(model, vectors, options)
-        ground = Ground(
-            pivot=corpus.pivot,
-            fit=read_states(model, to_fit, options.pool, "states to fit on"),
-            states=read_states(model, tokens, options.pool),
-            vectors=vectors,
-            layer=layer,
-            draws=options.draws,
-            seed=options.seed,
-        )
-        return cls(model.name, model.fingerprint, texts, tokens, ground, options.pool)
-
-
-def read_states(
-    model: Model, tokens: Mapping[str, Sequence[Tokens]], pool: Pool, what: str = "states"
-) -> States:
-    """Pooled states of each language's lines at all layers, in one pass over each."""
-    layers = range(model.layers)
-    return {
-        tag: sentence_states(
-            model, list(lines), layers, pool=pool, progress=f"{model.name}: {tag} {what}"
-        )
-        for tag, lines in tokens.items()
-    }
-
-
-def _layer(
-    model: Model, vectors: Mapping[str, Mapping[str, SteeringVector]], options: DriftOptions
-) -> int:
-    """The layer asked for; else the one that most vectors have; else where `fit` puts one."""
-    if options.layer is not None:
-        return model.check_layer(options.layer)
-    layers = [vector.layer for group in vectors.values() for vector in group.values()]
-    return max(sorted(set(layers)), key=layers.count) if layers else chosen_layer(model, Options())
 
 
 def _grouped(
@@ -323,102 +173,8 @@ def _check_pivot(vector: SteeringVector, pivot: str) -> None:
         )
 
 
-# Versions
-
-
-def _tuned(model: Model, base: _Base, name: str, source: str) -> Measured:
-    check_comparable(model, base.name, base.fingerprint)
-    check_tokens(model, base.name, base.texts, base.tokens)
-    notes = []
-    if model.fingerprint["weights"] == base.fingerprint["weights"] != "":
-        notes.append(f"{name} has the same weights as the base.")
-    if model.fingerprint["dtype"] != base.fingerprint["dtype"]:
-        notes.append(
-            f"{name} was read in {model.fingerprint['dtype']} and the base in "
-            f"{base.fingerprint['dtype']}: rounding moves states too."
-        )
-    found = measure(base.ground, read_states(model, base.tokens, base.pool), name)
-    about: dict[str, Any] = {
-        "source": source,
-        "fingerprint": model.fingerprint,
-        "notes": tuple(notes),
-    }
-    return replace(found, drift=replace(found.drift, **about))
-
-
-def _steered(
-    model: Model, base: _Base, kind: str, vectors: Mapping[str, SteeringVector]
-) -> Measured:
-    """The base with each language steered by its vector, and the pivot as it is."""
-    states = {base.ground.pivot: base.ground.states[base.ground.pivot]}
-    for tag, vector in vectors.items():
-        label = f"{model.name}: {tag} states, {kind}"
-        states[tag] = _steered_states(model, base.tokens[tag], vector, base.pool, label)
-    found = measure(base.ground, states, f"steered: {kind}")
-    about: dict[str, Any] = {"source": kind, "steered": True, "fingerprint": base.fingerprint}
-    return replace(found, drift=replace(found.drift, **about))
-
-
-def _steered_states(
-    model: Model, tokens: Sequence[Tokens], vector: SteeringVector, pool: Pool, label: str
-) -> Tensor:
-    """Pooled states [lines, layers, hidden], steered at the very tokens that count as source."""
-    found = torch.empty(len(tokens), model.layers, model.hidden_size)
-    budget = token_budget(model)
-    for index in track(batches(tokens, budget), label, count_batches(tokens, budget)):
-        rows = [tokens[i] for i in index]
-        with vector.applied(model, mask=pad_mask([row.source for row in rows])):
-            found[index] = sentence_states(
-                model, rows, range(model.layers), pool=pool, budget=budget
-            )
-    return found
-
-
-def check_comparable(model: Model, base: str, fingerprint: Mapping[str, str | int]) -> None:
-    """Raise ModelError, with the reason, where states of `model` and the base cannot be compared."""
-    for key, noun in (
-        ("architecture", "architecture"),
-        ("hidden_size", "hidden size"),
-        ("layers", "number of layers"),
-    ):
-        if model.fingerprint[key] != fingerprint[key]:
-            raise ModelError(
-                f"{model.name} cannot be compared with {base}: its {noun} is "
-                f"{model.fingerprint[key]} and the base's is {fingerprint[key]}"
-            )
-
-
-def check_tokens(
-    model: Model,
-    base: str,
-    texts: Mapping[str, Sequence[str]],
-    tokens: Mapping[str, Sequence[Tokens]],
-) -> None:
-    """Raise ModelError where the text's own tokens, special ones aside, have other ids than `tokens`.
-
-    Every model then reads the base's tokens, so that their states differ by their weights alone.
-    """
-    size = int(model.network.get_input_embeddings().weight.shape[0])
-    for tag, lines in texts.items():
-        for number, (text, there) in enumerate(zip(lines, tokens[tag], strict=True), 1):
-            here = _source_ids(encode(model, [text])[0])
-            if here != _source_ids(there) or max(there.ids) >= size:
-                raise ModelError(
-                    f"{model.name} cannot be compared with {base}: its tokeniser reads other "
-                    f"tokens in {language_name(tag)} ({tag}), first in line {number}: "
-                    f"{len(here)} against {len(_source_ids(there))}, from {text[:30]!r}"
-                )
-
-
-def _source_ids(tokens: Tokens) -> list[int]:
-    return [i for i, source in zip(tokens.ids, tokens.source, strict=True) if source]
-
-
-# Results
-
-
 def _results(
-    base: _Base, versions: Sequence[Measured], corpus: ParallelCorpus, lines: Lines
+    base: Base, versions: Sequence[Measured], corpus: ParallelCorpus, lines: Lines
 ) -> Drift:
     ground = base.ground
     pivot = ground.states[ground.pivot]
@@ -437,7 +193,7 @@ def _results(
             for tag in ground.states
         },
         alignment={tag: nearness(ground.states[tag], pivot) for tag in ground.tags},
-        versions=tuple(one.drift for one in versions),
+        versions=tuple(version.drift for version in versions),
         pairs=version_pairs(ground.tags, versions),
     )
 
@@ -452,24 +208,11 @@ def _facts(
             layer=vector.layer,
             strength=vector.strength,
             relative_strength=vector.relative_strength,
-            text=_text_of(vector, corpus, lines),
+            text=text_of(vector, corpus, lines),
         )
         for kind, group in groups.items()
         for tag, vector in group.items()
     )
-
-
-def _text_of(vector: SteeringVector, corpus: ParallelCorpus, lines: Lines) -> str:
-    """What is known of the text that a vector was fitted on, beside the lines measured on."""
-    if vector.corpus.get("name") != corpus.name:
-        return "other text"
-    pair = corpus.only(vector.language)
-    apart = [i for i in range(len(corpus)) if i not in set(lines.measured)]
-    candidates = [apart, [i for i, part in enumerate(corpus.parts) if part == "fit"]]
-    prints = [pair.lines(index).fingerprint for index in candidates if index]
-    if vector.corpus.get("fingerprint") in prints:
-        return "lines kept apart"
-    return "this corpus, perhaps the lines measured on: cosines may be too high"
 
 
 def _with_gains(results: Drift, path: str | Path) -> Drift:

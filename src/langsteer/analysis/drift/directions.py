@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from langsteer.errors import MissingExtraError
+from langsteer.extras import need
 
 ROUNDING = 1e-5  # a mean below this share of the states' length is rounding, not movement
 CLEAR = 3.0  # squared length over the noise's, from which a mean has a direction
@@ -177,7 +177,9 @@ def isotropic_null(squared: float, rank: int, hidden: int) -> Null:
     """
     if rank >= hidden:
         return Null(1.0, 1.0, 1.0)
-    beta = _stats().beta(rank / 2, (hidden - rank) / 2)
+    beta = need("scipy.stats", "analysis", "comparing with random vectors").beta(
+        rank / 2, (hidden - rank) / 2
+    )
     return Null(rank / hidden, float(beta.isf(0.05)), float(beta.sf(min(1.0, squared) - 1e-12)))
 
 
@@ -247,11 +249,3 @@ def _orders(size: int, seed: int) -> tuple[Any, bool]:
         return np.array(list(itertools.permutations(range(size)))), False
     rng = np.random.default_rng(seed)
     return rng.permuted(np.tile(np.arange(size), (_ORDERS, 1)), axis=1), True
-
-
-def _stats() -> Any:
-    try:
-        import scipy.stats
-    except ImportError as error:
-        raise MissingExtraError("comparing with random vectors", "scipy", "analysis") from error
-    return scipy.stats

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from langsteer.analysis.drift.results import GAP, Drift, Gain, GainFit, LanguageDrift, VersionDrift
-from langsteer.errors import AnalysisError, LanguageError, MissingExtraError
+from langsteer.errors import AnalysisError, LanguageError
+from langsteer.extras import need
+from langsteer.look.words import SIGNIFICANT, noun
 from langsteer.storage.records import read_json
 from langsteer.text.languages import parse_tag
 
@@ -108,7 +110,7 @@ def spearman(gains: Sequence[float], movements: Sequence[float], seed: int = 0) 
     All orders are tried where there are at most 9,999, and as many are drawn otherwise. NaN where
     either side is all the same.
     """
-    stats = _stats()
+    stats = need("scipy.stats", "analysis", "correlating gains")
     x, y = np.asarray(gains, dtype=np.float64), np.asarray(movements, dtype=np.float64)
     if len(set(x)) < 2 or len(set(y)) < 2:
         return dict.fromkeys(("rho", "low", "high", "p"), math.nan)
@@ -134,14 +136,14 @@ def _fit(source: str, version: str, measure: str, points: tuple[Gain, ...], seed
     unknown = dict.fromkeys(("rho", "low", "high", "p"), math.nan)
     if count < FEWEST:
         verdict = (
-            f"{count} {'language is' if count == 1 else 'languages are'} too few to say anything: "
+            f"{count} {noun('language', count)} {'is' if count == 1 else 'are'} too few to say anything: "
             f"at least {FEWEST} are needed for a p value that could be below 0.05"
         )
         return GainFit(source, version, measure, points, **unknown, verdict=verdict)
     found = spearman([p.gain for p in points], [p.movement for p in points], seed)
     if found["rho"] != found["rho"]:
         verdict = "all gains, or all movements, are the same: there is no correlation"
-    elif found["p"] >= 0.05:
+    elif found["p"] >= SIGNIFICANT:
         verdict = "this does not show that gain follows movement"
     else:
         more = "more" if found["rho"] > 0 else "less"
@@ -218,11 +220,3 @@ def _correlation(one: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:
     with np.errstate(invalid="ignore", divide="ignore"):
         found: NDArray[Any] = np.where(below > 0, (one * other).sum(-1) / below, np.nan)
     return found
-
-
-def _stats() -> Any:
-    try:
-        import scipy.stats
-    except ImportError as error:
-        raise MissingExtraError("correlating gains", "scipy", "analysis") from error
-    return scipy.stats

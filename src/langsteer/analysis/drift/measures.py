@@ -2,13 +2,21 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from langsteer.analysis.alignment import linear_cka, mexa, pair_cosines
+from langsteer.analysis.drift.curves import (
+    LayerMeasures,
+    cosine_curves,
+    curves,
+    halves_of,
+    matchings,
+    rows_of,
+    span_curves,
+)
 from langsteer.analysis.drift.directions import (
     EQUAL,
     UNKNOWN,
@@ -19,7 +27,6 @@ from langsteer.analysis.drift.directions import (
     drawn_null,
     inner,
     isotropic_null,
-    matching,
     orthonormal,
     plain_cosine,
     random_directions,
@@ -29,27 +36,35 @@ from langsteer.analysis.drift.directions import (
 )
 from langsteer.analysis.drift.results import (
     GAP,
-    Cosines,
+    CosineMatrix,
     Directions,
     LanguageDrift,
-    Matching,
-    Matrix,
+    Likeness,
     Movement,
     Nearness,
-    Pair,
     PivotDrift,
-    Similarity,
-    Spans,
     VersionDrift,
+    VersionPair,
 )
 from langsteer.progress import track
 from langsteer.steering.vector import SteeringVector
 
 NAN = math.nan
 TINY = 1e-12
-
 States = dict[str, Tensor]
 """Pooled states by language tag: float32 [lines, layers, hidden]"""
+
+
+_COSINE = (
+    *("value", "low", "high", "isotropic", "covariance"),
+    *("p_isotropic", "p_covariance", "p_languages"),
+)
+
+
+_SPAN = (
+    *("share", "isotropic", "isotropic_high", "covariance", "covariance_high"),
+    *("p_isotropic", "p_covariance"),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,31 +124,31 @@ def measure(ground: Ground, states: States, name: str) -> Measured:
         source=name,
         steered=False,
         pivot=PivotDrift(
-            **_curves([one.pivot for one in layers]),
-            similarity=similarity(ground.states[ground.pivot], states[ground.pivot]),
+            **curves([one.pivot for one in layers]),
+            similarity=likeness(ground.states[ground.pivot], states[ground.pivot]),
         ),
         languages={tag: _language_drift(ground, states, layers, tag) for tag in tags},
-        matching=_matchings(layers, ground.seed),
-        matrix=Matrix(ground.layer, tuple(tags), _rows(layers[ground.layer].matrices[GAP])),
+        matching=matchings(layers, ground.seed),
+        matrix=CosineMatrix(ground.layer, tuple(tags), rows_of(layers[ground.layer].matrices[GAP])),
     )
     moved = {tag: found - ground.states[tag] for tag, found in states.items()}
     return Measured(
-        drift, {tag: m.mean(0) for tag, m in moved.items()}, _halves(layers, moved, ground.pivot)
+        drift, {tag: m.mean(0) for tag, m in moved.items()}, halves_of(layers, moved, ground.pivot)
     )
 
 
 def _language_drift(
-    ground: Ground, states: States, layers: Sequence["_Layer"], tag: str
+    ground: Ground, states: States, layers: Sequence["LayerMeasures"], tag: str
 ) -> LanguageDrift:
     return LanguageDrift(
         alignment=nearness(states[tag], states[ground.pivot]),
-        movement=Movement(**_curves([one.movement[tag] for one in layers])),
-        similarity=similarity(ground.states[tag], states[tag]),
+        movement=Movement(**curves([one.movement[tag] for one in layers])),
+        similarity=likeness(ground.states[tag], states[tag]),
         directions={
             kind: Directions(
-                own=_cosines(layers, "own", kind, tag),
-                raw=_cosines(layers, "raw", kind, tag),
-                span=_spans(layers, kind, tag),
+                own=cosine_curves(layers, "own", kind, tag),
+                raw=cosine_curves(layers, "raw", kind, tag),
+                span=span_curves(layers, kind, tag),
             )
             for kind in (GAP, *ground.vectors)
             if any((kind, tag) in one.own for one in layers)
@@ -143,10 +158,10 @@ def _language_drift(
 
 def nearness(here: Tensor, there: Tensor) -> Nearness:
     """Alignment by layer of states [lines, layers, hidden] with those of their translations."""
-    found = []
+    rows = []
     for one, other in zip(here.unbind(1), there.unbind(1), strict=True):
         pair = pair_cosines(one, other)
-        found.append(
+        rows.append(
             {
                 "mexa": mexa(one, other),
                 "pair_cosine": pair.pairs,
@@ -154,35 +169,17 @@ def nearness(here: Tensor, there: Tensor) -> Nearness:
                 "cka": linear_cka(one, other),
             }
         )
-    return Nearness(**_curves(found))
+    return Nearness(**curves(rows))
 
 
-def similarity(before: Tensor, after: Tensor) -> Similarity:
+def likeness(before: Tensor, after: Tensor) -> Likeness:
     """Linear CKA and mean cosine, by layer, of states [lines, layers, hidden] of the same lines."""
     cosines = torch.nn.functional.cosine_similarity(before.double(), after.double(), dim=2)
     pairs = zip(before.unbind(1), after.unbind(1), strict=True)
-    return Similarity(
+    return Likeness(
         cka=tuple(linear_cka(one, other) for one, other in pairs),
         cosine=tuple(cosines.mean(0).tolist()),
     )
-
-
-@dataclass(frozen=True, eq=False)
-class _Layer:
-    """All measures of a version at one layer, as numbers by field.
-
-    `own`, `raw` and `span` are by kind of direction and tag; `matrices` by kind: plain cosines
-    [languages, languages]; `clear`: the languages whose own displacement has a direction.
-    """
-
-    layer: int
-    pivot: dict[str, float]
-    movement: dict[str, dict[str, float]]
-    own: dict[tuple[str, str], dict[str, float]]
-    raw: dict[tuple[str, str], dict[str, float]]
-    span: dict[tuple[str, str], dict[str, float]]
-    matrices: dict[str, Tensor]
-    clear: frozenset[str]
 
 
 class _Place:
@@ -209,7 +206,7 @@ class _Place:
         centred = torch.cat([found - found.mean(0) for found in fit.values()])
         self.random = random_directions(centred, ground.draws, self.generator)
 
-    def measured(self) -> _Layer:
+    def measured(self) -> LayerMeasures:
         own: dict[tuple[str, str], dict[str, float]] = {}
         raw: dict[tuple[str, str], dict[str, float]] = {}
         span: dict[tuple[str, str], dict[str, float]] = {}
@@ -219,9 +216,9 @@ class _Place:
                 own[kind, tag] = self._cosine(self.own[tag], tag, directions)
                 raw[kind, tag] = self._cosine(self.raw[tag], tag, directions)
             if self._one_layer(kind):
-                span |= {(kind, tag): row for tag, row in self._spans(directions).items()}
+                span |= {(kind, tag): row for tag, row in self._span_shares(directions).items()}
             matrices[kind] = self._matrix(directions)
-        return _Layer(
+        return LayerMeasures(
             self.layer,
             self._pivot(),
             {tag: self._movement(tag) for tag in self.tags},
@@ -289,8 +286,10 @@ class _Place:
         if not (self._clear(self.raw[tag], tag) and self._clear(self.raw[pivot], pivot)):
             return NAN
         one, other = self.moved[tag], self.moved[pivot]
-        found = inner(one, other) / math.sqrt(self.raw[tag].squared * self.raw[pivot].squared)
-        return min(1.0, max(-1.0, found))
+        cosine_of_both = inner(one, other) / math.sqrt(
+            self.raw[tag].squared * self.raw[pivot].squared
+        )
+        return min(1.0, max(-1.0, cosine_of_both))
 
     def _cosine(
         self, moved: Direction, tag: str, directions: Mapping[str, Direction]
@@ -325,7 +324,7 @@ class _Place:
                     matrix[row, column] = plain_cosine(self.own[tag].mean, directions[other].mean)
         return matrix
 
-    def _spans(self, directions: Mapping[str, Direction]) -> dict[str, dict[str, float]]:
+    def _span_shares(self, directions: Mapping[str, Direction]) -> dict[str, dict[str, float]]:
         """Shares of own displacements in the span of the directions, against random spans."""
         usable = [d.mean for tag, d in directions.items() if self._clear(d, tag)]
         basis = orthonormal(torch.stack(usable)) if usable else torch.empty(0, 0)
@@ -343,16 +342,6 @@ class _Place:
         return found
 
 
-_COSINE = (
-    *("value", "low", "high", "isotropic", "covariance"),
-    *("p_isotropic", "p_covariance", "p_languages"),
-)
-_SPAN = (
-    *("share", "isotropic", "isotropic_high", "covariance", "covariance_high"),
-    *("p_isotropic", "p_covariance"),
-)
-
-
 def _both(straight: Null, drawn: Null) -> dict[str, float]:
     return {
         "isotropic": straight.mean,
@@ -364,70 +353,14 @@ def _both(straight: Null, drawn: Null) -> dict[str, float]:
     }
 
 
-# From layers to curves
-
-
-def _curves(layers: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, ...]]:
-    """Numbers by field at each layer as curves by field."""
-    return {name: tuple(one[name] for one in layers) for name in layers[0]}
-
-
-def _cosines(layers: Sequence[_Layer], name: str, kind: str, tag: str) -> Cosines:
-    there = [one for one in layers if (kind, tag) in getattr(one, name)]
-    return Cosines(
-        layers=tuple(one.layer for one in there),
-        **_curves([getattr(one, name)[kind, tag] for one in there]),
-    )
-
-
-def _spans(layers: Sequence[_Layer], kind: str, tag: str) -> Spans | None:
-    there = [one for one in layers if (kind, tag) in one.span]
-    if not there:
-        return None
-    return Spans(
-        layers=tuple(one.layer for one in there),
-        **_curves([one.span[kind, tag] for one in there]),
-    )
-
-
-def _matchings(layers: Sequence[_Layer], seed: int) -> dict[str, Matching]:
-    found: dict[str, list[dict[str, float]]] = {}
-    places: dict[str, list[int]] = {}
-    for one in layers:
-        for kind, matrix in one.matrices.items():
-            found.setdefault(kind, []).append(asdict(matching(matrix, seed)))
-            places.setdefault(kind, []).append(one.layer)
-    return {
-        kind: Matching(layers=tuple(places[kind]), **_curves(rows)) for kind, rows in found.items()
-    }
-
-
-def _rows(matrix: Tensor) -> tuple[tuple[float, ...], ...]:
-    return tuple(tuple(row) for row in matrix.tolist())
-
-
-def _halves(layers: Sequence[_Layer], moved: Mapping[str, Tensor], pivot: str) -> dict[str, Tensor]:
-    found = {}
-    for tag in moved:
-        if tag == pivot:
-            continue
-        own = moved[tag] - moved[pivot]
-        halves = torch.stack([own[::2].mean(0), own[1::2].mean(0)])
-        for one in layers:
-            if tag not in one.clear:
-                halves[:, one.layer] = NAN
-        found[tag] = halves
-    return found
-
-
-def version_pairs(tags: Sequence[str], versions: Sequence[Measured]) -> tuple[Pair, ...]:
+def version_pairs(tags: Sequence[str], versions: Sequence[Measured]) -> tuple[VersionPair, ...]:
     """Cosines of the own displacements of each two versions, each from other lines."""
     pairs = []
-    for place, one in enumerate(versions):
-        for other in versions[place + 1 :]:
-            shared = [tag for tag in tags if tag in one.halves and tag in other.halves]
-            cosines = {tag: cross_cosine(one.halves[tag], other.halves[tag]) for tag in shared}
-            pairs.append(Pair(one.drift.name, other.drift.name, cosines))
+    for place, first in enumerate(versions):
+        for second in versions[place + 1 :]:
+            shared = [tag for tag in tags if tag in first.halves and tag in second.halves]
+            cosines = {tag: cross_cosine(first.halves[tag], second.halves[tag]) for tag in shared}
+            pairs.append(VersionPair(first.drift.name, second.drift.name, cosines))
     return tuple(pairs)
 
 

@@ -30,7 +30,7 @@ class Nearness:
 
 
 @dataclass(frozen=True)
-class Similarity:
+class Likeness:
     """Between a language's sentences in the base and in the version: linear CKA, mean cosine."""
 
     cka: Curve
@@ -81,6 +81,12 @@ class Cosines:
     p_covariance: Curve
     p_languages: Curve
 
+    def place_of(self, layer: int) -> int | None:
+        """The place of a layer; that of the only layer where there is one, None where it lacks."""
+        if len(self.layers) == 1:
+            return 0
+        return self.layers.index(layer) if layer in self.layers else None
+
 
 @dataclass(frozen=True)
 class Spans:
@@ -116,7 +122,7 @@ class LanguageDrift:
 
     alignment: Nearness
     movement: Movement
-    similarity: Similarity
+    similarity: Likeness
     directions: dict[str, Directions]
 
 
@@ -127,7 +133,7 @@ class PivotDrift:
     raw: Curve
     noise: Curve
     coherence: Curve
-    similarity: Similarity
+    similarity: Likeness
 
 
 @dataclass(frozen=True)
@@ -145,7 +151,7 @@ class Matching:
 
 
 @dataclass(frozen=True)
-class Matrix:
+class CosineMatrix:
     """Cosines of `own` of each language (rows) with each language's vector (columns)."""
 
     layer: int
@@ -163,13 +169,13 @@ class VersionDrift:
     pivot: PivotDrift
     languages: dict[str, LanguageDrift]
     matching: dict[str, Matching]
-    matrix: Matrix
+    matrix: CosineMatrix
     fingerprint: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class Pair:
+class VersionPair:
     """Cosine of the own displacements of two versions, by language and layer."""
 
     first: str
@@ -240,10 +246,19 @@ class Drift(FiledRecord):
     lengths: dict[str, Curve]
     alignment: dict[str, Nearness]
     versions: tuple[VersionDrift, ...]
-    pairs: tuple[Pair, ...] = ()
+    pairs: tuple[VersionPair, ...] = ()
     vectors: tuple[VectorFacts, ...] = ()
     gains: tuple[GainFit, ...] = ()
     options: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     notes: tuple[str, ...] = ()
     version: str = __version__
+
+    @property
+    def shown_kind(self) -> str:
+        """The kind of the vectors that were given; else the mean difference of the layer."""
+        return self.vectors[0].kind if self.vectors else GAP
+
+    def by_name(self, version: VersionDrift) -> list[tuple[str, LanguageDrift]]:
+        """What was found of a version, by the languages' names."""
+        return [(self.languages[tag], language) for tag, language in version.languages.items()]

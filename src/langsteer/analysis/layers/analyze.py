@@ -1,7 +1,6 @@
 """An analysis: read parallel text in a model's layers, and measure, before and after steering."""
 
 import contextlib
-import importlib.util
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from langsteer.analysis import alignment
+from langsteer.analysis.inputs import checked_vectors, chosen_lines
 from langsteer.analysis.layers.identity import FOLDS, identities
 from langsteer.analysis.layers.latent import (
     TextItems,
@@ -22,27 +22,27 @@ from langsteer.analysis.layers.latent import (
 from langsteer.analysis.layers.lens import LOGIT, TUNED, TunedLens, read_out
 from langsteer.analysis.layers.maps import MAPS, draw_map
 from langsteer.analysis.layers.norms import norms
+from langsteer.analysis.layers.reading import Pick, Reading, read_texts
 from langsteer.analysis.layers.results import (
-    FILE,
     Alignment,
     Identity,
     LanguageResults,
     Latent,
+    LayerResults,
     Measures,
     Norms,
-    Results,
     Steering,
     TokenSets,
 )
-from langsteer.analysis.reading import Pick, Reading, read_texts
-from langsteer.errors import AnalysisError, MissingExtraError
+from langsteer.errors import AnalysisError
+from langsteer.extras import need
 from langsteer.model.model import Model
 from langsteer.model.tokens import Tokens, encode
-from langsteer.steering.folder import read_vectors
 from langsteer.steering.vector import SteeringVector
-from langsteer.storage.files import check_writable
-from langsteer.text.corpus import ParallelCorpus, spread
-from langsteer.text.languages import language_name, parse_tag
+from langsteer.text.corpus import ParallelCorpus
+from langsteer.text.languages import language_name
+
+Lenses = dict[str, Latent]
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def analyze(
     lines: int | None = None,
     tuned_lens: str | Path | None = None,
     options: AnalysisOptions = AnalysisOptions(),
-) -> Results:
+) -> LayerResults:
     """Measure every layer for each language of the corpus, against its pivot.
 
     `vectors` are by language; a language without one is only measured unsteered. Of a corpus that
@@ -81,127 +81,20 @@ def analyze(
     VectorError, or StateError for hidden states that are not finite.
     """
     text = chosen_lines(corpus, lines)
-    vectors = checked_vectors(model, corpus, vectors or {}, options)
+    vectors = checked_vectors(model, corpus, vectors or {}, other_weights=options.other_weights)
     _need_libraries(options)
     lens = None if tuned_lens is None else TunedLens.read(tuned_lens, model)
     results = _Analyst(model, text, vectors, lens, options).results()
     return replace(results, notes=(*_seen_lines(corpus, vectors), *results.notes))
 
 
-def analyze_into(
-    folder: str | Path,
-    model: Model,
-    corpus: ParallelCorpus,
-    vectors: Mapping[str, SteeringVector] | None = None,
-    *,
-    lines: int | None = None,
-    tuned_lens: str | Path | None = None,
-    options: AnalysisOptions = AnalysisOptions(),
-) -> tuple[Results, list[Path]]:
-    """`analyze`, and write the numbers, the figures and the page into a folder."""
-    from langsteer.analysis.layers.page import write_report
-
-    if importlib.util.find_spec("matplotlib") is None:
-        raise MissingExtraError("the figures", "matplotlib", "analysis")
-    check_writable(Path(folder) / FILE.name)
-    results = analyze(model, corpus, vectors, lines=lines, tuned_lens=tuned_lens, options=options)
-    numbers = results.write(folder)
-    return results, [numbers, *(path for path in write_report(results, folder) if path != numbers)]
-
-
-def check_languages(languages: Sequence[str], pivot: str) -> list[str]:
-    """The tags to analyse. Raises AnalysisError where there is none, or the pivot is one."""
-    tags = list(dict.fromkeys(map(parse_tag, languages)))
-    if not tags:
-        raise AnalysisError("name a language to analyse, such as --languages sw, or a vector")
-    if parse_tag(pivot) in tags:
-        raise AnalysisError(
-            f"{language_name(pivot)} ({parse_tag(pivot)}) is the pivot that the languages are "
-            "compared with: name others, or another pivot"
-        )
-    return tags
-
-
-def vectors_for(
-    languages: Sequence[str], files: Sequence[str | Path], folder: str | Path | None
-) -> dict[str, SteeringVector]:
-    """The vectors of `files`, and those of a folder that are for these languages (all for none).
-
-    Raises VectorError where one is damaged, or two are for one language.
-    """
-    named = read_vectors(*files)
-    if folder is None:
-        return named
-    tags = [parse_tag(tag) for tag in languages]
-    every = read_vectors(*files, folder)
-    return {tag: vector for tag, vector in every.items() if tag in named or tag in tags or not tags}
-
-
-def chosen_lines(corpus: ParallelCorpus, lines: int | None) -> ParallelCorpus:
-    """The lines that are read. Raises AnalysisError where they are too few, or empty."""
-    if lines is not None and lines < alignment.FEWEST_LINES:
-        raise AnalysisError(
-            f"an analysis needs {alignment.FEWEST_LINES} lines or more, not {lines}"
-        )
-    places = list(range(len(corpus)))
-    if corpus.parts:
-        places = [i for i, part in enumerate(corpus.parts) if part == "report"]
-    if len(places) < alignment.FEWEST_LINES:
-        raise AnalysisError(
-            f"{corpus.name} has {len(places)} lines to analyse: "
-            f"{alignment.FEWEST_LINES} are the least"
-        )
-    chosen = spread(len(places), lines or len(places))
-    found = corpus.lines(places[i] for i in chosen)
-    for tag, texts in found.texts.items():
-        for place, line in zip(chosen, texts, strict=True):
-            if not line.strip():
-                raise AnalysisError(
-                    f"{corpus.name} has no {language_name(tag)} ({tag}) in line "
-                    f"{places[place] + 1}: fill it in, or read the corpus with its checks"
-                )
-    return found
-
-
-def checked_vectors(
-    model: Model,
-    corpus: ParallelCorpus,
-    vectors: Mapping[str, SteeringVector],
-    options: AnalysisOptions,
-) -> dict[str, SteeringVector]:
-    """The vectors by tag. Raises AnalysisError or VectorError for one that cannot be analysed."""
-    found = {parse_tag(tag): vector for tag, vector in vectors.items()}
-    for tag, vector in found.items():
-        if tag not in corpus.languages:
-            raise AnalysisError(
-                f"there is a vector for {language_name(tag)} ({tag}), which is not analysed: add "
-                f"it to the languages ({', '.join(corpus.languages)}), or leave the vector out"
-            )
-        if vector.language != tag:
-            raise AnalysisError(f"the vector given for {tag} is one for {vector.language}")
-        if vector.pivot != corpus.pivot:
-            raise AnalysisError(
-                f"the vector for {tag} leads to {vector.pivot}, and the analysis compares with "
-                f"{corpus.pivot}: name {vector.pivot} as the pivot"
-            )
-        if vector.positions == "generated":
-            raise AnalysisError(
-                f"the vector for {tag} steers generated tokens only, and an analysis reads text: "
-                "it would show nothing"
-            )
-        vector.check_fits(model, other_weights=options.other_weights)
-    return found
-
-
 def _need_libraries(options: AnalysisOptions) -> None:
     if options.map not in MAPS:
         raise AnalysisError(f"there is no map {options.map!r}: choose from {', '.join(MAPS)}")
-    needed = [("sklearn", "scikit-learn", "analysis"), ("scipy", "scipy", "analysis")]
+    need("sklearn", "analysis", "the analysis")
+    need("scipy", "analysis", "the analysis")
     if options.map == "umap":
-        needed.append(("umap", "umap-learn", "umap"))
-    for module, package, extra in needed:
-        if importlib.util.find_spec(module) is None:
-            raise MissingExtraError("the analysis", package, extra)
+        need("umap", "umap", "the analysis")
 
 
 def _seen_lines(corpus: ParallelCorpus, vectors: Mapping[str, SteeringVector]) -> list[str]:
@@ -213,9 +106,6 @@ def _seen_lines(corpus: ParallelCorpus, vectors: Mapping[str, SteeringVector]) -
         for tag, vector in vectors.items()
         if vector.corpus.get("name") == corpus.name
     ]
-
-
-Lenses = dict[str, Latent]
 
 
 @dataclass(frozen=True, eq=False)
@@ -263,18 +153,18 @@ class _Analyst:
             words, asked, left_out = self._words(tag)
         with self._timed("measures"):
             sides = [
-                _Side(found.mean, align(found, self.pivot), norms(found.norms), *latent)
-                for found, *latent in zip(readings, next_token, words, strict=True)
-                if found is not None
+                _Side(reading.mean, align(reading, self.pivot), norms(reading.norms), *latent)
+                for reading, *latent in zip(readings, next_token, words, strict=True)
+                if reading is not None
             ]
         tokens = TokenSets(len(items.pivot), len(items.language), asked, left_out)
         return sides, tokens if self.options.items else None
 
-    def results(self) -> Results:
+    def results(self) -> LayerResults:
         corpus, pivot = self.corpus, self.corpus.pivot
-        found = {tag: self.language(tag) for tag in corpus.languages}
-        before = {tag: sides[0] for tag, (sides, _) in found.items()}
-        after = {tag: sides[1] for tag, (sides, _) in found.items() if len(sides) > 1}
+        read = {tag: self.language(tag) for tag in corpus.languages}
+        before = {tag: sides[0] for tag, (sides, _) in read.items()}
+        after = {tag: sides[1] for tag, (sides, _) in read.items() if len(sides) > 1}
         states = {tag: side.states for tag, side in before.items()} | {pivot: self.pivot.mean}
         steered = {tag: side.states for tag, side in after.items()}
         options = self.options
@@ -296,7 +186,7 @@ class _Analyst:
                 seed=options.seed,
                 progress="Mapping languages",
             )
-        return Results(
+        return LayerResults(
             model={"name": self.model.name, "fingerprint": self.model.fingerprint},
             corpus=corpus.describe(),
             pivot=pivot,
@@ -310,7 +200,7 @@ class _Analyst:
                     self._steering(tag),
                     tokens,
                 )
-                for tag, (_, tokens) in found.items()
+                for tag, (_, tokens) in read.items()
             },
             pivot_norms=norms(self.pivot.norms),
             together_before=told.together_before,
@@ -395,7 +285,7 @@ class _Analyst:
         label: str,
     ) -> tuple[Lenses, Lenses]:
         before, after = readings
-        found: tuple[Lenses, Lenses] = ({}, {})
+        latents: tuple[Lenses, Lenses] = ({}, {})
         for name, lens in self.lenses.items():
             plain, steered = read_out(
                 self.model,
@@ -406,10 +296,10 @@ class _Analyst:
                 lens,
                 f"{label}, {name} lens",
             )
-            found[0][name] = plain
+            latents[0][name] = plain
             if steered is not None:
-                found[1][name] = steered
-        return found
+                latents[1][name] = steered
+        return latents
 
     def _steering(self, tag: str) -> Steering | None:
         vector = self.vectors.get(tag)
@@ -437,20 +327,18 @@ class _Analyst:
 
 def align(here: Reading, there: Reading) -> Alignment:
     """The alignment of a language's texts with the pivot's, at each layer."""
-    rows = [_aligned(here, there, layer) for layer in range(len(here.mean))]
-    return Alignment(*zip(*rows, strict=True))
-
-
-def _aligned(here: Reading, there: Reading, layer: int) -> tuple[float, ...]:
-    one, other = here.mean[layer], there.mean[layer]
-    cosines, found = alignment.pair_cosines(one, other), alignment.retrieval(one, other)
-    return (
-        cosines.pairs,
-        cosines.others,
-        alignment.mexa(here.weighted[layer], there.weighted[layer]),
-        alignment.mexa(here.last[layer], there.last[layer]),
-        alignment.linear_cka(one, other),
-        found.to_pivot,
-        found.from_pivot,
-        alignment.linear_cka(one, other.roll(len(other) // 2, 0)),
+    pairs = list(zip(here.mean, there.mean, strict=True))
+    cosines = [alignment.pair_cosines(*pair) for pair in pairs]
+    retrievals = [alignment.retrieval(*pair) for pair in pairs]
+    return Alignment(
+        pair_cosine=tuple(cosine.pairs for cosine in cosines),
+        other_cosine=tuple(cosine.others for cosine in cosines),
+        mexa=tuple(map(alignment.mexa, here.weighted, there.weighted)),
+        mexa_last=tuple(map(alignment.mexa, here.last, there.last)),
+        cka=tuple(alignment.linear_cka(*pair) for pair in pairs),
+        to_pivot=tuple(retrieval.to_pivot for retrieval in retrievals),
+        from_pivot=tuple(retrieval.from_pivot for retrieval in retrievals),
+        cka_chance=tuple(
+            alignment.linear_cka(states, other.roll(len(other) // 2, 0)) for states, other in pairs
+        ),
     )

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from langsteer.analysis.layers.results import Identity, Together
-from langsteer.errors import AnalysisError, MissingExtraError
+from langsteer.errors import AnalysisError
+from langsteer.extras import need
 from langsteer.progress import track
 
 FOLDS = 5
@@ -31,7 +32,7 @@ def identities(
     `before` was not steered there.
     """
     layers = len(before[pivot])
-    found = [
+    at_layers = [
         _at_layer(
             {tag: states[layer] for tag, states in before.items()},
             {tag: states[layer] for tag, states in after.items()},
@@ -42,12 +43,14 @@ def identities(
         for layer in track(range(layers), progress, layers)
     ]
     together = [
-        Together(*zip(*(one.together[steered] for one in found), strict=True))
+        Together(*zip(*(numbers.together[steered] for numbers in at_layers), strict=True))
         for steered in (False, True)
     ]
     languages = [
         {
-            tag: Identity(*zip(*(one.languages[steered][tag] for one in found), strict=True))
+            tag: Identity(
+                *zip(*(numbers.languages[steered][tag] for numbers in at_layers), strict=True)
+            )
             for tag in group
             if tag != pivot
         }
@@ -67,7 +70,7 @@ class Identities:
 
 
 @dataclass(frozen=True)
-class _Layer:
+class _LayerIdentity:
     """At one layer, unsteered [False] and steered [True]: the numbers of `Together`, and those of
     `Identity` by language, in the order of their fields.
     """
@@ -78,7 +81,7 @@ class _Layer:
 
 def _at_layer(
     before: Mapping[str, Tensor], after: Mapping[str, Tensor], pivot: str, folds: int, seed: int
-) -> _Layer:
+) -> _LayerIdentity:
     tags, steered = list(before), {**before, **after}
     home = tags.index(pivot)
     shares, taken = probe_languages(
@@ -103,7 +106,7 @@ def _at_layer(
             float(mistaken[place, home]),
         )
 
-    return _Layer(
+    return _LayerIdentity(
         {
             False: (float(shares.diagonal().mean()), between_share(list(before.values()))),
             True: (float(again.diagonal().mean()), between_share(list(steered.values()))),
@@ -162,8 +165,8 @@ def probe_languages(
     if any(len(group) != lines for group in (*states, *also)):
         raise AnalysisError("the language probe needs the same lines in each language")
     parts = _folds(lines, min(folds, lines), seed)
-    found = torch.zeros(count, count, dtype=torch.float64)
-    found_also = torch.zeros_like(found)
+    taken_for = torch.zeros(count, count, dtype=torch.float64)
+    also_taken_for = torch.zeros_like(taken_for)
     for part in parts:
         held_out = torch.zeros(lines, dtype=torch.bool)
         held_out[part] = True
@@ -171,9 +174,9 @@ def probe_languages(
         train = torch.cat([group[~held_out] for group in states])
         labels = torch.arange(count).repeat_interleave(int((~held_out).sum()))
         probe.fit(train.float().numpy(), labels.numpy())
-        _count(probe, [group[held_out] for group in states], found)
-        _count(probe, [group[held_out] for group in also], found_also)
-    return found / lines, found_also / lines
+        _count(probe, [group[held_out] for group in states], taken_for)
+        _count(probe, [group[held_out] for group in also], also_taken_for)
+    return taken_for / lines, also_taken_for / lines
 
 
 def _count(probe: Any, groups: Sequence[Tensor], into: Tensor) -> None:
@@ -190,10 +193,9 @@ def _folds(lines: int, count: int, seed: int) -> list[Tensor]:
 
 
 def _probe() -> Any:
-    try:
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.pipeline import make_pipeline
-        from sklearn.preprocessing import StandardScaler
-    except ImportError as error:
-        raise MissingExtraError("the language probe", "scikit-learn", "analysis") from error
-    return make_pipeline(StandardScaler(), LogisticRegression(C=PENALTY, max_iter=500))
+    models, pipeline, scaling = (
+        need(f"sklearn.{module}", "analysis", "the language probe")
+        for module in ("linear_model", "pipeline", "preprocessing")
+    )
+    probe = models.LogisticRegression(C=PENALTY, max_iter=500)
+    return pipeline.make_pipeline(scaling.StandardScaler(), probe)

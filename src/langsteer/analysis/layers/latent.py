@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from langsteer.analysis.reading import Pick
+from langsteer.analysis.layers.reading import Pick
 from langsteer.model.model import Model
 from langsteer.model.tokens import Prompt, Tokens, encode
 from langsteer.text.corpus import spread
@@ -103,14 +103,14 @@ def first_tokens(
 
     Neither the unknown token nor parts of a character, which say nothing of the language.
     """
-    found = {
+    firsts = {
         id
         for text, flags in zip(tokens, starts, strict=True)
         for id, start in zip(text.ids, flags, strict=True)
         if start
     }
-    found.discard(getattr(model.tokenizer, "unk_token_id", None))
-    return {id for id in found if "\ufffd" not in model.tokenizer.decode([id])}
+    firsts.discard(getattr(model.tokenizer, "unk_token_id", None))
+    return {id for id in firsts if "\ufffd" not in model.tokenizer.decode([id])}
 
 
 def word_starts(
@@ -125,16 +125,16 @@ def word_starts(
     if not model.tokenizer.is_fast:
         return [list(text.source) for text in tokens]
     spaced = script_of(language) not in _UNSPACED
-    found = []
+    flags = []
     for text, encoded in zip(texts, tokens, strict=True):
         offsets = model.tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
-        found.append(
+        flags.append(
             [
                 source and _starts_word(text, start, end, spaced)
                 for (start, end), source in zip(offsets, encoded.source, strict=False)
             ]
         )
-    return found
+    return flags
 
 
 def _starts_word(text: str, start: int, end: int, spaced: bool) -> bool:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from langsteer.analysis.layers.results import Map, Places, Point
-from langsteer.errors import AnalysisError, MissingExtraError
+from langsteer.errors import AnalysisError
+from langsteer.extras import need
 from langsteer.progress import track
 from langsteer.text.corpus import spread
 
@@ -106,18 +107,14 @@ def _turn(places: Tensor, previous: Tensor) -> Tensor:
 
 def _reducer(method: str, seed: int) -> Any:
     if method == "umap":
-        try:
-            from umap import UMAP
-        except ImportError as error:
-            raise MissingExtraError("the map by UMAP", "umap-learn", "umap") from error
-        return UMAP(n_components=2, random_state=seed, n_jobs=1)
+        return need("umap", "umap", "the map by UMAP").UMAP(
+            n_components=2, random_state=seed, n_jobs=1
+        )
     if method != "pca":
         raise AnalysisError(f"there is no map {method!r}: choose from {', '.join(MAPS)}")
-    try:
-        from sklearn.decomposition import PCA
-    except ImportError as error:
-        raise MissingExtraError("the map", "scikit-learn", "analysis") from error
-    return PCA(n_components=2, random_state=seed)
+    return need("sklearn.decomposition", "analysis", "the map").PCA(
+        n_components=2, random_state=seed
+    )
 
 
 def _point(place: Tensor) -> Point:

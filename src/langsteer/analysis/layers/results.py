@@ -197,7 +197,7 @@ class Map:
 
 
 @dataclass(frozen=True)
-class Results(FiledRecord):
+class LayerResults(FiledRecord):
     """An analysis of one model on one corpus.
 
     `languages` is by tag, without the pivot, whose `pivot_norms` stand apart. `together_after` is

@@ -2,141 +2,37 @@
 say through the unembedding, and what they do for other languages.
 """
 
-import importlib.util
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from langsteer.analysis.vectors.transfer import STRENGTH, Task, Transfer, transfer
-from langsteer.errors import AnalysisError, MissingExtraError
+from langsteer.analysis.vectors.results import (
+    GroupTest,
+    Matrix,
+    Readout,
+    Similarity,
+    TokenScore,
+    VectorRecord,
+    VectorResults,
+)
+from langsteer.analysis.vectors.transfer import STRENGTH, Task, transfer
+from langsteer.errors import AnalysisError
+from langsteer.extras import need
 from langsteer.model.model import Model, frozen
 from langsteer.steering.vector import SteeringVector, check_comparable
-from langsteer.storage.files import check_writable
-from langsteer.storage.records import FiledRecord, RecordFile
-from langsteer.text.corpus import BUILTIN, ParallelCorpus, builtin
+from langsteer.text.corpus import ParallelCorpus
 from langsteer.text.languages import family_of, language_name, script_of, script_share, share_script
-from langsteer.text.readers import read_corpus
-from langsteer.version import __version__
 
-FILE = RecordFile("langsteer vectors", 1, "vectors.json", "langsteer vectors")
 PERMUTATIONS = 10_000
 TOKENS = 12  # shown, each way
 COUNTED = 100  # tokens whose script is counted, each way
 
-Row = tuple[float, ...]
-Matrix = tuple[Row, ...]
+
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class VectorRecord:
-    """A vector without its numbers. `family` and `branch` are empty where they are not known.
-
-    `length` is that of the vector as fitted, `relative` that length over the mean length of the
-    states at the layer (NaN where the vector does not know it), `strength` its own.
-    """
-
-    language: str
-    name: str
-    family: str
-    branch: str
-    script: str
-    method: str
-    corpus: str
-    length: float
-    relative: float
-    strength: float
-
-
-@dataclass(frozen=True)
-class Similarity:
-    """How alike the vectors are, in the order of the records.
-
-    `cosine`: between each two. `centred`: the same of the vectors less their mean. `shared`: the
-    share of the vectors' squared length that their mean holds; vectors that have nothing to do
-    with each other would give `shared_chance`. `merges` are the rows of scipy's linkage matrix
-    (average linkage of 1 − cosine), and `order` its leaves; both empty for fewer than two vectors.
-    """
-
-    cosine: Matrix
-    centred: Matrix
-    shared: float
-    shared_chance: float
-    merges: Matrix
-    order: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class GroupTest:
-    """Whether vectors of languages of one group are more alike than others.
-
-    `kind` is family, branch or script. `within` and `between` are mean cosines over pairs of
-    languages of the same and of different groups, `pairs` the number of the former. `p`: how
-    often groups dealt out at random give at least this `difference`; the largest in 95 of 100
-    such deals is `chance`.
-    """
-
-    kind: str
-    within: float
-    between: float
-    difference: float
-    chance: float
-    p: float
-    pairs: int
-    permutations: int
-
-
-@dataclass(frozen=True)
-class TokenScore:
-    """`score`: by how many standard deviations its logit is above the vocabulary's mean."""
-
-    id: int
-    text: str
-    score: float
-
-
-@dataclass(frozen=True)
-class Readout:
-    """What a vector says through the final norm's scale and the head, taken as a state by itself.
-
-    `up`: the tokens that it makes likeliest, `down`: unlikeliest. `script_up` and `script_down`:
-    of the hundred first tokens each way that have letters, the share in the language's script;
-    NaN where it shares its script with the pivot.
-    """
-
-    up: tuple[TokenScore, ...]
-    down: tuple[TokenScore, ...]
-    script_up: float
-    script_down: float
-
-
-@dataclass(frozen=True)
-class VectorResults(FiledRecord):
-    """What was found of some vectors of one layer of one model.
-
-    `readouts` is by language, and empty, and `transfer` None, where no model was given.
-    """
-
-    FILE: ClassVar[RecordFile] = FILE
-
-    model: dict[str, Any]
-    layer: int
-    pivot: str
-    pivot_name: str
-    vectors: tuple[VectorRecord, ...]
-    similarity: Similarity
-    groups: tuple[GroupTest, ...]
-    readouts: dict[str, Readout]
-    transfer: Transfer | None
-    notes: tuple[str, ...] = ()
-    version: str = __version__
 
 
 def examine(
@@ -156,20 +52,20 @@ def examine(
     `lines`, `strength` and `task` are those of `transfer`. Raises AnalysisError for vectors that
     cannot be compared: of different layers, models or pivots, or two for one language.
     """
-    found = check_comparable(vectors)
+    compared = check_comparable(vectors)
     if model is not None:
-        for vector in found:
+        for vector in compared:
             vector.check_fits(model, other_weights=other_weights)
     elif corpus is not None:
         raise AnalysisError("a vector is carried over to texts by a model: name one")
-    values = torch.stack([vector.values.double() for vector in found]).numpy()
+    values = torch.stack([vector.values.double() for vector in compared]).numpy()
     cosine = cosines(values)
-    records = tuple(map(_record, found))
+    records = tuple(map(_record, compared))
     return VectorResults(
-        model=found[0].model,
-        layer=found[0].layer,
-        pivot=found[0].pivot,
-        pivot_name=language_name(found[0].pivot),
+        model=compared[0].model,
+        layer=compared[0].layer,
+        pivot=compared[0].pivot,
+        pivot_name=language_name(compared[0].pivot),
         vectors=records,
         similarity=similarity(values),
         groups=tuple(
@@ -177,57 +73,22 @@ def examine(
             for kind in ("family", "branch", "script")
             if (test := group_test(kind, cosine, _groups(records, kind), permutations, seed))
         ),
-        readouts={} if model is None else {v.language: read_vector(model, v) for v in found},
+        readouts={} if model is None else {v.language: read_vector(model, v) for v in compared},
         transfer=None
         if model is None or corpus is None
-        else transfer(model, found, corpus, lines=lines, strength=strength, task=task, seed=seed),
-        notes=_notes(found),
+        else transfer(
+            model, compared, corpus, lines=lines, strength=strength, task=task, seed=seed
+        ),
+        notes=_notes(compared),
     )
-
-
-def examine_into(
-    folder: str | Path, vectors: Iterable[SteeringVector], *arguments: Any, **options: Any
-) -> tuple[VectorResults, list[Path]]:
-    """`examine`, and write the numbers, the figures and the page into a folder."""
-    from langsteer.analysis.vectors.page import write_report
-
-    for module, package in (("scipy", "scipy"), ("matplotlib",) * 2, ("jinja2",) * 2):
-        if importlib.util.find_spec(module) is None:
-            raise MissingExtraError("the figures", package, "analysis")
-    check_writable(Path(folder) / FILE.name)
-    results = examine(vectors, *arguments, **options)
-    numbers = results.write(folder)
-    return results, [numbers, *write_report(results, folder)]
-
-
-def texts_for(
-    vectors: Iterable[SteeringVector],
-    source: str | Path = BUILTIN,
-    pivot_file: str | Path | None = None,
-) -> ParallelCorpus:
-    """Parallel text in the languages of some vectors and their pivot; see `read_corpus`.
-
-    Of the built-in corpus, in those that it has. Raises AnalysisError where it has none.
-    """
-    found = list(vectors)
-    tags, pivot = [vector.language for vector in found], found[0].pivot if found else "en"
-    if str(source) == BUILTIN:
-        has = builtin().texts
-        tags = [tag for tag in tags if tag in has]
-        if not tags:
-            raise AnalysisError(
-                "the built-in corpus has none of the vectors' languages: give text of your own "
-                f"(--corpus), or text in {', '.join(has)}"
-            )
-    return read_corpus(source, tags, pivot=pivot, pivot_file=pivot_file)
 
 
 def cosines(values: Array) -> Array:
     """Cosine of each two rows of [vectors, hidden]; NaN for a row of zeros."""
     with np.errstate(invalid="ignore", divide="ignore"):
         unit = values / np.linalg.norm(values, axis=1, keepdims=True)
-    found: Array = np.clip(unit @ unit.T, -1.0, 1.0)
-    return found
+    cosine: Array = np.clip(unit @ unit.T, -1.0, 1.0)
+    return cosine
 
 
 def similarity(values: Array) -> Similarity:
@@ -317,8 +178,8 @@ def unembedded(model: Model, values: Tensor) -> Tensor:
     with torch.inference_mode(), frozen(model):
         normed = states if model.norm is None else model.norm(states)
         logits = model.head(normed).float()
-    found = (logits[0] - logits[1]).cpu()
-    return (found - found.mean()) / found.std()
+    scores = (logits[0] - logits[1]).cpu()
+    return (scores - scores.mean()) / scores.std()
 
 
 def _token_scores(model: Model, scores: Tensor, ids: Sequence[int]) -> list[TokenScore]:
@@ -356,13 +217,13 @@ def _groups(records: Sequence[VectorRecord], kind: str) -> list[str]:
 
 def _notes(vectors: Sequence[SteeringVector]) -> tuple[str, ...]:
     notes = []
-    for what, found in (
+    for what, names in (
         ("methods", {v.method for v in vectors}),
         ("corpora", {str(v.corpus.get("name", "unknown")) for v in vectors}),
     ):
-        if len(found) > 1:
+        if len(names) > 1:
             notes.append(
-                f"The vectors were fitted with different {what} ({', '.join(sorted(found))}): what "
+                f"The vectors were fitted with different {what} ({', '.join(sorted(names))}): what "
                 "differs between them may be that, and not the languages."
             )
     if unknown := [v.language for v in vectors if family_of(v.language) is None]:
@@ -381,14 +242,13 @@ def _clusters(cosine: Array) -> tuple[Matrix, tuple[int, ...]]:
     """Average linkage of 1 − cosine, and its leaves, neighbours as near as can be."""
     if len(cosine) < 2:
         return (), tuple(range(len(cosine)))
-    try:
-        from scipy.cluster.hierarchy import leaves_list, linkage
-        from scipy.spatial.distance import squareform
-    except ImportError as error:
-        raise MissingExtraError("clustering", "scipy", "analysis") from error
-    distance = squareform(1.0 - cosine, checks=False)
-    merges = linkage(np.maximum(distance, 0.0), "average", optimal_ordering=True)
-    return _matrix(merges), tuple(map(int, leaves_list(merges)))
+    hierarchy, spatial = (
+        need(f"scipy.{module}", "analysis", "clustering")
+        for module in ("cluster.hierarchy", "spatial.distance")
+    )
+    distance = spatial.squareform(1.0 - cosine, checks=False)
+    merges = hierarchy.linkage(np.maximum(distance, 0.0), "average", optimal_ordering=True)
+    return _matrix(merges), tuple(map(int, hierarchy.leaves_list(merges)))
 
 
 def _matrix(values: Array) -> Matrix:

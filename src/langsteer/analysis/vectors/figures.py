@@ -8,10 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from langsteer.analysis.vectors.examine import GroupTest, Matrix, VectorRecord, VectorResults
-from langsteer.analysis.vectors.transfer import RANDOM, Transfer
+from langsteer.analysis.vectors.results import (
+    RANDOM,
+    GroupTest,
+    Matrix,
+    Transfer,
+    VectorRecord,
+    VectorResults,
+)
 from langsteer.look import plotting
-from langsteer.look.plotting import COLOURS, INK, Figure
+from langsteer.look.plotting import COLOURS, GREY, INK, Figure
+from langsteer.look.words import MINUS, noun, p_value, signed, written
 from langsteer.progress import track
 from langsteer.text.languages import language_name
 
@@ -20,7 +27,6 @@ MOST_DOTS = 300  # that are drawn one by one, and not in pixels
 
 _LEVELS = "cividis"
 _SIGNED = "PuOr"
-_GREY = "#80868f"
 
 
 def draw(results: VectorResults) -> list[Figure]:
@@ -119,9 +125,9 @@ def _groups(pyplot: Any, results: VectorResults) -> Figure:
         pairs = [(i, j) for i in range(len(labels)) for j in range(i)]
         same = [cosine[i, j] for i, j in pairs if labels[i] == labels[j]]
         other = [cosine[i, j] for i, j in pairs if labels[i] != labels[j]]
-        for level, values, colour in ((1, same, COLOURS[0]), (0, other, _GREY)):
+        for level, values, colour in ((1, same, COLOURS[0]), (0, other, GREY)):
             _strip(panel, level, values, colour)
-        panel.set_yticks([0, 1], [f"different {_plural(test.kind)}", f"same {test.kind}"])
+        panel.set_yticks([0, 1], [f"different {noun(test.kind, 2)}", f"same {test.kind}"])
         panel.set_ylim(-0.6, 1.6)
         panel.grid(axis="x", color=INK, alpha=0.12)
         panel.tick_params(axis="y", length=0)
@@ -144,36 +150,34 @@ def _strip(panel: Any, level: int, values: Sequence[float], colour: str) -> None
 
 
 def _test_words(test: GroupTest) -> str:
-    p = "< 0.001" if test.p < 0.001 else f"= {test.p:.3f}"
-    return f"{test.kind.capitalize()}: difference {_signed(test.difference, '.3f')}, p {p}"
-
-
-def _plural(kind: str) -> str:
-    return {"family": "families", "branch": "branches"}.get(kind, f"{kind}s")
+    p = p_value(test.p, exact=True)
+    return f"{test.kind.capitalize()}: difference {signed(test.difference, '.3f')}, p {p}"
 
 
 # Transfer
 
 
-def _transfers(pyplot: Any, results: VectorResults, found: Transfer) -> list[Callable[[], Figure]]:
-    strength = "its own strength" if found.strength is None else f"strength {found.strength:g}"
+def _transfers(
+    pyplot: Any, results: VectorResults, carried: Transfer
+) -> list[Callable[[], Figure]]:
+    strength = "its own strength" if carried.strength is None else f"strength {carried.strength:g}"
     pivot = results.pivot_name
     at = f"vector of the row added to texts of the column, at {strength}"
     gone = "Share of the distance gone"
     jobs: list[Callable[[], Figure]] = [
-        partial(_map, pyplot, results, found, "transfer-layer", np.array(found.at_layer), gone, 1.0,
+        partial(_map, pyplot, results, carried, "transfer-layer", np.array(carried.at_layer), gone, 1.0,
                 f"Share of the distance to {pivot}'s mean that is gone at the vectors' own layer "
                 f"({results.layer}): {at}; framed: a language's own vector"),
-        partial(_map, pyplot, results, found, "transfer-last", np.array(found.at_last), gone, 1.0,
+        partial(_map, pyplot, results, carried, "transfer-last", np.array(carried.at_last), gone, 1.0,
                 f"Share of the distance to {pivot}'s mean that is gone at the last layer: {at}"),
-        partial(_map, pyplot, results, found, "transfer-mexa",
-                100 * (np.array(found.mexa) - np.array(found.mexa_unsteered)),
+        partial(_map, pyplot, results, carried, "transfer-mexa",
+                100 * (np.array(carried.mexa) - np.array(carried.mexa_unsteered)),
                 "Change of MEXA (points)", None, f"Change of MEXA with {pivot} at the last layer: {at}"),
     ]  # fmt: skip
-    if found.task:
-        change = np.array(found.task) - np.array(found.task_unsteered)
+    if carried.task:
+        change = np.array(carried.task) - np.array(carried.task_unsteered)
         jobs.append(
-            partial(_map, pyplot, results, found, "transfer-task", change, "Change (points)", None,
+            partial(_map, pyplot, results, carried, "transfer-task", change, "Change (points)", None,
                     f"Change of the score on the task: {at}")
         )  # fmt: skip
     return jobs
@@ -182,14 +186,14 @@ def _transfers(pyplot: Any, results: VectorResults, found: Transfer) -> list[Cal
 def _map(
     pyplot: Any,
     results: VectorResults,
-    found: Transfer,
+    carried: Transfer,
     name: str,
     values: NDArray[np.float64],
     label: str,
     limit: float | None,
     caption: str,
 ) -> Figure:
-    rows, columns = row_order(results, found.vectors), row_order(results, found.texts)
+    rows, columns = row_order(results, carried.vectors), row_order(results, carried.texts)
     shown = values[np.ix_(rows, columns)]
     height = _row(len(rows)) * len(rows)
     width = 1.3 * _row(len(columns)) * len(columns)
@@ -201,8 +205,8 @@ def _map(
     _heat(
         axes,
         shown,
-        [label_of(found.vectors[i]) for i in rows],
-        [label_of(found.texts[i]) for i in columns],
+        [label_of(carried.vectors[i]) for i in rows],
+        [label_of(carried.texts[i]) for i in columns],
         (-limit, limit),
         _SIGNED,
         form,
@@ -210,7 +214,7 @@ def _map(
     axes.set_ylabel("Vector of")
     axes.yaxis.set_label_position("left")
     axes.set_xlabel("Texts in")
-    _own(axes, [found.vectors[i] for i in rows], [found.texts[i] for i in columns])
+    _own(axes, [carried.vectors[i] for i in rows], [carried.texts[i] for i in columns])
     _bar(figure, [axes], label, "min" if np.nanmin(shown) < -limit else "neither")
     return plotting.finished(pyplot, figure, name, caption)
 
@@ -267,10 +271,10 @@ def _numbers(axes: Any, values: NDArray[np.float64], form: str) -> None:
 
 
 def _short(value: float, form: str) -> str:
-    text = f"{value:{form}}".replace("-", "−")
-    if text.strip("−0.") == "":
-        text = text.lstrip("−")
-    return text.replace("0.", ".", 1) if text.lstrip("−").startswith("0.") else text
+    text = written(value, form)
+    if text.strip(f"{MINUS}0.") == "":
+        text = text.lstrip(MINUS)
+    return text.replace("0.", ".", 1) if text.lstrip(MINUS).startswith("0.") else text
 
 
 def _bar(figure: Any, axes: Sequence[Any], label: str, extend: str = "neither") -> None:
@@ -293,7 +297,3 @@ def _ticks(most: int) -> Any:
     from matplotlib.ticker import MaxNLocator
 
     return MaxNLocator(most)
-
-
-def _signed(value: float, form: str) -> str:
-    return f"{value:+{form}}".replace("-", "−")

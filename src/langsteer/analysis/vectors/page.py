@@ -3,59 +3,46 @@
 import json
 import math
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 
-from langsteer.analysis.vectors.examine import GroupTest, Readout, TokenScore, VectorResults
-from langsteer.analysis.vectors.figures import draw, label_of, row_order
-from langsteer.analysis.vectors.transfer import RANDOM, Matrix, Transfer
+from langsteer.analysis.vectors.figures import label_of, row_order
+from langsteer.analysis.vectors.results import (
+    RANDOM,
+    GroupTest,
+    Matrix,
+    Readout,
+    TokenScore,
+    Transfer,
+    VectorResults,
+)
 from langsteer.look.grid import NONE, Column, Grid, Line, Value, number, size_form
-from langsteer.look.page import PageTable, Section, render_page
+from langsteer.look.page import PageSection, PageTable, figures_called, render_page
 from langsteer.look.plotting import Figure
-from langsteer.storage.files import write_together
+from langsteer.look.words import SIGNIFICANT, counted, mean, p_value, percent, probability, signed
 from langsteer.text.languages import language_name
-
-SIGNIFICANT = 0.05
-
-
-def write_report(results: VectorResults, folder: str | Path) -> list[Path]:
-    """Write index.html, one page that needs nothing else, and figures/NAME.{png,svg,pdf}.
-
-    All files or none. Raises MissingExtraError without matplotlib or jinja2, and SaveError.
-    """
-    figures = draw(results)
-    contents: dict[str, bytes | str] = {}
-    for figure in figures:
-        contents[f"figures/{figure.name}.png"] = figure.png
-        contents[f"figures/{figure.name}.svg"] = figure.svg_file
-        contents[f"figures/{figure.name}.pdf"] = figure.pdf
-    contents["index.html"] = page_of(results, figures)
-    return write_together(folder, contents)
 
 
 def page_of(results: VectorResults, figures: Sequence[Figure]) -> str:
     """The page as HTML."""
     count = len(results.vectors)
     lead = (
-        f"{count} {'vector' if count == 1 else 'vectors'} of {results.model.get('name')} at layer "
+        f"{counted(count, 'vector')} of {results.model.get('name')} at layer "
         f"{results.layer}, towards {results.pivot_name}. Made by langsteer {results.version}.",
     )
-    named = {figure.name: figure for figure in figures}
-
-    def pick(*names: str) -> list[Figure]:
-        return [named[name] for name in names if name in named]
+    pick = partial(figures_called, figures)
 
     sections = [
-        Section("The vectors", results.notes, tables=[PageTable("Vectors", vector_grid(results), False)]),
-        Section("How alike they are", similarity_text(results), pick("similarity", "similarity-centred"),
+        PageSection("The vectors", results.notes, tables=[PageTable("Vectors", vector_grid(results), False)]),
+        PageSection("How alike they are", similarity_text(results), pick("similarity", "similarity-centred"),
                 _cosine_tables(results), _READING["similarity"]),
-        Section("Language families", group_text(results), pick("families"),
+        PageSection("Language families", group_text(results), pick("families"),
                 [PageTable("Tests", group_grid(results), False)], _READING["families"]),
-        Section("What they say through the unembedding", readout_text(results), (),
+        PageSection("What they say through the unembedding", readout_text(results), (),
                 [PageTable("Tokens that each vector speaks for and against", readout_grid(results), False)],
                 _READING["readout"]),
-        Section("Carried over to other languages", transfer_text(results),
+        PageSection("Carried over to other languages", transfer_text(results),
                 pick("transfer-layer", "transfer-last", "transfer-mexa", "transfer-task"),
                 _transfer_tables(results), _READING["transfer"]),
     ]  # fmt: skip
@@ -91,7 +78,7 @@ _READING: dict[str, tuple[str, ...]] = {
         "usual outcome, not a fault of the vector.",
     ),
     "transfer": (
-        "The vector of the row is added to the source tokens of the texts of the column. Framed: a language's "
+        "The vector of the row acts on the texts of the column, at its own positions. Framed: a language's "
         "own vector. 1: the mean of the texts lies where the pivot's does; 0: as far as without the vector; "
         "below 0: farther. The last row is a direction drawn at random, as long as the vectors.",
         "At the vectors' own layer this is geometry. At the last layer it is what the layers above have made of "
@@ -105,10 +92,10 @@ _READING: dict[str, tuple[str, ...]] = {
 
 
 def similarity_text(results: VectorResults) -> list[str]:
-    found = results.similarity
+    alike = results.similarity
     if len(results.vectors) < 2:
         return []
-    cosine = np.array(found.cosine)
+    cosine = np.array(alike.cosine)
     pairs = [(cosine[i, j], i, j) for i in range(len(cosine)) for j in range(i)]
     (low, *least), (high, *most) = min(pairs), max(pairs)
     name = [record.name for record in results.vectors]
@@ -121,8 +108,8 @@ def similarity_text(results: VectorResults) -> list[str]:
     )
     return [
         f"The mean cosine of two vectors is {mean:.2f}{extremes}.",
-        f"Their mean holds {found.shared:.0%} of their squared length; of vectors that have nothing to do "
-        f"with each other it would hold about {found.shared_chance:.0%}.",
+        f"Their mean holds {alike.shared:.0%} of their squared length; of vectors that have nothing to do "
+        f"with each other it would hold about {alike.shared_chance:.0%}.",
     ]
 
 
@@ -131,13 +118,11 @@ def group_text(results: VectorResults) -> list[str]:
 
 
 def _group_sentence(test: GroupTest) -> str:
-    pairs = f"{test.pairs} {'pair' if test.pairs == 1 else 'pairs'}"
     start = (
-        f"{test.kind.capitalize()}: the mean cosine is {test.within:.3f} within ({pairs}) and "
-        f"{test.between:.3f} between, a difference of {_signed(test.difference)}"
+        f"{test.kind.capitalize()}: the mean cosine is {test.within:.3f} within ({counted(test.pairs, 'pair')}) and "
+        f"{test.between:.3f} between, a difference of {signed(test.difference, '.3f')}"
     )
-    p = "p < 0.001" if test.p < 0.001 else f"p = {test.p:.3f}"
-    chance = f"chance gives up to {_signed(test.chance)} in 95 of 100 deals; {p}"
+    chance = f"chance gives up to {signed(test.chance, '.3f')} in 95 of 100 deals; p {p_value(test.p, exact=True)}"
     verdict = (
         "languages of one are more alike than chance would have it"
         if test.p < SIGNIFICANT
@@ -155,40 +140,39 @@ def readout_text(results: VectorResults) -> list[str]:
     if not shares:
         return []
     up, down = (sum(column) / len(shares) for column in zip(*shares, strict=True))
-    languages = "1 language" if len(shares) == 1 else f"{len(shares)} languages"
     return [
-        f"Of {languages} in another script than {results.pivot_name}'s, {up:.0%} of the hundred tokens that "
+        f"Of {counted(len(shares), 'language')} in another script than {results.pivot_name}'s, {up:.0%} of the hundred tokens that "
         f"the vector speaks for most are in the language's script, and {down:.0%} of those it speaks "
         "against most."
     ]
 
 
 def transfer_text(results: VectorResults) -> list[str]:
-    found = results.transfer
-    if found is None:
+    carried = results.transfer
+    if carried is None:
         return []
     sentences = []
-    for values, where in ((found.at_layer, "vectors' layer"), (found.at_last, "last layer")):
+    for values, where in ((carried.at_layer, "vectors' layer"), (carried.at_last, "last layer")):
         means = [
-            f"{_percent(mean)} of the distance by {whose}"
-            for whose, mean in _by_relation(results, found, values)
+            f"{percent(average)} of the distance by {whose}"
+            for whose, average in _by_relation(results, carried, values)
         ]
         sentences.append(
             f"At the {where} there is gone (minus: grown), on average, {'; '.join(means)}."
         )
     change = [
-        [steered - plain for steered, plain in zip(row, found.mexa_unsteered, strict=True)]
-        for row in found.mexa
+        [steered - plain for steered, plain in zip(row, carried.mexa_unsteered, strict=True)]
+        for row in carried.mexa
     ]
     means = [
-        f"{_signed(100 * mean, '.1f')} points by {whose}"
-        for whose, mean in _by_relation(results, found, tuple(map(tuple, change)))
+        f"{signed(100 * average, '.1f')} points by {whose}"
+        for whose, average in _by_relation(results, carried, tuple(map(tuple, change)))
     ]
     return [*sentences, f"MEXA at the last layer changes, on average, by {'; '.join(means)}."]
 
 
 def _by_relation(
-    results: VectorResults, found: Transfer, values: Matrix
+    results: VectorResults, carried: Transfer, values: Matrix
 ) -> Iterator[tuple[str, float]]:
     """Means over the cells of a language's own vector, a related one's, another's, and the random one's."""
     family = {record.language: record.family for record in results.vectors}
@@ -199,15 +183,14 @@ def _by_relation(
         "a random direction": [],
     }
     own, related, other, random = cells
-    for i, vector in enumerate(found.vectors):
-        for j, text in enumerate(found.texts):
+    for i, vector in enumerate(carried.vectors):
+        for j, text in enumerate(carried.texts):
             same = bool(family.get(vector)) and family.get(vector) == family.get(text)
             key = own if vector == text else related if same else other
             cells[random if vector == RANDOM else key].append(values[i][j])
     for whose, numbers in cells.items():
-        known = [value for value in numbers if math.isfinite(value)]
-        if known:
-            yield whose, sum(known) / len(known)
+        if math.isfinite(average := mean(numbers)):
+            yield whose, average
 
 
 # Tables
@@ -265,7 +248,7 @@ def group_grid(results: VectorResults) -> Grid:
                 number(test.between),
                 number(test.difference, "+.3f"),
                 number(test.chance, "+.3f"),
-                Value("<0.001" if test.p < 0.001 else f"{test.p:.3f}", test.p),
+                Value(probability(test.p, exact=True), test.p),
             )
         )
         for test in results.groups
@@ -328,18 +311,18 @@ def _cosine_tables(results: VectorResults) -> list[PageTable]:
 
 
 def _transfer_tables(results: VectorResults) -> list[PageTable]:
-    found = results.transfer
-    if found is None:
+    carried = results.transfer
+    if carried is None:
         return []
-    of, texts = row_order(results, found.vectors), row_order(results, found.texts)
-    rows = [label_of(found.vectors[i]) for i in of]
-    columns = [label_of(found.texts[j]) for j in texts]
+    of, texts = row_order(results, carried.vectors), row_order(results, carried.texts)
+    rows = [label_of(carried.vectors[i]) for i in of]
+    columns = [label_of(carried.texts[j]) for j in texts]
     tables = []
     for caption, values, form in (
-        ("Share of the distance gone at the vectors' layer", found.at_layer, ".3f"),
-        ("Share of the distance gone at the last layer", found.at_last, ".3f"),
-        ("MEXA at the last layer, steered", found.mexa, ".3f"),
-        ("Task, steered, per cent", found.task, ".1f"),
+        ("Share of the distance gone at the vectors' layer", carried.at_layer, ".3f"),
+        ("Share of the distance gone at the last layer", carried.at_last, ".3f"),
+        ("MEXA at the last layer, steered", carried.mexa, ".3f"),
+        ("Task, steered, per cent", carried.task, ".1f"),
     ):
         if values:
             cells = [[values[i][j] for j in texts] for i in of]
@@ -360,11 +343,3 @@ def _matrix_grid(
         for name, row in zip(rows, values, strict=True)
     ]
     return Grid((Column(what, numeric=False), *map(Column, columns)), tuple(lines))
-
-
-def _signed(value: float, form: str = ".3f") -> str:
-    return f"{value:+{form}}".replace("-", "−")
-
-
-def _percent(value: float) -> str:
-    return f"{value:.0%}".replace("-", "−")

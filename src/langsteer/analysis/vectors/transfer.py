@@ -1,7 +1,9 @@
 """What the vector of one language does for the texts of another.
 
-Both are read at the vectors' layer and at the last one. The layers below a vector are run once for all of
-them: each steered pass goes on from the states at that layer.
+Both are read at the vectors' layer and at the last one. A vector acts at its own positions, where the source
+tokens are the texts'; what is measured is the mean over source tokens, which all positions but `generated`
+hold. The layers below a vector are run once for all of them: each steered pass goes on from the states at
+that layer.
 """
 
 import contextlib
@@ -13,8 +15,9 @@ import torch
 from torch import Tensor
 
 from langsteer.analysis.alignment import mexa
-from langsteer.analysis.layers.analyze import chosen_lines
-from langsteer.analysis.reading import pooling_weights
+from langsteer.analysis.inputs import chosen_lines
+from langsteer.analysis.layers.reading import pooling_weights
+from langsteer.analysis.vectors.results import RANDOM, Matrix, Transfer
 from langsteer.errors import AnalysisError
 from langsteer.model.model import Model
 from langsteer.model.tokens import Tokens, batches, count_batches, encode, pad_mask, token_budget
@@ -26,37 +29,10 @@ from langsteer.text.corpus import ParallelCorpus
 from langsteer.text.languages import language_name
 
 STRENGTH = 1.0
-RANDOM = "random"
+
 
 # How well a task is done in a language, with a vector or without (None), in per cent.
 Task = Callable[[SteeringVector | None, str], float]
-Matrix = tuple[tuple[float, ...], ...]
-
-
-@dataclass(frozen=True)
-class Transfer:
-    """Scores of the vector of `vectors[i]` on the texts of `texts[j]`, in row i and column j.
-
-    The last row is of a random direction, as long as the vectors are on average, where there is
-    one; `vectors` then ends with "random". `at_layer` and `at_last`: how much of the distance
-    between the texts' mean and the pivot's is gone, 1 − ‖m + s·v − m_pivot‖ ÷ ‖m − m_pivot‖, at the
-    vectors' layer and, m steered, at the last; 1 where it is all gone, under 0 where it has grown.
-    `mexa`: MEXA with the pivot at the last layer, steered, and `mexa_unsteered`. `task` and
-    `task_unsteered`: per cent of a task, empty where none was given. `strength` is None where
-    each vector had its own.
-    """
-
-    vectors: tuple[str, ...]
-    texts: tuple[str, ...]
-    lines: int
-    corpus: str
-    strength: float | None
-    at_layer: Matrix
-    at_last: Matrix
-    mexa: Matrix
-    mexa_unsteered: tuple[float, ...]
-    task: Matrix = ()
-    task_unsteered: tuple[float, ...] = ()
 
 
 def transfer(
@@ -74,8 +50,9 @@ def transfer(
     """Apply each vector to the texts of each language of a corpus, at one strength or each at its own.
 
     Of a corpus that comes split, its `report` part is read; `lines` takes so many, evenly spread.
-    `control` adds a random direction. Raises AnalysisError where the vectors are of several
-    layers or the corpus has another pivot, and StateError for states that are not finite.
+    `control` adds a random direction, at the positions of the first vector. Raises AnalysisError
+    where the vectors are of several layers or act on generated tokens, or the corpus has another
+    pivot, and StateError for states that are not finite.
     """
     layer = _layer_of(model, vectors, corpus)
     text = chosen_lines(corpus, lines)
@@ -85,8 +62,8 @@ def transfer(
     pivot = reader.read(text.texts[text.pivot], [], language_name(text.pivot))
     columns = []
     for tag in text.languages:
-        found = reader.read(text.texts[tag], scaled, f"Texts in {language_name(tag)}")
-        columns.append(_column(found, pivot, scaled))
+        read = reader.read(text.texts[tag], scaled, f"Texts in {language_name(tag)}")
+        columns.append(_column(read, pivot, scaled))
     tasks: Mapping[str, list[float]] = (
         {}
         if task is None
@@ -102,8 +79,8 @@ def transfer(
         at_last=_rows([column.at_last for column in columns]),
         mexa=_rows([column.mexa for column in columns]),
         mexa_unsteered=tuple(column.mexa_unsteered for column in columns),
-        task=_rows([found[1:] for found in tasks.values()]),
-        task_unsteered=tuple(found[0] for found in tasks.values()),
+        task=_rows([read[1:] for read in tasks.values()]),
+        task_unsteered=tuple(read[0] for read in tasks.values()),
     )
 
 
@@ -135,25 +112,25 @@ class _Reader:
     def read(self, texts: Sequence[str], vectors: Sequence[SteeringVector], label: str) -> _Read:
         tokens = encode(self.model, texts)
         hidden, ways = self.model.hidden_size, 1 + len(vectors)
-        found = _Read(
+        sums = _Read(
             torch.zeros(hidden, dtype=torch.float64),
             [torch.zeros(hidden, dtype=torch.float64) for _ in range(ways)],
             [torch.empty(len(texts), hidden) for _ in range(ways)],
         )
         total = count_batches(tokens, self.budget)
         for index in track(batches(tokens, self.budget), label, total):
-            self._read_batch(tokens, index, vectors, found)
-        found.at_layer.div_(len(texts))
-        for mean in found.last:
+            self._read_batch(tokens, index, vectors, sums)
+        sums.at_layer.div_(len(texts))
+        for mean in sums.last:
             mean.div_(len(texts))
-        return found
+        return sums
 
     def _read_batch(
         self,
         tokens: Sequence[Tokens],
         index: list[int],
         vectors: Sequence[SteeringVector],
-        found: _Read,
+        sums: _Read,
     ) -> None:
         model = self.model
         source = pad_mask([tokens[i].source for i in index]).to(model.device)
@@ -162,21 +139,21 @@ class _Reader:
         trunk: dict[int, Tensor] = {}
         visit_states(model, inputs, [self.layer], trunk.__setitem__)
         states = trunk[self.layer]
-        found.at_layer.add_(_pooled(states, weights, self.layer, index)[:, 0].sum(0).double())
+        sums.at_layer.add_(_pooled(states, weights, self.layer, index)[:, 0].sum(0).double())
         for way, vector in enumerate((None, *vectors)):
             last: dict[int, Tensor] = {}
             with resumed(model, self.layer, states), self._steered(vector, source):
                 visit_states(model, inputs, [model.layers - 1], last.__setitem__)
             pooled = _pooled(last[model.layers - 1], weights, model.layers - 1, index)
-            found.last[way].add_(pooled[:, 0].sum(0).double())
-            found.weighted[way][index] = pooled[:, 1]
+            sums.last[way].add_(pooled[:, 0].sum(0).double())
+            sums.weighted[way][index] = pooled[:, 1]
 
     @contextlib.contextmanager
     def _steered(self, vector: SteeringVector | None, source: Tensor) -> Iterator[None]:
         if vector is None:
             yield
             return
-        with intervene(self.model, vector.interventions(), "source", source):
+        with intervene(self.model, vector.interventions(), vector.positions, source):
             yield
 
 
@@ -187,16 +164,16 @@ def _pooled(states: Tensor, weights: Tensor, layer: int, index: Sequence[int]) -
     return pooled.cpu()
 
 
-def _column(found: _Read, pivot: _Read, vectors: Sequence[SteeringVector]) -> _Column:
+def _column(texts: _Read, pivot: _Read, vectors: Sequence[SteeringVector]) -> _Column:
     """The scores of all vectors on the texts of one language."""
-    added = [found.at_layer + v.strength * v.values.double() for v in vectors]
-    plain, *steered = found.last
+    added = [texts.at_layer + v.strength * v.values.double() for v in vectors]
+    plain, *steered = texts.last
     there = pivot.weighted[0]
     return _Column(
-        at_layer=[_gone(found.at_layer, mean, pivot.at_layer) for mean in added],
+        at_layer=[_gone(texts.at_layer, mean, pivot.at_layer) for mean in added],
         at_last=[_gone(plain, mean, pivot.last[0]) for mean in steered],
-        mexa=[mexa(here, there) for here in found.weighted[1:]],
-        mexa_unsteered=mexa(found.weighted[0], there),
+        mexa=[mexa(here, there) for here in texts.weighted[1:]],
+        mexa_unsteered=mexa(texts.weighted[0], there),
     )
 
 
@@ -215,6 +192,11 @@ def _layer_of(model: Model, vectors: Sequence[SteeringVector], corpus: ParallelC
             else "there is no vector to carry over"
         )
     for vector in vectors:
+        if vector.positions == "generated":
+            raise AnalysisError(
+                f"the vector of {vector.language} acts on generated tokens, and a transfer reads "
+                "text: use one with positions source, prompt or all"
+            )
         if vector.pivot != corpus.pivot:
             raise AnalysisError(
                 f"the vector of {vector.language} leads to {vector.pivot}, and the pivot of "

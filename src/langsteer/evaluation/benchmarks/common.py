@@ -1,13 +1,13 @@
 """What benchmarks share: their description, the hub, and the harness's own task files."""
 
-import importlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from langsteer.errors import BenchmarkError, MissingExtraError
-from langsteer.progress import quiet
+from langsteer.extras import need
+from langsteer.text.hub import load_rows
 from langsteer.text.languages import parse_tag
 
 Doc = dict[str, Any]
@@ -87,35 +87,19 @@ def numbered(rows: Iterable[Mapping[str, Any]], identify: Callable[[Doc, int], s
     return [{**row, "id": identify(dict(row), place)} for place, row in enumerate(rows)]
 
 
-def hub_rows(title: str, hub: str, config: str | None, split: str, layout: str) -> list[Doc]:
+def rows_on_hub(title: str, hub: str, config: str | None, split: str, layout: str) -> list[Doc]:
     """The rows of one split on the Hugging Face Hub, or in its cache here."""
     try:
-        datasets = importlib.import_module("datasets")
-    except ImportError as error:
-        raise MissingExtraError("reading data sets from the hub", "datasets", "eval") from error
-    try:
-        with quiet("datasets", "huggingface_hub"):
-            rows = _load(datasets, hub, config, split)
+        rows = load_rows(hub, config, split, extra="eval", feature="reading data sets from the hub")
+        return [dict(row) for row in rows]
+    except MissingExtraError:
+        raise
     except Exception as error:  # the hub's client raises a dozen unrelated kinds
         named = f"{hub} ({config}, {split})" if config else f"{hub} ({split})"
         raise BenchmarkError(
             f"{title}: the data set {named} could not be loaded from the Hugging Face Hub "
             f"({_why(error)}). Use --data DIR with a folder that holds {layout}."
         ) from error
-    return [dict(row) for row in rows]
-
-
-def _load(datasets: Any, hub: str, config: str | None, split: str) -> Any:
-    try:
-        return datasets.load_dataset(hub, config, split=split)
-    except RuntimeError as error:
-        if "scripts are no longer supported" not in str(error):
-            raise
-    # The hub keeps its own conversion of data sets that come with a script.
-    files = {split: f"{config or 'default'}/{split}/*.parquet"}
-    return datasets.load_dataset(
-        hub, data_files=files, split=split, revision="refs/convert/parquet"
-    )
 
 
 def _why(error: Exception) -> str:
@@ -158,28 +142,9 @@ def harness_config(path: str, without: tuple[str, ...] = ()) -> dict[str, Any]:
 
 def harness(module: str) -> Any:
     """A module of lm-eval; MissingExtraError where it is not installed."""
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise MissingExtraError("benchmarks", "lm-eval", "eval") from error
+    return need(module, "eval", "benchmarks")
 
 
 def mean_metric(*names: str) -> list[dict[str, Any]]:
     """The harness's metrics of these names, averaged over items."""
     return [{"metric": name, "aggregation": "mean", "higher_is_better": True} for name in names]
-
-
-def fetcher(
-    title: str,
-    hub: str,
-    codes: Mapping[str, str],
-    parts: Mapping[str, str],
-    layout: str,
-    identify: Callable[[Doc, int], str],
-) -> Callable[[str, str], list[Doc]]:
-    """A function of (tag, part) that reads a data set with one configuration a language."""
-
-    def fetch(tag: str, part: str) -> list[Doc]:
-        return numbered(hub_rows(title, hub, codes[tag], parts[part], layout), identify)
-
-    return fetch

@@ -5,20 +5,19 @@ Scored with chrF++ and spBLEU (Goyal et al., arXiv 2106.03193), of the corpus an
 
 import functools
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from langsteer.errors import BenchmarkError, MissingExtraError
-from langsteer.evaluation.benchmarks.common import Benchmark, Doc, harness_config, hub_rows
+from langsteer.evaluation.benchmarks.common import Doc, rows_on_hub
 from langsteer.evaluation.benchmarks.files import lines
 from langsteer.evaluation.benchmarks.flores_codes import FLORES
-from langsteer.text.languages import language_name
+from langsteer.text.languages import parse_tag
 
 TITLE, HUB = "FLORES-200", "facebook/flores"
 LAYOUT = "flores200/{dev,devtest}/<code>.{dev,devtest}, e.g. flores200/dev/swh_Latn.dev"
 PARTS = {"development": "dev", "test": "devtest"}
-FOLDERS = ("flores200", "flores", "flores200_dataset")
 SPBLEU_TOKENIZER = "flores200"
 
 
@@ -35,7 +34,7 @@ def sentences(folder: Path, tag: str, part: str) -> list[str]:
 
 def fetched(tag: str, part: str) -> list[str]:
     """The same from the hub."""
-    rows = hub_rows(TITLE, HUB, FLORES[tag], PARTS[part], LAYOUT)
+    rows = rows_on_hub(TITLE, HUB, FLORES[tag], PARTS[part], LAYOUT)
     return [str(row["sentence"]) for row in rows]
 
 
@@ -50,37 +49,33 @@ def _docs(source: Sequence[str], reference: Sequence[str], where: str) -> list[D
     ]
 
 
-def _reader(to_english: bool) -> Callable[[Path, str, str], list[Doc]]:
-    def read(folder: Path, tag: str, part: str) -> list[Doc]:
-        pair = sentences(folder, tag, part), sentences(folder, "en", part)
-        return _docs(*(pair if to_english else pair[::-1]), f"{TITLE} ({tag})")
-
-    return read
+def read_to_english(folder: Path, code: str, part: str) -> list[Doc]:
+    return _read(folder, parse_tag(code), "en", part)
 
 
-def _fetcher(to_english: bool) -> Callable[[str, str], list[Doc]]:
-    def fetch(tag: str, part: str) -> list[Doc]:
-        pair = fetched(tag, part), fetched("en", part)
-        return _docs(*(pair if to_english else pair[::-1]), f"{TITLE} ({tag})")
-
-    return fetch
+def read_from_english(folder: Path, code: str, part: str) -> list[Doc]:
+    return _read(folder, "en", parse_tag(code), part)
 
 
-def _configurer(to_english: bool) -> Callable[[str, str], dict[str, Any]]:
-    def config(tag: str, form: str) -> dict[str, Any]:
-        """The harness's Spanish task with another language's name."""
-        pair = language_name(tag), "English"
-        source, target = pair if to_english else pair[::-1]
-        return harness_config("spanish_bench/flores_es/flores_es-en.yaml") | {
-            "doc_to_text": f"{source} sentence: {{{{text}}}}\n{target} sentence:",
-            "doc_to_target": "{{reference}}",
-            **scored(),
-        }
-
-    return config
+def _read(folder: Path, source: str, target: str, part: str) -> list[Doc]:
+    texts = sentences(folder, source, part), sentences(folder, target, part)
+    return _docs(*texts, f"{TITLE} ({source if target == 'en' else target})")
 
 
-def scored() -> dict[str, Any]:
+def fetch_to_english(code: str, part: str) -> list[Doc]:
+    return _fetch(parse_tag(code), "en", part)
+
+
+def fetch_from_english(code: str, part: str) -> list[Doc]:
+    return _fetch("en", parse_tag(code), part)
+
+
+def _fetch(source: str, target: str, part: str) -> list[Doc]:
+    texts = fetched(source, part), fetched(target, part)
+    return _docs(*texts, f"{TITLE} ({source if target == 'en' else target})")
+
+
+def scores(tag: str) -> dict[str, Any]:
     """The keys of a task that is scored with chrF++ and, where its tokenizer is here, spBLEU."""
     found: dict[str, tuple[Any, Any]] = {"chrf++": ("chrf++", _sentence_chrf)}
     if _bleu() is not None:
@@ -136,33 +131,3 @@ def _corpus_spbleu(items: Sequence[tuple[str, str]]) -> float:
     references, answers = zip(*items, strict=True)
     corpus = _sacrebleu().BLEU(tokenize=SPBLEU_TOKENIZER)
     return float(corpus.corpus_score(list(answers), [list(references)]).score)
-
-
-def _benchmark(to_english: bool) -> Benchmark:
-    return Benchmark(
-        name="flores_to_english" if to_english else "flores_from_english",
-        title=f"{TITLE}, {'to' if to_english else 'from'} English",
-        hub=HUB,
-        kind="generate",
-        metric="chrf++",
-        codes={tag: code for tag, code in FLORES.items() if tag != "en"},
-        source=("text",) if to_english else (),
-        answers=(),
-        forms=("english",),
-        parts=PARTS,
-        layout=LAYOUT,
-        read=_reader(to_english),
-        fetch=_fetcher(to_english),
-        config=_configurer(to_english),
-        instructions={
-            "en": "Translate the sentence to English."
-            if to_english
-            else "Translate the English sentence."
-        },
-        folders=FOLDERS,
-        item_metric="sentence_chrf++",
-    )
-
-
-FLORES_TO_ENGLISH = _benchmark(True)
-FLORES_FROM_ENGLISH = _benchmark(False)

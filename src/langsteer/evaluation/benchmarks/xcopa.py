@@ -6,21 +6,10 @@ English COPA, of which XCOPA is a translation, and is taken from there.
 
 import warnings
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 from langsteer.errors import BenchmarkError
-from langsteer.evaluation.benchmarks import prompts
-from langsteer.evaluation.benchmarks.common import (
-    Benchmark,
-    Doc,
-    by_tag,
-    find,
-    harness_config,
-    hub_rows,
-    mean_metric,
-    numbered,
-)
+from langsteer.evaluation.benchmarks.common import Doc, find, numbered, rows_on_hub
 from langsteer.evaluation.benchmarks.files import filled, json_lines, read_text
 
 TITLE, HUB = "XCOPA", "cambridgeltl/xcopa"
@@ -28,7 +17,6 @@ ENGLISH_HUB = "pkavumba/balanced-copa"  # has the labels of COPA's test items
 LAYOUT = (
     "xcopa/data/<code>/{val,test}.<code>.jsonl, and English COPA in copa_en/copa-{dev,test}.xml"
 )
-CODES = by_tag(["et", "ht", "id", "it", "qu", "sw", "ta", "th", "tr", "vi", "zh"])
 PARTS = {"development": "validation", "test": "test"}
 FILES = {"development": "val", "test": "test"}
 ENGLISH_FILES = {"development": "copa-dev.xml", "test": "copa-test.xml"}
@@ -44,58 +32,30 @@ FIELDS = {
 }
 QUESTIONS = ("cause", "effect")
 
-ENGLISH_FORM = (
-    "Premise: {{premise}}\n"
-    "Question: {% if question == 'cause' %}What was the cause of this?"
-    "{% else %}What happened as a result?{% endif %}\n"
-    "A: {{choice1}}\nB: {{choice2}}\nAnswer:"
-)
 
-
-def read(folder: Path, tag: str, part: str) -> list[Doc]:
-    if tag == "en":
+def read(folder: Path, code: str, part: str) -> list[Doc]:
+    if code == "en":
         return _read_english(folder, part)
-    docs = _read_file(folder, "data", CODES[tag], part)
-    return _with_questions(docs, _english_beside(folder, part), tag)
+    docs = _read_file(folder, "data", code, part)
+    return _with_questions(docs, _english_beside(folder, part), code)
 
 
-def fetch(tag: str, part: str) -> list[Doc]:
-    if tag == "en":
+def fetch(code: str, part: str) -> list[Doc]:
+    if code == "en":
         return _fetch_english(part)
-    docs = _named(hub_rows(TITLE, HUB, CODES[tag], PARTS[part], LAYOUT))
-    return _with_questions(docs, _english_or_none(part), tag)
+    docs = _named(rows_on_hub(TITLE, HUB, code, PARTS[part], LAYOUT))
+    return _with_questions(docs, _english_or_none(part), code)
 
 
-def translated(folder: Path | None, tag: str, part: str) -> list[Doc]:
+def translated(folder: Path | None, code: str, part: str) -> list[Doc]:
     """Google Translate's English, which the authors published as a baseline."""
-    if tag in ("qu", "en"):
-        raise BenchmarkError(f"XCOPA has no translations to English from {tag!r}")
+    if code in ("qu", "en"):
+        raise BenchmarkError(f"XCOPA has no translations to English from {code!r}")
     if folder is None:
-        docs = _named(hub_rows(TITLE, HUB, f"translation-{CODES[tag]}", PARTS[part], LAYOUT))
-        return _with_questions(docs, _english_or_none(part), tag)
-    docs = _read_file(folder, "data-gmt", CODES[tag], part)
-    return _with_questions(docs, _english_beside(folder, part), tag)
-
-
-def config(tag: str, form: str) -> dict[str, Any]:
-    if form == "english":
-        return {
-            "output_type": "multiple_choice",
-            "doc_to_text": ENGLISH_FORM,
-            "doc_to_choice": ["A", "B"],
-            "doc_to_target": "label",
-            "metric_list": mean_metric("acc"),
-            "metadata": {"version": 1.0},
-        }
-    if tag == "en":
-        # The harness's choices begin with a space already: one space, as in the other languages.
-        return harness_config("super_glue/copa/default.yaml") | {
-            "doc_to_target": "label",
-            "target_delimiter": "",
-            "metric_list": mean_metric("acc"),
-        }
-    file = harness_config(f"xcopa/default_{CODES[tag]}.yaml")
-    return file | {"metric_list": mean_metric("acc")}
+        docs = _named(rows_on_hub(TITLE, HUB, f"translation-{code}", PARTS[part], LAYOUT))
+        return _with_questions(docs, _english_or_none(part), code)
+    docs = _read_file(folder, "data-gmt", code, part)
+    return _with_questions(docs, _english_beside(folder, part), code)
 
 
 def _read_file(folder: Path, kind: str, code: str, part: str) -> list[Doc]:
@@ -157,7 +117,7 @@ def _english_row(item: ElementTree.Element, path: Path) -> Doc:
 
 def _fetch_english(part: str) -> list[Doc]:
     split = "train" if part == "development" else "test"
-    rows = hub_rows("English COPA", ENGLISH_HUB, None, split, LAYOUT)
+    rows = rows_on_hub("English COPA", ENGLISH_HUB, None, split, LAYOUT)
     last = FIRST_ID[part] + ITEMS[part]
     return _english_docs(
         [row for row in rows if FIRST_ID[part] <= row["id"] < last and not row["mirrored"]], part
@@ -188,10 +148,10 @@ def _english_or_none(part: str) -> list[Doc] | None:
         return None
 
 
-def _with_questions(docs: list[Doc], english: list[Doc] | None, tag: str) -> list[Doc]:
+def _with_questions(docs: list[Doc], english: list[Doc] | None, code: str) -> list[Doc]:
     if english is None:
         warnings.warn(
-            f"XCOPA ({tag}): 'question' is taken from its own file, where some are wrong: put "
+            f"XCOPA ({code}): 'question' is taken from its own file, where some are wrong: put "
             "English COPA (copa-dev.xml, copa-test.xml) in a folder copa_en beside it",
             stacklevel=2,
         )
@@ -202,25 +162,3 @@ def _with_questions(docs: list[Doc], english: list[Doc] | None, tag: str) -> lis
 
 def _named(rows: list[Doc]) -> list[Doc]:
     return numbered(rows, lambda row, _: str(row["idx"]))
-
-
-XCOPA = Benchmark(
-    name="xcopa",
-    title=TITLE,
-    hub=HUB,
-    kind="choice",
-    metric="acc",
-    codes=CODES | {"en": "en"},
-    source=("premise",),
-    answers=("choice1", "choice2"),
-    forms=("native", "english"),
-    parts=PARTS,
-    layout=LAYOUT,
-    read=read,
-    fetch=fetch,
-    config=config,
-    instructions=prompts.instructions("xcopa"),
-    target="label",
-    folders=("xcopa",),
-    translated=translated,
-)

@@ -1,4 +1,4 @@
-"""XQuAD: answer a question with a span of a paragraph (Artetxe et al., arXiv 1910.11856)."""
+"""XQuAD's files, and SQuAD's scores (Artetxe et al., arXiv 1910.11856)."""
 
 import json
 import re
@@ -8,24 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from langsteer.errors import BenchmarkError
-from langsteer.evaluation.benchmarks.common import (
-    Benchmark,
-    Doc,
-    by_tag,
-    harness_config,
-    hub_rows,
-    numbered,
-)
+from langsteer.evaluation.benchmarks.common import Doc
 from langsteer.evaluation.benchmarks.files import checked, filled, read_text
 
-TITLE, HUB = "XQuAD", "google/xquad"
 LAYOUT = "xquad.<code>.json, e.g. xquad.tr.json"
-CODES = by_tag(["ar", "de", "el", "en", "es", "hi", "ro", "ru", "th", "tr", "vi", "zh"])
-PARTS = {"test": "validation"}
 
 
-def read(folder: Path, tag: str, part: str) -> list[Doc]:
-    path = folder / f"xquad.{CODES[tag]}.json"
+def read(folder: Path, code: str, part: str) -> list[Doc]:
+    """The questions of one language's file."""
+    path = folder / f"xquad.{code}.json"
     try:
         content = json.loads(read_text(path, LAYOUT))
     except ValueError as error:
@@ -35,17 +26,12 @@ def read(folder: Path, tag: str, part: str) -> list[Doc]:
         place = f"{path}, data[{a}]"
         for p, paragraph in enumerate(checked(article, {"paragraphs": list}, place)["paragraphs"]):
             rows += _questions(paragraph, f"{place}.paragraphs[{p}]")
-    return _docs(filled(rows, path))
+    return filled(rows, path)
 
 
-def fetch(tag: str, part: str) -> list[Doc]:
-    return _docs(hub_rows(TITLE, HUB, f"xquad.{CODES[tag]}", PARTS[part], LAYOUT))
-
-
-def config(tag: str, form: str) -> dict[str, Any]:
-    code = CODES[tag] if form == "native" else "en"
-    found = harness_config(f"xquad/xquad_{code}.yaml", without=("process_results",))
-    return found | {"process_results": _scores}
+def scores(tag: str) -> dict[str, Any]:
+    """The key of a task that is scored with SQuAD's exact match and F1."""
+    return {"process_results": _scores}
 
 
 def _scores(doc: Doc, results: list[str]) -> dict[str, float]:
@@ -90,27 +76,3 @@ def _questions(paragraph: Any, where: str) -> list[Doc]:
             }
         )
     return rows
-
-
-def _docs(rows: list[Doc]) -> list[Doc]:
-    return numbered(rows, lambda row, _: str(row["id"]))
-
-
-XQUAD = Benchmark(
-    name="xquad",
-    title=TITLE,
-    hub=HUB,
-    kind="generate",
-    metric="f1",
-    codes=CODES,
-    source=("context", "question"),
-    answers=(),
-    forms=("native", "english"),
-    parts=PARTS,
-    layout=LAYOUT,
-    read=read,
-    fetch=fetch,
-    config=config,
-    instructions={"en": "Answer the question with words from the context."},
-    folders=("xquad", "XQuAD"),
-)

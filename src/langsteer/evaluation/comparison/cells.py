@@ -4,9 +4,11 @@ A results folder holds `cells/MODEL/BENCHMARK/LANGUAGE/METHOD.json`, or `METHOD.
 the method failed. Every number of a report is made from these files.
 """
 
+import gzip
 import json
 import math
 import re
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,6 +20,7 @@ from langsteer.text.languages import parse_tag
 
 FORMAT, FORMAT_VERSION = "langsteer cell", 1
 FOLDER = "cells"
+PACKED = ".gz"
 _FAILED = ".error.json"
 
 Kind = Literal["choice", "generate"]
@@ -120,6 +123,13 @@ def cell_path(folder: str | Path, model: str, benchmark: str, language: str, met
     return Path(folder, FOLDER, *names[:3], f"{names[3]}.json")
 
 
+def existing_cell(folder: str | Path, *key: str) -> Path | None:
+    """The file that a cell is in, as it was written or packed by gzip; None where there is none."""
+    path = cell_path(folder, *key)
+    files = (path, path.with_name(path.name + PACKED))
+    return next((file for file in files if file.exists()), None)
+
+
 def failure_path(folder: str | Path, *key: str) -> Path:
     """Where the failure of a cell is."""
     path = cell_path(folder, *key)
@@ -133,6 +143,7 @@ def write_cell(folder: str | Path, cell: Cell) -> Path:
     text = json.dumps(value | {"items": []}, indent=1, ensure_ascii=False, allow_nan=False)
     path = cell_path(folder, *cell.key)
     write_text(path, text.replace('\n "items": []', f'\n "items": [\n{lines}\n ]', 1) + "\n")
+    path.with_name(path.name + PACKED).unlink(missing_ok=True)
     failure_path(folder, *cell.key).unlink(missing_ok=True)
     return path
 
@@ -174,10 +185,10 @@ def read_results(folder: str | Path) -> Results:
             f"{folder} is not a results folder: it has no folder {FOLDER!r}. Name the output "
             "folder of a comparison."
         )
-    found: dict[Key, Cell] = {}
+    cells: dict[Key, Cell] = {}
     failures: list[Failure] = []
     damaged: list[Damage] = []
-    for path in sorted(root.rglob("*.json")):
+    for path in sorted([*root.rglob("*.json"), *root.rglob(f"*.json{PACKED}")]):
         name = path.relative_to(folder).as_posix()
         try:
             if path.name.startswith("."):
@@ -186,13 +197,13 @@ def read_results(folder: str | Path) -> Results:
                 failures.append(_failure(path))
                 continue
             cell = read_cell(path)
-            if cell.key in found:
+            if cell.key in cells:
                 raise CellError(f"{path} is a second file for the cell {' / '.join(cell.key)}")
-            found[cell.key] = cell
+            cells[cell.key] = cell
         except CellError as error:
             damaged.append(Damage(name, str(error)))
-    open_failures = tuple(failure for failure in failures if failure.key not in found)
-    return Results(tuple(found.values()), open_failures, tuple(damaged))
+    open_failures = tuple(failure for failure in failures if failure.key not in cells)
+    return Results(tuple(cells.values()), open_failures, tuple(damaged))
 
 
 def _check(cell: Cell) -> None:
@@ -283,7 +294,11 @@ def _failure(path: Path) -> Failure:
 
 def _read_object(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        data = path.read_bytes()
+        text = gzip.decompress(data) if path.suffix == PACKED else data
+        value = json.loads(text.decode("utf-8"))
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise CellError(f"{path} is damaged ({error}): delete it and make it again") from error
     except OSError as error:
         raise CellError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:  # not UTF-8, or not JSON

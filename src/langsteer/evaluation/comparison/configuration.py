@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from langsteer.errors import ConfigError, LangsteerError, MissingExtraError
-from langsteer.evaluation.benchmarks import get_benchmark
+from langsteer.errors import ConfigError, LangsteerError
+from langsteer.evaluation.benchmarks import Benchmark, get_benchmark
 from langsteer.evaluation.benchmarks.loading import nearest
 from langsteer.evaluation.methods import get_method
-from langsteer.model.model import DEFAULT_MODEL
+from langsteer.extras import need
+from langsteer.model.opening import DEFAULT_MODEL
 from langsteer.text.corpus import BUILTIN
 from langsteer.text.languages import parse_tag
 
@@ -49,6 +50,7 @@ class Comparison:
 
     Without `languages`, all that a benchmark has. `data` is a folder with the data sets as
     published; without it they come from the hub. `limit` bounds the items of each cell.
+    `benchmark_files` are YAML files with benchmarks of one's own, or folders with them.
     """
 
     output: Path
@@ -63,10 +65,15 @@ class Comparison:
     dtype: str = "auto"
     device: str | None = None
     device_map: str | None = None
+    benchmark_files: tuple[Path, ...] = ()
+
+    def benchmark(self, name: str) -> Benchmark:
+        """A benchmark by name, those of `benchmark_files` too; BenchmarkError where none is."""
+        return get_benchmark(name, self.benchmark_files)
 
     def languages_of(self, benchmark: str) -> tuple[str, ...]:
         """The languages to ask a benchmark in: those wanted that it has, never English."""
-        has = [tag for tag in get_benchmark(benchmark).codes if tag != "en"]
+        has = [tag for tag in self.benchmark(benchmark).codes if tag != "en"]
         chosen = next(c for c in self.benchmarks if c.name == benchmark)
         return tuple(t for t in self.languages or has if t in has and chosen.in_language(t))
 
@@ -80,8 +87,7 @@ class Comparison:
 
     def as_yaml(self) -> str:
         """The same as a configuration file."""
-        import yaml
-
+        yaml = need("yaml", "eval", "a comparison")
         plain = {
             "output": str(self.output),
             "models": list(self.models),
@@ -93,29 +99,33 @@ class Comparison:
             **{name: getattr(self, name) for name in ("limit", "seed", "dtype", "device")},
             "device_map": self.device_map,
         }
+        if self.benchmark_files:
+            plain["benchmark_files"] = [str(path) for path in self.benchmark_files]
         return str(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
 
 
-def read_comparison(path: str | Path) -> Comparison:
+def read_comparison(path: str | Path, *, benchmark_files: Sequence[str | Path] = ()) -> Comparison:
     """Read and check a configuration. Relative paths count from the file's folder.
 
-    Raises ConfigError, naming the key and what it may be.
+    `benchmark_files` are joined to those of the file; they count from the working directory. Raises ConfigError, naming the key and what it may be.
     """
-    try:
-        import yaml
-    except ImportError as error:
-        raise MissingExtraError("a comparison", "pyyaml", "eval") from error
+    yaml = need("yaml", "eval", "a comparison")
     path = Path(path)
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        keys = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(found, dict):
+    if not isinstance(keys, dict):
         raise ConfigError(f"{path} is not a mapping of keys such as models: and languages:")
+    more = [str(Path(file).expanduser().resolve()) for file in benchmark_files]
     try:
-        return comparison(found, path.parent)
+        if more:
+            there = keys.get("benchmark_files")
+            named = _names(there, "benchmark_files") if there else ()
+            keys = {**keys, "benchmark_files": [*named, *more]}
+        return comparison(keys, path.parent)
     except LangsteerError as error:
         raise ConfigError(f"{path}: {error}") from error
 
@@ -135,6 +145,9 @@ def comparison(keys: Mapping[str, Any], folder: Path = Path()) -> Comparison:
     for key in ("output", "data"):
         if key in values:
             values[key] = folder / Path(values[key]).expanduser()
+    if "benchmark_files" in values:
+        files = values["benchmark_files"]
+        values["benchmark_files"] = tuple(folder / Path(path).expanduser() for path in files)
     if "corpus" in values:
         values["corpus"] = _resolved(values["corpus"], folder)
     result = Comparison(**values)
@@ -144,21 +157,21 @@ def comparison(keys: Mapping[str, Any], folder: Path = Path()) -> Comparison:
 
 def _check(wanted: Comparison) -> None:
     for chosen in wanted.benchmarks:
-        get_benchmark(chosen.name)
+        wanted.benchmark(chosen.name)
         if not wanted.languages_of(chosen.name):
             raise ConfigError(
                 f"{chosen.name} has none of the languages {', '.join(wanted.languages)}: it has "
-                f"{', '.join(sorted(get_benchmark(chosen.name).codes))}"
+                f"{', '.join(sorted(wanted.benchmark(chosen.name).codes))}"
             )
     for chosen in wanted.methods:
         get_method(chosen.name)
         for benchmark in chosen.benchmarks:
-            get_benchmark(benchmark)
+            wanted.benchmark(benchmark)
     for names in (wanted.models, [c.name for c in wanted.benchmarks + wanted.methods]):
         twice = next((name for name in names if list(names).count(name) > 1), None)
         if twice is not None:
             raise ConfigError(f"{twice} is there twice")
-    offered = {tag for c in wanted.benchmarks for tag in get_benchmark(c.name).codes}
+    offered = {tag for c in wanted.benchmarks for tag in wanted.benchmark(c.name).codes}
     for tag in wanted.languages:
         if tag not in offered:
             raise ConfigError(
@@ -184,19 +197,19 @@ def _languages(value: Any, key: str) -> tuple[str, ...]:
 
 def _chosen(value: Any, key: str) -> tuple[Chosen, ...]:
     entries: Sequence[Any] = value if isinstance(value, list) else [value]
-    found: list[Chosen] = []
+    chosen: list[Chosen] = []
     for entry in entries:
         if isinstance(entry, str):
-            found.append(Chosen(entry))
+            chosen.append(Chosen(entry))
         elif isinstance(entry, dict) and all(
             isinstance(options, dict | None) for options in entry.values()
         ):
-            found += [_with_options(str(name), options or {}) for name, options in entry.items()]
+            chosen += [_with_options(str(name), options or {}) for name, options in entry.items()]
         else:
             raise ConfigError(f"{key} must be a list of names, or of name: {{option: value}}")
-    if not found:
+    if not chosen:
         raise ConfigError(f"{key} is empty")
-    return tuple(found)
+    return tuple(chosen)
 
 
 def _with_options(name: str, options: Mapping[str, Any]) -> Chosen:
@@ -240,6 +253,7 @@ _CONVERSIONS: dict[str, Any] = {
     "languages": _languages,
     "benchmarks": _chosen,
     "methods": _chosen,
+    "benchmark_files": _names,
     "corpus": _fit_text,
     "limit": _number,
     "seed": _number,

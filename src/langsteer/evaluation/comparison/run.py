@@ -7,49 +7,39 @@ together: they share the layers below the lowest that they change.
 
 import functools
 import gc
-import hashlib
-import importlib.metadata
-import json
 import logging
-import math
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
-import torch
-
 from langsteer.errors import CellError, CompareError, CorpusError, LangsteerError, MethodError
-from langsteer.evaluation.benchmarks import Benchmark, Doc, get_benchmark, load_docs, make_task
+from langsteer.evaluation.benchmarks import Benchmark, load_docs
 from langsteer.evaluation.comparison.cells import (
     Cell,
     Cost,
     Failure,
-    Item,
-    cell_path,
+    existing_cell,
     file_name,
     read_cell,
     write_cell,
     write_failure,
 )
 from langsteer.evaluation.comparison.configuration import Chosen, Comparison
-from langsteer.evaluation.harness.model import LangsteerLM, TaskInfo, run_tasks
-from langsteer.evaluation.harness.spans import texts_of
-from langsteer.evaluation.methods import get_method
-from langsteer.evaluation.methods.common import Method, Plan, Setting
-from langsteer.model.model import Model, load_model
+from langsteer.evaluation.comparison.fit_text import check_apart, fit_corpus, has_text
+from langsteer.evaluation.comparison.memory import PeakMemory
+from langsteer.evaluation.comparison.questions import Answers, ask, question_key, task_info
+from langsteer.evaluation.harness.model import LangsteerLM
+from langsteer.evaluation.methods import Plan, Setting, get_method
+from langsteer.model.model import Model
+from langsteer.model.opening import load_model
 from langsteer.storage.files import write_text
-from langsteer.text.corpus import ParallelCorpus, plain, spread
-from langsteer.text.readers import read_corpus
-from langsteer.version import __version__
+from langsteer.storage.kept import as_kept, first_difference
+from langsteer.text.corpus import ParallelCorpus
+from langsteer.version import versions
 
 logger = logging.getLogger(__name__)
-
-SAMPLING = 0.05  # seconds between two looks at the memory
 
 
 @dataclass
@@ -112,21 +102,10 @@ def _run_model(
             for method in methods:
                 tell(Failure(name, benchmark, language, method.name, str(error)))
         return
-    answered: dict[str, _Answers] = {}
+    answered: dict[str, Answers] = {}
     for (benchmark, language), methods in todo.items():
-        run = _Language(wanted, name, model, get_benchmark(benchmark), language, tell, answered)
+        run = _Language(wanted, name, model, wanted.benchmark(benchmark), language, tell, answered)
         run.methods(methods)
-
-
-@dataclass(frozen=True)
-class _Answers:
-    """What a model said to a plan's questions, and what that took."""
-
-    items: Sequence[Item]
-    harness: Mapping[str, float]
-    tokens: int
-    seconds: float
-    peak_bytes: int
 
 
 class _Language:
@@ -144,7 +123,7 @@ class _Language:
         benchmark: Benchmark,
         language: str,
         tell: Callable[[Cell | Failure], None],
-        answered: dict[str, _Answers],
+        answered: dict[str, Answers],
     ) -> None:
         self.wanted, self.name, self.model = wanted, name, model
         self.answered = answered
@@ -162,7 +141,7 @@ class _Language:
                 del plan
                 gc.collect()
             else:
-                together.setdefault(_question_key(plan), []).append((chosen, plan))
+                together.setdefault(question_key(plan), []).append((chosen, plan))
         for key, group in together.items():
             self._ask(group, key)
 
@@ -181,7 +160,7 @@ class _Language:
             seed=self.wanted.seed,
         )
         try:
-            return get_method(chosen.name).plan(setting, **chosen.options)
+            return get_method(chosen.name).prepare(setting, **chosen.options)
         except MethodError as error:
             raise CompareError(f"{error} ({why_not})" if why_not else str(error)) from error
 
@@ -200,9 +179,7 @@ class _Language:
     def _all_languages(self) -> ParallelCorpus:
         """Text to fit on in every language asked that there is text in."""
         path, lines = self.wanted.corpus.path, self.wanted.corpus.lines
-        tags = [
-            tag for tag in self.wanted.languages_of(self.benchmark.name) if _has_text(path, tag)
-        ]
+        tags = [tag for tag in self.wanted.languages_of(self.benchmark.name) if has_text(path, tag)]
         corpus = fit_corpus(path, lines, *tags)
         for tag in tags:
             docs = load_docs(self.benchmark, tag, "test", self.wanted.data)
@@ -232,13 +209,14 @@ class _Language:
             for chosen, plan in group:
                 lm.use(chosen.name)
                 with peak:
-                    found = self._attempt(
+                    said = self._attempt(
                         chosen,
                         functools.partial(ask, lm, self.benchmark, plan, next(iter(lm.tasks))),
                     )
-                if found is None:
+                if said is None:
                     continue
-                answers = _Answers(found[0], found[1], lm.cost.tokens, lm.cost.seconds, peak.bytes)
+                items, scores = said
+                answers = Answers(items, scores, lm.cost.tokens, lm.cost.seconds, peak.bytes)
                 if plan.change is None and key is not None:
                     self.answered[key] = answers
                 self._tell_cell(chosen, plan, answers)
@@ -248,13 +226,13 @@ class _Language:
         name = f"{self.benchmark.name}_{self.language}"
         return LangsteerLM(plan.model or self.model, tasks={name: info})
 
-    def _tell_cell(self, chosen: Chosen, plan: Plan, answers: "_Answers") -> None:
+    def _tell_cell(self, chosen: Chosen, plan: Plan, answers: Answers) -> None:
         cell = self._attempt(chosen, functools.partial(self._cell, chosen, plan, answers))
         if cell is not None:
             self.tell(cell)
 
-    def _cell(self, chosen: Chosen, plan: Plan, answers: "_Answers") -> Cell:
-        method: Method = get_method(chosen.name)
+    def _cell(self, chosen: Chosen, plan: Plan, answers: Answers) -> Cell:
+        method = get_method(chosen.name)
         return Cell(
             model=self.name,
             benchmark=self.benchmark.name,
@@ -291,116 +269,6 @@ class _Language:
             return None
 
 
-def ask(
-    lm: LangsteerLM, benchmark: Benchmark, plan: Plan, name: str
-) -> tuple[list[Item], dict[str, float]]:
-    """Put a plan's questions to a model through the harness: items, and the harness's own scores."""
-    task = make_task(
-        benchmark,
-        plan.language,
-        plan.docs,
-        form=plan.form,
-        shots=plan.shots,
-        examples=plan.examples,
-        config=plan.config,
-        name=name,
-    )
-    found = run_tasks(lm, {name: task})
-    items = [
-        _item(benchmark, task, sample)
-        for sample in found["samples"][name]
-        if sample["filter"] == benchmark.filter
-    ]
-    scores = {
-        key.removesuffix(",none"): float(value)
-        for key, value in found["results"][name].items()
-        if isinstance(value, float) and "stderr" not in key
-    }
-    return items, scores
-
-
-def task_info(benchmark: Benchmark, language: str, plan: Plan) -> TaskInfo:
-    """Which texts of a plan's prompts are in the language: those of the items and examples."""
-    shown = plan.examples if plan.examples_language in (None, language) else ()
-    examples = [text for doc in shown for text in texts_of(doc, benchmark.source)]
-    return TaskInfo(language, tuple(benchmark.source), tuple(examples))
-
-
-def fit_corpus(path: str, lines: int | None, *languages: str) -> ParallelCorpus:
-    """Checked parallel text of languages and English; with `lines`, that many, spread evenly."""
-    corpus = _read_corpus(path, languages)
-    if lines is None or lines >= len(corpus):
-        return corpus
-    return corpus.lines(spread(len(corpus), lines))
-
-
-@functools.lru_cache(maxsize=64)
-def _read_corpus(path: str, languages: tuple[str, ...]) -> ParallelCorpus:
-    return read_corpus(path, list(languages))
-
-
-def _has_text(path: str, language: str) -> bool:
-    try:
-        return bool(fit_corpus(path, None, language))
-    except CorpusError:
-        return False
-
-
-def check_apart(benchmark: Benchmark, docs: Sequence[Doc], corpus: ParallelCorpus) -> None:
-    """Raise CompareError where a text that is asked stands in the text to fit on."""
-    fitted = {plain(line) for lines in corpus.texts.values() for line in lines}
-    for doc in docs:
-        if any(plain(text) in fitted for text in texts_of(doc, benchmark.source)):
-            raise CompareError(
-                f"{corpus.name} holds text of {benchmark.title} (item {doc['id']}): fit on other "
-                "text than is reported on"
-            )
-
-
-def versions() -> dict[str, str]:
-    """Of what makes the numbers."""
-    packages = ("torch", "transformers", "lm_eval", "peft", "trl")
-    found = {"langsteer": __version__}
-    for package in packages:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-class PeakMemory(AbstractContextManager["PeakMemory"]):
-    """The most memory in use inside, in bytes: of the GPU where the model is on one."""
-
-    def __init__(self, model: Model) -> None:
-        self.device = model.device
-        self.bytes = 0
-
-    def __enter__(self) -> "PeakMemory":
-        self.bytes = 0
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(self.device)
-            return self
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self.device.type == "cuda":
-            self.bytes = torch.cuda.max_memory_allocated(self.device)
-            return
-        self._over.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        process = psutil.Process()
-        while True:
-            self.bytes = max(self.bytes, process.memory_info().rss)
-            if self._over.wait(SAMPLING):
-                return
-
-
 def _missing(wanted: Comparison, outcome: Outcome) -> dict[tuple[str, str, str], list[Chosen]]:
     """(model, benchmark, language) → the methods whose cells are not there yet."""
     missing: dict[tuple[str, str, str], list[Chosen]] = {}
@@ -408,8 +276,10 @@ def _missing(wanted: Comparison, outcome: Outcome) -> dict[tuple[str, str, str],
         for benchmark in wanted.benchmarks:
             for language in wanted.languages_of(benchmark.name):
                 for method in wanted.methods_of(benchmark.name, language):
-                    path = cell_path(wanted.output, model, benchmark.name, language, method.name)
-                    if _is_made(path, _asked(wanted, benchmark.name, method)):
+                    path = existing_cell(
+                        wanted.output, model, benchmark.name, language, method.name
+                    )
+                    if path and _is_made(path, _asked(wanted, benchmark.name, method)):
                         outcome.kept.append(path)
                     else:
                         key = (model, benchmark.name, language)
@@ -419,25 +289,22 @@ def _missing(wanted: Comparison, outcome: Outcome) -> dict[tuple[str, str, str],
 
 def _is_made(path: Path, asked: Mapping[str, Any]) -> bool:
     """Whether a cell is there; CompareError where it was made with another configuration."""
-    if not path.exists():
-        return False
     try:
         made = read_cell(path).settings.get("asked", {})
     except CellError:
         return False  # damaged: it is made again
-    differing = [key for key in asked if made.get(key) != asked[key]]
-    if differing:
-        key = differing[0]
+    other = first_difference(asked, made)
+    if other is not None:
         raise CompareError(
-            f"{path} was made with {key} {made.get(key)!r}, and {asked[key]!r} is asked for now: "
-            "name another output folder, or delete the cells that are to be made again"
+            f"{path} was made with {other.key} {other.made!r}, and {other.wanted!r} is asked for "
+            "now: name another output folder, or delete the cells that are to be made again"
         )
     return True
 
 
 def _asked(wanted: Comparison, benchmark: str, method: Chosen) -> dict[str, Any]:
     """What a cell depends on, beside its key, as it stands in the configuration."""
-    found = {
+    asked = {
         "corpus": {"path": Path(wanted.corpus.path).name, "lines": wanted.corpus.lines},
         "form": _form(wanted, benchmark),
         "limit": wanted.limit,
@@ -445,7 +312,7 @@ def _asked(wanted: Comparison, benchmark: str, method: Chosen) -> dict[str, Any]
         "seed": wanted.seed,
         "dtype": wanted.dtype,
     }
-    return dict(json.loads(json.dumps(found, default=str)))
+    return as_kept(asked)
 
 
 def _form(wanted: Comparison, benchmark: str) -> str | None:
@@ -454,40 +321,3 @@ def _form(wanted: Comparison, benchmark: str) -> str | None:
     if unknown:
         raise CompareError(f"{benchmark} has no option {sorted(unknown)[0]!r}: it has form")
     return options.get("form")
-
-
-def _question_key(plan: Plan) -> str:
-    """A hash that is the same for plans that put the same questions."""
-    config = {key: _named(value) for key, value in plan.config.items()}
-    examples = [doc["id"] for doc in plan.examples]
-    docs = [json.dumps(doc, sort_keys=True, default=str) for doc in plan.docs]
-    asked = [plan.language, plan.form, plan.shots, examples, config, docs]
-    return hashlib.sha256(json.dumps(asked, default=str).encode()).hexdigest()
-
-
-def _named(value: Any) -> Any:
-    return id(value) if callable(value) else value
-
-
-def _item(benchmark: Benchmark, task: Any, sample: Mapping[str, Any]) -> Item:
-    name = str(sample["doc"]["id"])
-    if benchmark.kind == "choice":
-        scores = tuple(float(value) for value, _ in sample["filtered_resps"])
-        return Item(name, target=_target(task, sample), scores=scores)
-    value = float(sample[benchmark.item_metric or benchmark.metric])
-    return Item(
-        name,
-        target=str(sample["target"]),
-        value=0.0 if math.isnan(value) else value,  # an answer in which there is nothing to judge
-        answer=str(sample["filtered_resps"][0]),
-    )
-
-
-def _target(task: Any, sample: Mapping[str, Any]) -> int:
-    target = sample["target"]
-    if isinstance(target, int):
-        return target
-    choices = [str(choice).strip() for choice in task.doc_to_choice(sample["doc"])]
-    if str(target).strip() in choices:
-        return choices.index(str(target).strip())
-    return int(target)

@@ -30,8 +30,8 @@ def choice_scores(
         if not answer:
             raise ModelError(f"the answer choice {choice!r} tokenises to nothing")
     questions = [Question(tokens, answers) for tokens in encode(model, prompts)]
-    found = score(model, questions, changes, budget=budget, progress=progress)
-    return [torch.tensor(scores.loglikelihoods) for scores in found]
+    results = score(model, questions, changes, budget=budget, progress=progress)
+    return [torch.tensor(scores.loglikelihoods) for scores in results]
 
 
 def batch_calibrated(scores: Tensor) -> Tensor:

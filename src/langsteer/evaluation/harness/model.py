@@ -4,9 +4,7 @@ Registered as `langsteer`. Requests are steered by the language of their task, a
 not at the template around it, and scored with one pass over each context.
 """
 
-import itertools
 import logging
-import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -17,23 +15,23 @@ from typing import Any
 import torch
 from lm_eval.api.instance import Instance
 from lm_eval.api.registry import register_model
-from lm_eval.models.huggingface import HFLM
-from lm_eval.models.utils import (
+
+from langsteer.errors import ModelError
+from langsteer.evaluation.harness.lm_eval_parts import (
+    HFLM,
     handle_stop_sequences,
     normalize_gen_kwargs,
     postprocess_generated_text,
 )
-
-from langsteer.errors import LanguageError, ModelError
 from langsteer.evaluation.harness.scoring import Change, Question, Scores, score
 from langsteer.evaluation.harness.spans import Span, source_spans, texts_of
-from langsteer.model.model import DEFAULT_MODEL, Model, load_model
+from langsteer.evaluation.harness.tasks import TaskInfo, TaskLanguages
+from langsteer.model.model import Model
+from langsteer.model.opening import DEFAULT_MODEL, load_model
 from langsteer.model.tokens import TOKEN_BUDGET, Tokens, batches, pad_mask
 from langsteer.progress import track
 from langsteer.states.intervention import PositionKind, intervene
 from langsteer.steering.folder import changes_by_language
-from langsteer.text.identify import CONFIDENT, identifiable, identify
-from langsteer.text.languages import parse_tag
 
 logger = logging.getLogger(__name__)
 
@@ -42,23 +40,11 @@ GENERATION_ROWS = 32
 
 
 @dataclass
-class Cost:
+class Usage:
     """What has been run so far: tokens read or written, and seconds in the model."""
 
     tokens: int = 0
     seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class TaskInfo:
-    """What the harness does not tell of a task: its language, and which fields hold text in it.
-
-    `examples` are texts of few-shot examples, which are steered as the item's own text is.
-    """
-
-    language: str | None = None
-    fields: tuple[str, ...] | None = None
-    examples: tuple[str, ...] = ()
 
 
 @register_model(NAME)
@@ -106,15 +92,12 @@ class LangsteerLM(HFLM):
         self.steered = pretrained
         self.budget = budget
         self.rows = int(str(batch_size)) if str(batch_size).isdigit() else None
-        self.language = parse_tag(language) if language else None
         self.tasks = dict(tasks or {})
-        self.costs: dict[str, Cost] = {}
+        self.costs: dict[str, Usage] = {}
         self._variants: dict[str, Change | None] = {}
         self._active = ""
         self._scored: dict[tuple[Any, ...], tuple[float, bool]] = {}
         self._encoded: dict[tuple[Any, ...], Tokens] = {}
-        self._languages: dict[str, str | None] = {}
-        self._texts: dict[str, str | None] = {}
         self.changes = changes_by_language(vectors)
         for change in self.changes.values():
             change.check_fits(pretrained, other_weights=other_weights)
@@ -122,11 +105,12 @@ class LangsteerLM(HFLM):
             self.changes = {
                 tag: _adjusted(change, strength, positions) for tag, change in self.changes.items()
             }
+        self.languages = TaskLanguages(self.tasks, self.changes, language)
 
     @property
-    def cost(self) -> Cost:
+    def cost(self) -> Usage:
         """What the active variant has cost."""
-        return self.costs.setdefault(self._active, Cost())
+        return self.costs.setdefault(self._active, Usage())
 
     @contextmanager
     def variants(self, variants: Mapping[str, Change | None]) -> Iterator[None]:
@@ -156,12 +140,12 @@ class LangsteerLM(HFLM):
             if (key := self._key(tag, context, answer)) not in self._scored:
                 missing[key[1:]] = None
         self._score(list(missing), None if disable_tqdm else "Scoring answers")
-        found = [self._scored[self._key(*parts)] for parts in asked]
+        answers = [self._scored[self._key(*parts)] for parts in asked]
         if not self._variants:
             self._scored.clear()
-        for request, value in zip(requests, found, strict=True):
-            self.cache_hook.add_partial("loglikelihood", request.args, value)
-        return found
+        for request, scored in zip(requests, answers, strict=True):
+            self.cache_hook.add_partial("loglikelihood", request.args, scored)
+        return answers
 
     def _loglikelihood_tokens(
         self,
@@ -174,18 +158,18 @@ class LangsteerLM(HFLM):
         for _, context, answer in requests:
             context, answer = self._fitted(list(context), list(answer))
             source = [i != self.steered.bos_id for i in context]
-            asked.append((self.language, Tokens(context, source), tuple(answer)))
+            asked.append((self.languages.always, Tokens(context, source), tuple(answer)))
         self._score([self._key(*parts)[1:] for parts in asked], None)
-        found = [self._scored[self._key(*parts)] for parts in asked]
+        answers = [self._scored[self._key(*parts)] for parts in asked]
         self._scored.clear()
-        return found
+        return answers
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Greedy text (unless a request says otherwise) after each context, up to a stop."""
         result = [""] * len(requests)
         groups: dict[tuple[str | None, str], list[int]] = {}
         for i, request in enumerate(requests):
-            groups.setdefault((self._language_of(request), repr(request.args[1])), []).append(i)
+            groups.setdefault((self.languages.of(request), repr(request.args[1])), []).append(i)
         for (tag, _), members in groups.items():
             contexts = [self._context(requests[i], requests[i].args[0]) for i in members]
             texts = self._generate(
@@ -281,20 +265,20 @@ class LangsteerLM(HFLM):
                 for (ids, source), answers in contexts.items()
             ]
             names = list(self._variants) or [""]
-            found = score(
+            results = score(
                 self.steered,
                 questions,
                 [self._change(name, tag) for name in names],
                 budget=self.budget,
                 progress=progress,
             )
-            for name, scores in zip(names, found, strict=True):
+            for name, scores in zip(names, results, strict=True):
                 self._keep(name, tag, questions, scores)
 
     def _keep(
         self, name: str, tag: str | None, questions: Sequence[Question], scores: Scores
     ) -> None:
-        cost = self.costs.setdefault(name, Cost())
+        cost = self.costs.setdefault(name, Usage())
         cost.tokens += scores.tokens
         cost.seconds += scores.seconds
         for question, values, greedy in zip(
@@ -314,7 +298,7 @@ class LangsteerLM(HFLM):
 
     def _pair(self, request: Instance) -> tuple[str | None, Tokens, tuple[int, ...]]:
         context, continuation = request.args
-        tag = self._language_of(request)
+        tag = self.languages.of(request)
         if context == "":
             ids = self.tok_encode(continuation, add_special_tokens=False)
             start = [self.prefix_token_id] if ids[:1] != [self.prefix_token_id] else ids[:1]
@@ -369,88 +353,11 @@ class LangsteerLM(HFLM):
             inside = [any(a < end and b > start for start, end in spans) for a, b in offsets]
         return Tokens(ids, [a and i not in special for a, i in zip(inside, ids, strict=True)])
 
-    def _language_of(self, request: Instance) -> str | None:
-        """`language`, else what the task's name tells, else what the item's text is in."""
-        if self.language is not None:
-            return self.language
-        name = request.task_name or ""
-        if name not in self._languages:
-            known = self.tasks.get(name, TaskInfo()).language
-            self._languages[name] = known or language_of_task(name, self.changes)
-            self._say_how(name, self._languages[name])
-        found = self._languages[name]
-        if found is None and self.changes:
-            found = self._language_of_text(request)
-        return found
-
-    def _language_of_text(self, request: Instance) -> str | None:
-        """The language with a vector that an item's text is surely in, of all that there are."""
-        if not any(map(identifiable, self.changes)):
-            return None
-        info = self.tasks.get(request.task_name or "", TaskInfo())
-        text = " ".join(texts_of(request.doc, info.fields))
-        if text not in self._texts:
-            found = identify([text], quick=True)[0]
-            sure = found is not None and found.confidence >= CONFIDENT
-            self._texts[text] = found.language if found is not None and sure else None
-        tag = self._texts[text]
-        return tag if tag in self.changes else None
-
-    def _say_how(self, name: str, tag: str | None) -> None:
-        if not self.changes or tag in self.changes:
-            return
-        vectors = ", ".join(sorted(self.changes))
-        if tag is not None:
-            logger.warning("task %s is not steered: no vector for %s (%s)", name, tag, vectors)
-        elif any(map(identifiable, self.changes)):
-            logger.warning("task %s names no language: each text is looked at (%s)", name, vectors)
-        else:
-            logger.warning(
-                "task %s is not steered: its name tells no language that has a vector (%s); "
-                "name one with language=, or pip install 'langsteer[langid]'",
-                name,
-                vectors,
-            )
-
 
 def _adjusted(change: Change, strength: float | None, positions: PositionKind | None) -> Change:
     """A change at another strength or other positions than its own."""
     change = change if strength is None else change.with_strength(strength)
     return change if positions is None else change.at(positions)
-
-
-def run_tasks(
-    lm: LangsteerLM, tasks: Mapping[str, Any], limit: int | None = None
-) -> dict[str, Any]:
-    """The harness's own evaluation of tasks, item by item, without its bars and intervals."""
-    import lm_eval.api.task as module
-    from lm_eval import evaluator
-
-    bar = module.tqdm
-    try:
-        module.tqdm = lambda items, *args, **kwargs: items
-        found = evaluator.evaluate(
-            lm, dict(tasks), limit=limit, log_samples=True, bootstrap_iters=0
-        )
-    finally:
-        module.tqdm = bar
-    return dict(found)
-
-
-def language_of_task(name: str, languages: Mapping[str, Any]) -> str | None:
-    """The one of `languages` that a task's name tells, such as `xcopa_sw` or `belebele_swh_Latn`."""
-    pieces = re.split(r"[_\-.:/]", name)
-    pairs = [f"{a}_{b}" for a, b in itertools.pairwise(pieces)]
-    for piece in [*reversed(pairs), *reversed(pieces)]:
-        if not re.fullmatch(r"[A-Za-z]{2,3}(_[A-Z][A-Za-z]{1,3})?", piece):
-            continue
-        try:
-            tag = parse_tag(piece)
-        except LanguageError:
-            continue
-        if tag in languages:
-            return tag
-    return None
 
 
 def _acting(

@@ -99,16 +99,16 @@ def score(
         for index in track(groups, progress, len(groups)):
             batch = _Batch(model, [rest[i] for i in index], stem)
             for c in order:
-                found = batch.run(c)
-                results[c].seconds += found.seconds
+                scored = batch.run(c)
+                results[c].seconds += scored.seconds
                 for place, i in enumerate(index):
-                    results[c].loglikelihoods[i] = found.loglikelihoods[place]
-                    results[c].greedy[i] = found.greedy[place]
+                    results[c].loglikelihoods[i] = scored.loglikelihoods[place]
+                    results[c].greedy[i] = scored.greedy[place]
     return results
 
 
 @dataclass(frozen=True)
-class _Found:
+class _BatchScores:
     loglikelihoods: list[list[float]]
     greedy: list[list[bool]]
     seconds: float
@@ -189,7 +189,7 @@ class _Batch:
         """The tokens of an answer that are read: all but the last, which is only predicted."""
         return self.questions[q].answers[a][:-1]
 
-    def run(self, c: int) -> _Found:
+    def run(self, c: int) -> _BatchScores:
         """Score under change `c`; the first to be run is what the others go on from."""
         clock = Clock(self.model)
         decode = functools.partial(
@@ -214,13 +214,13 @@ class _Batch:
             )
             for i, tail in enumerate(self.tails)
         ]
-        found = self._read(context.hidden, [run.hidden for run in tails])
+        scores = self._read(context.hidden, [run.hidden for run in tails])
         seconds = clock.seconds()
         if self.trunk:
             layer = _lowest(self.model, self.stem.changes[c])
             seconds += sum(run.reached[layer] for run in (self.trunk[0], *self.trunk[1]))
         self.trunk = self.trunk or (context, tails)
-        return _Found(*found, seconds)
+        return _BatchScores(*scores, seconds)
 
     def _tail_inputs(self, tail: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
         read = [self._read_of(q, a) for q, a in tail]
@@ -253,18 +253,20 @@ class _Batch:
         self, hidden: Tensor, tails: Sequence[Tensor]
     ) -> list[tuple[Tensor, list[tuple[int, int, int]]]]:
         """States [hidden], each with the (question, answer, token)s that it predicts."""
-        found: list[tuple[Tensor, list[tuple[int, int, int]]]] = []
+        predicting: list[tuple[Tensor, list[tuple[int, int, int]]]] = []
         for row, (q, a) in enumerate(self.rows):
             length = len(self.questions[q].answers[a])
-            found += [(hidden[row, t - length], [(q, a, t)]) for t in range(length)]
+            predicting += [(hidden[row, t - length], [(q, a, t)]) for t in range(length)]
         if not self.rows:
             for q, question in enumerate(self.questions):
-                found.append((hidden[q, -1], [(q, a, 0) for a in range(len(question.answers))]))
+                predicting.append(
+                    (hidden[q, -1], [(q, a, 0) for a in range(len(question.answers))])
+                )
         for tail, states in zip(self.tails, tails, strict=True):
             for row, (q, a) in enumerate(tail):
                 length = len(self.questions[q].answers[a])
-                found += [(states[row, t - 1], [(q, a, t)]) for t in range(1, length)]
-        return found
+                predicting += [(states[row, t - 1], [(q, a, t)]) for t in range(1, length)]
+        return predicting
 
 
 def _predicted(
@@ -308,15 +310,17 @@ def _read_at_once(model: Model, questions: Sequence[Question]) -> Sequence[Sized
 
 def _cache_window(model: Model) -> int:
     """How far back the narrowest layer of the model's cache looks; 0 where it cannot be shared."""
-    if "cache_window" not in model._memo:
-        with torch.inference_mode():
-            output = model.decoder(**model.batch([[model.pad_id]]), use_cache=True)
-        cache = getattr(output, "past_key_values", None)
-        layers = cache.layers if type(cache) is DynamicCache else []
-        fits = bool(layers) and all(isinstance(layer, DynamicLayer) for layer in layers)
-        windows = [int(getattr(layer, "sliding_window", None) or sys.maxsize) for layer in layers]
-        model._memo["cache_window"] = min(windows) if fits else 0
-    return int(model._memo["cache_window"])
+    return model.kept.get("cache window", lambda: _narrowest_window(model))
+
+
+def _narrowest_window(model: Model) -> int:
+    with torch.inference_mode():
+        output = model.decoder(**model.batch([[model.pad_id]]), use_cache=True)
+    cache = getattr(output, "past_key_values", None)
+    layers = cache.layers if type(cache) is DynamicCache else []
+    fits = bool(layers) and all(isinstance(layer, DynamicLayer) for layer in layers)
+    windows = [int(getattr(layer, "sliding_window", None) or sys.maxsize) for layer in layers]
+    return min(windows) if fits else 0
 
 
 def _common_start(model: Model, questions: Sequence[Question]) -> int:

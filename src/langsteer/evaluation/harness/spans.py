@@ -19,14 +19,14 @@ def source_spans(prompt: str, texts: Iterable[str], perhaps: Iterable[str] = ())
     Every place where a text stands word for word; where there is none, the longest part of it that
     does, if that is most of it. Those of `perhaps` count only word for word.
     """
-    found: list[Span] = []
+    spans: list[Span] = []
     for text in dict.fromkeys(text.strip() for text in texts):
         if text:
-            found += _exact(prompt, text) or _nearest(prompt, text)
+            spans += _exact(prompt, text) or _nearest(prompt, text)
     for text in perhaps:
         if text.strip():
-            found += _exact(prompt, text.strip())
-    return _merged(found)
+            spans += _exact(prompt, text.strip())
+    return _merged(spans)
 
 
 def texts_of(doc: Any, fields: Sequence[str] | None = None) -> list[str]:

@@ -1,20 +1,21 @@
 """The methods of a comparison, each a way to ask the same items, under one registry.
 
 A stack such as `few_shot+learned` asks as the first does and steers as the second does. What asks in
-English cannot be steered towards English, and hidden states are changed by one method at a time.
-`learned@prompt` is `learned` as it is fitted and chosen for the text, at other tokens; with the option
+English cannot be steered towards English. Fitting methods joined by `+` are the parts of a recipe (see
+`langsteer.fitting.recipe`), such as `learned + mean_difference:10@generated*-0.5`. `learned@prompt` alone is `learned` as it is fitted and chosen for the text, at other tokens; with the option
 `positions`, a method is fitted and chosen for those.
 """
 
 import inspect
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from langsteer.errors import MethodError
 from langsteer.evaluation.benchmarks.loading import nearest
 from langsteer.evaluation.methods.common import (
-    Method,
+    EvaluationMethod,
     Plan,
     Setting,
     checking_options,
@@ -36,8 +37,12 @@ from langsteer.evaluation.methods.states import (
     STEERING,
     TOGETHER,
     describe_change,
+    recipe,
 )
 from langsteer.evaluation.methods.translate import SELF_TRANSLATE, TRANSLATE_FILE
+from langsteer.fitting.methods import METHODS as FITTING_METHODS
+from langsteer.fitting.names import DEFAULT_METHOD
+from langsteer.fitting.recipe import is_recipe
 from langsteer.states.intervention import POSITIONS
 from langsteer.steering.change import Change
 
@@ -48,9 +53,17 @@ TOKENS = {
     "all": "all tokens",
 }
 
-__all__ = ["METHODS", "Change", "Method", "Plan", "Setting", "get_method"]
+__all__ = [
+    "EVALUATION_METHODS",
+    "Change",
+    "EvaluationMethod",
+    "Plan",
+    "Setting",
+    "get_method",
+    "in_order",
+]
 
-METHODS: dict[str, Method] = {
+EVALUATION_METHODS: dict[str, EvaluationMethod] = {
     method.name: checking_options(method)
     for method in (
         DIRECT,
@@ -62,26 +75,29 @@ METHODS: dict[str, Method] = {
         CHAIN_OF_THOUGHT,
         XLT,
         PROMPT_OPTIMISATION,
-        TRANSLATE_FILE,
+        SELF_TRANSLATE,
         TRANSLATE_MT,
         TRANSLATE_SERVICE,
-        SELF_TRANSLATE,
-        LORA_SFT,
+        TRANSLATE_FILE,
         LORA_ENGLISH,
-        *STEERING,
+        LORA_SFT,
+        *sorted(STEERING, key=lambda method: method.name == DEFAULT_METHOD),
         TOGETHER,
     )
 }
+"""In the order of a report: the usual fitting method after those that it is compared with."""
 
 
-def get_method(name: str) -> Method:
-    """The method of this name, or the stack of two joined by `+`.
+def get_method(name: str) -> EvaluationMethod:
+    """The method of this name, the recipe, or the stack of two joined by `+`.
 
     Raises MethodError, with the nearest names, where there is none, and with the reason where two
     cannot be stacked.
     """
+    if _is_recipe(name):
+        return recipe(name)
     parts = name.split("+")
-    methods = [_one(part.strip()) for part in parts]
+    methods = [_single(part.strip()) for part in parts]
     if len(methods) == 1:
         return methods[0]
     if len(methods) > 2:
@@ -89,14 +105,37 @@ def get_method(name: str) -> Method:
     return _stack(name, *methods)
 
 
-def _one(name: str) -> Method:
+def in_order(names: Iterable[str]) -> list[str]:
+    """Names of methods as a report lists them: the registry's order, others after them by name.
+
+    A method at other tokens follows the method; stacks follow what is alone; the upper bound is last.
+    """
+    places = {name: place for place, name in enumerate(EVALUATION_METHODS)}
+
+    def key(name: str) -> tuple[bool, int, list[tuple[int, str]]]:
+        parts = [part.strip() for part in name.split("+")]
+        ranks = [places.get(part.partition("@")[0], len(places)) for part in parts]
+        return name == ENGLISH.name, len(parts), list(zip(ranks, parts, strict=True))
+
+    return sorted(names, key=key)
+
+
+def _is_recipe(name: str) -> bool:
+    """Whether all that is joined are fitting methods, and more is said than one of them and `@`."""
+    if not is_recipe(name) or re.fullmatch(r"\w+@\w+", name.strip()):
+        return False
+    bases = [re.match(r"\w*", piece.strip()) for piece in re.split(r"\+(?![\d.])", name)]
+    return all(base is not None and base[0] in FITTING_METHODS for base in bases)
+
+
+def _single(name: str) -> EvaluationMethod:
     base, at, positions = name.partition("@")
-    if base not in METHODS:
-        raise MethodError(f"there is no method {base!r}{nearest(base, list(METHODS))}")
-    return _at(METHODS[base], positions) if at else METHODS[base]
+    if base not in EVALUATION_METHODS:
+        raise MethodError(f"there is no method {base!r}{nearest(base, list(EVALUATION_METHODS))}")
+    return _at(EVALUATION_METHODS[base], positions) if at else EVALUATION_METHODS[base]
 
 
-def _at(method: Method, positions: str) -> Method:
+def _at(method: EvaluationMethod, positions: str) -> EvaluationMethod:
     """What changes hidden states, at other tokens."""
     name = f"{method.name}@{positions}"
     if method.kind != "states":
@@ -104,12 +143,12 @@ def _at(method: Method, positions: str) -> Method:
     if positions not in POSITIONS:
         raise MethodError(f"{name}: there are the positions {', '.join(POSITIONS)}")
 
-    def plan(setting: Setting, **options: Any) -> Plan:
-        made = method.plan(setting, **options)
-        moved = _moved(made.change, positions)
-        return replace(made, change=moved, settings={**made.settings, "positions": positions})
+    def prepare(setting: Setting, **options: Any) -> Plan:
+        plan = method.prepare(setting, **options)
+        moved = _moved(plan.change, positions)
+        return replace(plan, change=moved, settings={**plan.settings, "positions": positions})
 
-    return Method(name, f"{method.title}, at {TOKENS[positions]}", plan, "states")
+    return EvaluationMethod(name, f"{method.title}, at {TOKENS[positions]}", prepare, "states")
 
 
 def _moved(change: Any, positions: str) -> Any:
@@ -123,7 +162,7 @@ def _change(name: str, setting: Setting, options: Mapping[str, Any]) -> tuple[Ch
     return (_moved(change, positions) if at else change), seconds
 
 
-def _stack(name: str, first: Method, second: Method) -> Method:
+def _stack(name: str, first: EvaluationMethod, second: EvaluationMethod) -> EvaluationMethod:
     if second.kind != "states":
         raise MethodError(
             f"{name}: only steering or a projection can come second; {second.name} is neither"
@@ -138,25 +177,27 @@ def _stack(name: str, first: Method, second: Method) -> Method:
             f"{name}: with {first.name} the text is English already, so there is nothing to steer"
         )
 
-    def plan(setting: Setting, steering: Mapping[str, Any] = {}, **options: Any) -> Plan:
+    def prepare(setting: Setting, steering: Mapping[str, Any] = {}, **options: Any) -> Plan:
         return _stacked(setting, first, second, steering, options)
 
-    return Method(f"{first.name}+{second.name}", f"{first.title} + {second.title}", plan, "stack")
+    return EvaluationMethod(
+        f"{first.name}+{second.name}", f"{first.title} + {second.title}", prepare, "stack"
+    )
 
 
 def _stacked(
     setting: Setting,
-    first: Method,
-    second: Method,
+    first: EvaluationMethod,
+    second: EvaluationMethod,
     steering: Mapping[str, Any],
     options: Mapping[str, Any],
 ) -> Plan:
     """`steering` are the second's options. On a tuned model, the second is fitted on that model."""
-    if "change" in inspect.signature(first.plan).parameters:  # it lets the model write
+    if "change" in inspect.signature(first.prepare).parameters:  # it lets the model write
         change, seconds = _change(second.name, setting, steering)
-        plan = first.plan(setting, change=change, **options)
+        plan = first.prepare(setting, change=change, **options)
     else:
-        plan = first.plan(setting, **options)
+        plan = first.prepare(setting, **options)
         inner = setting
         if plan.model is not None:
             folder = setting.work / "on" / first.name / setting.benchmark.name

@@ -83,9 +83,9 @@ def choice_logits(model: Model, rendered: Sequence[Rendered]) -> Tensor:
         for item in rendered
         for place, answer in enumerate(item.answers)
     ]
-    found = LangsteerLM(model).loglikelihood(requests, disable_tqdm=True)
+    scored = LangsteerLM(model).loglikelihood(requests, disable_tqdm=True)
     widths = {len(item.answers) for item in rendered}
-    return torch.tensor([value for value, _ in found]).view(len(rendered), max(widths))
+    return torch.tensor([value for value, _ in scored]).view(len(rendered), max(widths))
 
 
 def write(
@@ -99,7 +99,8 @@ def write(
     """Greedy continuations of prompts about `docs`; `change` acts on the text of each doc."""
     from lm_eval.api.instance import Instance
 
-    from langsteer.evaluation.harness.model import LangsteerLM, TaskInfo
+    from langsteer.evaluation.harness.model import LangsteerLM
+    from langsteer.evaluation.harness.tasks import TaskInfo
 
     language = setting.language
     info = TaskInfo(language, tuple(setting.benchmark.source))

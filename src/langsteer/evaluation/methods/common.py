@@ -4,20 +4,16 @@ import functools
 import hashlib
 import inspect
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from langsteer.errors import LangsteerError, MethodError
+from langsteer.errors import MethodError
 from langsteer.evaluation.benchmarks import Benchmark, Doc, load_docs
 from langsteer.model.model import Model
 from langsteer.steering.change import Change
-from langsteer.storage.files import write_json
 from langsteer.text.corpus import ParallelCorpus
-
-T = TypeVar("T")
 
 PROMPT = "langsteer_prompt"
 """the field of a doc that holds a whole prompt, where a method writes one for each item"""
@@ -28,8 +24,8 @@ class Setting:
     """One model, benchmark and language, and what a method may learn from.
 
     `corpus` holds parallel text to fit vectors, projections and adapters on; it shares nothing
-    with the benchmark; `all_languages` gives the like in all languages that are compared. `data` is a folder with the data sets as published, None for the hub.
-    `work` keeps what is costly to make (vectors, adapters, translations) between runs of one
+    with the benchmark; `all_languages` gives the like in all languages that are compared. `data`
+    is a folder with the data sets as published, None for the hub. `work` keeps what is costly to make (vectors, adapters, translations) between runs of one
     model. `limit` bounds the items asked, for a quick look.
     """
 
@@ -76,35 +72,36 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Method:
-    """A way to ask. `plan(setting, **options)`; `options` are keyword arguments of `plan`.
+class EvaluationMethod:
+    """A way to ask. `prepare(setting, **options)` trains, translates or reasons, and gives the plan.
 
-    `kind` says what it touches: the `prompt`, the `text` of the items, the `model`, or its hidden
-    `states`. A stack is a method of the first or third kind with one of the last on top.
+    `options` are keyword arguments of `prepare`. `kind` says what it touches: the `prompt`, the
+    `text` of the items, the `model`, or its hidden `states`. A stack is a method of the first or
+    third kind with one of the last on top.
     """
 
     name: str
     title: str
-    plan: Callable[..., Plan]
+    prepare: Callable[..., Plan]
     kind: str = "prompt"
 
 
-def checking_options(method: Method) -> Method:
+def checking_options(method: EvaluationMethod) -> EvaluationMethod:
     """The method, with a clear error for an option that it does not have."""
-    parameters = list(inspect.signature(method.plan).parameters.values())[1:]
+    parameters = list(inspect.signature(method.prepare).parameters.values())[1:]
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return method  # it passes them on, and what takes them will say so
     known = [parameter.name for parameter in parameters]
 
-    @functools.wraps(method.plan)
-    def plan(setting: Setting, **options: Any) -> Plan:
+    @functools.wraps(method.prepare)
+    def prepare(setting: Setting, **options: Any) -> Plan:
         for name in options:
             if name not in known:
                 listed = ", ".join(known) or "none"
                 raise MethodError(f"{method.name} has no option {name!r}: it has {listed}")
-        return method.plan(setting, **options)
+        return method.prepare(setting, **options)
 
-    return replace(method, plan=plan)
+    return replace(method, prepare=prepare)
 
 
 def form_of(setting: Setting, language: str | None = None) -> str:
@@ -168,42 +165,6 @@ def digest(*parts: object) -> str:
     """SHA-256 of the parts, as JSON."""
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def kept(
-    path: Path,
-    about: Mapping[str, Any],
-    load: Callable[[Path], T],
-    make: Callable[[], T],
-    measured: Callable[[], float] | None = None,
-) -> tuple[T, float]:
-    """What stands at `path`, where it was made from the same things, or else made and recorded.
-
-    `about` is what it is made from; `make` writes `path`, and is timed. Beside it a JSON file
-    keeps `about` and the seconds that it took, which are returned too; `measured` gives them
-    where they are not those of `make` alone.
-    """
-    record = path.parent / f"{path.name}.json"
-    wanted = json.loads(json.dumps(about, default=str))
-    found = _read_record(record)
-    if found.get("about") == wanted:
-        try:
-            return load(path), float(found["seconds"])
-        except (LangsteerError, OSError, KeyError, ValueError, TypeError):
-            pass  # damaged or gone: it is made again
-    started = time.perf_counter()
-    made = make()
-    seconds = round(measured() if measured is not None else time.perf_counter() - started, 3)
-    write_json(record, {"about": wanted, "seconds": seconds})
-    return made, seconds
-
-
-def _read_record(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _texts(setting: Setting, doc: Doc) -> str:

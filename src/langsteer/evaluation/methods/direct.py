@@ -2,7 +2,7 @@
 
 from langsteer.errors import BenchmarkError, MethodError
 from langsteer.evaluation.methods.common import (
-    Method,
+    EvaluationMethod,
     Plan,
     Setting,
     all_docs,
@@ -32,5 +32,5 @@ def english(setting: Setting) -> Plan:
     return Plan(docs, "en", english_form(setting))
 
 
-DIRECT = Method("direct", "Direct", direct)
-ENGLISH = Method("english", "English original (upper bound)", english, kind="text")
+DIRECT = EvaluationMethod("direct", "Direct", direct)
+ENGLISH = EvaluationMethod("english", "English original (upper bound)", english, kind="text")

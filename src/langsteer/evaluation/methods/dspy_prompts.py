@@ -43,7 +43,7 @@ def propose(
     quiet = {"num_threads": 1, "display_progress": False, "display_table": False}
     with dspy.context(lm=model):
         best = copro.compile(program, trainset=examples, eval_kwargs=quiet)
-    ranked = [found["instruction"] for found in getattr(best, "candidate_programs", [])]
+    ranked = [program["instruction"] for program in getattr(best, "candidate_programs", [])]
     own = best.predictors()[0].signature.instructions
     return list(dict.fromkeys(text.strip() for text in [own, *ranked] if text.strip()))
 
@@ -55,15 +55,16 @@ class _Answers:
         self.setting, self.docs, self.form = setting, docs, form
         self.known: dict[str, dict[str, bool]] = {}
 
-    def right(self, instruction: str, item: str) -> bool:
+    def right(self, instruction: str, item_id: str) -> bool:
         if instruction not in self.known:
             setting, config = self.setting, with_instruction(self.setting, instruction, self.form)
             items = render(setting, setting.language, self.docs, self.form, config)
             chosen = choice_logits(setting.model, items).argmax(1).tolist()
             self.known[instruction] = {
-                one.doc["id"]: one.target == place for one, place in zip(items, chosen, strict=True)
+                item.doc["id"]: item.target == place
+                for item, place in zip(items, chosen, strict=True)
             }
-        return self.known[instruction][item]
+        return self.known[instruction][item_id]
 
 
 def _program(dspy: Any, answers: _Answers, instruction: str) -> Any:

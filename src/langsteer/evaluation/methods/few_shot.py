@@ -8,7 +8,7 @@ from langsteer.errors import MethodError
 from langsteer.evaluation.benchmarks import Doc
 from langsteer.evaluation.benchmarks.task import SHOWN
 from langsteer.evaluation.methods.common import (
-    Method,
+    EvaluationMethod,
     Plan,
     Setting,
     asked_docs,
@@ -22,12 +22,12 @@ from langsteer.evaluation.methods.common import (
 
 def few_shot(setting: Setting, k: int = 5, part: str | None = None) -> Plan:
     """Examples in the language, from `part` (train where there is one, else development)."""
-    return _plan(setting, setting.language, k, part)
+    return _prepared(setting, setting.language, k, part)
 
 
 def few_shot_english(setting: Setting, k: int = 5, part: str | None = None) -> Plan:
     """The same examples in English."""
-    plan = _plan(setting, "en", k, part)
+    plan = _prepared(setting, "en", k, part)
     return replace(
         plan, examples_language="en", config={"fewshot_config": _shown_in_english(setting)}
     )
@@ -57,7 +57,7 @@ def _shown_in_english(setting: Setting) -> dict[str, Any]:
     return {"split": SHOWN, "sampler": "first_n"} | {k: frame[k] for k in kept if k in frame}
 
 
-def _plan(setting: Setting, language: str, k: int, part: str | None) -> Plan:
+def _prepared(setting: Setting, language: str, k: int, part: str | None) -> Plan:
     if k < 1:
         raise MethodError(f"few-shot needs at least one example, not {k}")
     parts = (part,) if part else ("train", "development")
@@ -78,5 +78,7 @@ def _plan(setting: Setting, language: str, k: int, part: str | None) -> Plan:
     )
 
 
-FEW_SHOT = Method("few_shot", "Few-shot", few_shot)
-FEW_SHOT_ENGLISH = Method("few_shot_english", "Few-shot, English examples", few_shot_english)
+FEW_SHOT = EvaluationMethod("few_shot", "Few-shot", few_shot)
+FEW_SHOT_ENGLISH = EvaluationMethod(
+    "few_shot_english", "Few-shot, English examples", few_shot_english
+)

@@ -5,8 +5,6 @@ cross-lingual transfer). Items are rendered as they are asked; the loss is on th
 the head is applied only there. The adapter is an ordinary PEFT folder.
 """
 
-import copy
-import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +15,7 @@ import torch
 from langsteer.errors import MethodError
 from langsteer.evaluation.methods.asking import Rendered, render
 from langsteer.evaluation.methods.common import (
-    Method,
+    EvaluationMethod,
     Plan,
     Setting,
     asked_docs,
@@ -25,60 +23,40 @@ from langsteer.evaluation.methods.common import (
     digest,
     english_form,
     form_of,
-    kept,
     learning_docs,
     shuffled,
 )
-from langsteer.model.model import Model, wrap_model
-from langsteer.tuning.common import (
-    IGNORED,
-    Row,
-    adapted,
-    answer_logprobs,
-    collate,
-    libraries,
-    remove,
-    save_adapter,
-    schedule,
-    seeded,
-    start_afresh,
-    train,
-)
+from langsteer.model.model import Model
+from langsteer.storage.kept import kept
+from langsteer.tuning.adapter import LoraOptions, adapted, libraries, open_tuned, save_adapter
+from langsteer.tuning.answers import IGNORED, AnswerRow, answer_logprobs, collate
+from langsteer.tuning.training import remove, schedule, seeded, start_afresh, train
 
 
 @dataclass(frozen=True)
-class LoraOptions:
-    """`rate`: Adam's, falling to zero. `most` bounds the training items; `epochs` counts passes.
+class ItemLoraOptions(LoraOptions):
+    """Those of `LoraOptions`; `most` bounds the training items."""
 
-    `rank` and `scale` (alpha ÷ rank) are of the adapter on every linear module. `steps`, where
-    given, takes the place of epochs. `half`: multiply in bfloat16; the adapter is in float32
-    all the same.
-    """
-
-    rank: int = 8
-    scale: float = 2.0
-    dropout: float = 0.0
-    epochs: float = 2.0
-    steps: int | None = None
+    rank: int | None = 8
     rate: float = 1e-3
-    batch: int = 8
     most: int | None = None
-    half: bool = True
-    seed: int = 0
 
 
 def lora_sft(setting: Setting, **options: Any) -> Plan:
-    """Tuned on training items in the language. Options are those of `LoraOptions`."""
-    return _plan(setting, "lora_sft", setting.language, form_of(setting), options)
+    """Tuned on training items in the language. Options are those of `ItemLoraOptions`."""
+    return _prepared(setting, "lora_sft", setting.language, form_of(setting), options)
 
 
 def lora_english(setting: Setting, **options: Any) -> Plan:
     """Tuned on the same training items in English; one adapter for all languages."""
-    return _plan(setting, "lora_english", "en", english_form(setting), options)
+    return _prepared(setting, "lora_english", "en", english_form(setting), options)
 
 
 def tune(
-    model: Model, items: Sequence[Rendered], folder: Path, options: LoraOptions = LoraOptions()
+    model: Model,
+    items: Sequence[Rendered],
+    folder: Path,
+    options: ItemLoraOptions = ItemLoraOptions(),
 ) -> float:
     """Train an adapter into `folder`; the model stays as it is. Returns the seconds it took.
 
@@ -109,24 +87,13 @@ def tune(
     return seconds
 
 
-def open_tuned(model: Model, folder: Path, name: str) -> Model:
-    """A copy of the model with an adapter on: merged in float32, else beside the weights."""
-    peft = libraries("LoRA")[0]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        network = peft.PeftModel.from_pretrained(copy.deepcopy(model.network), str(folder)).eval()
-    if model.dtype == torch.float32:
-        network = network.merge_and_unload()
-    for parameter in network.parameters():
-        parameter.requires_grad_(False)
-    return wrap_model(network.eval(), model.tokenizer, name=name)
-
-
-def _plan(setting: Setting, method: str, language: str, form: str, given: dict[str, Any]) -> Plan:
+def _prepared(
+    setting: Setting, method: str, language: str, form: str, given: dict[str, Any]
+) -> Plan:
     try:
-        options = LoraOptions(**({"seed": setting.seed} | given))
+        options = ItemLoraOptions(**({"seed": setting.seed} | given))
     except TypeError as error:
-        known = ", ".join(LoraOptions.__dataclass_fields__)
+        known = ", ".join(ItemLoraOptions.__dataclass_fields__)
         raise MethodError(f"{method} has no such option ({error}): it has {known}") from None
     part, docs = learning_docs(setting, language, "train", "development", what=method)
     docs = shuffled(docs, options.seed)[: options.most]
@@ -151,13 +118,13 @@ def _plan(setting: Setting, method: str, language: str, form: str, given: dict[s
         spent[0] = tune(setting.model, items, folder, options)
         return folder
 
-    found, seconds = kept(folder, about, load, make, lambda: spent[0])
+    adapter, seconds = kept(folder, about, load, make, lambda: spent[0])
     name = f"{setting.model.name} + {method} {language}"
     return Plan(
         asked_docs(setting),
         setting.language,
         form_of(setting),
-        model=open_tuned(setting.model, found, name),
+        model=open_tuned(setting.model, adapter, name),
         chosen_on=chosen_ids(docs),
         settings={
             **asdict(options),
@@ -169,7 +136,7 @@ def _plan(setting: Setting, method: str, language: str, form: str, given: dict[s
     )
 
 
-def _encode(model: Model, item: Rendered) -> Row:
+def _encode(model: Model, item: Rendered) -> AnswerRow:
     """Ids of prompt and answer, as the harness splits them, and what the loss is on."""
     prompt, answer = item.prompt, item.answers[item.target]
     spaces = len(prompt) - len(prompt.rstrip())
@@ -185,5 +152,5 @@ def _answer_loss(model: Model, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
     return -answer_logprobs(model, inputs).sum() / len(inputs["labels"])
 
 
-LORA_SFT = Method("lora_sft", "LoRA fine-tuning (SFT)", lora_sft, kind="model")
-LORA_ENGLISH = Method("lora_english", "LoRA on English only", lora_english, kind="model")
+LORA_SFT = EvaluationMethod("lora_sft", "LoRA fine-tuning (SFT)", lora_sft, kind="model")
+LORA_ENGLISH = EvaluationMethod("lora_english", "LoRA on English only", lora_english, kind="model")

@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 
-from langsteer.errors import LanguageError, MethodError, MissingExtraError
-from langsteer.evaluation.methods.common import Method, Plan, Setting
+from langsteer.errors import LanguageError, MethodError
+from langsteer.evaluation.methods.common import EvaluationMethod, Plan, Setting
 from langsteer.evaluation.methods.translate import translated_by
+from langsteer.extras import need
 from langsteer.text.languages import language_name, parse_tag
 
 DEFAULT = "facebook/nllb-200-distilled-600M"
@@ -63,14 +64,14 @@ class HubTranslator:
             options["forced_bos_token_id"] = tokenizer.convert_tokens_to_ids(
                 language_token(tokenizer, forced)
             )
-        found: list[str] = []
+        translations: list[str] = []
         for group in _in_groups(texts, self.batch):
             inputs = tokenizer(group, return_tensors="pt", padding=True, truncation=True)
             with torch.inference_mode():
                 ids = network.generate(**inputs.to(network.device), **options)
             self.tokens += int(inputs["attention_mask"].sum()) + ids.numel()
-            found += tokenizer.batch_decode(ids, skip_special_tokens=True)
-        return found
+            translations += tokenizer.batch_decode(ids, skip_special_tokens=True)
+        return translations
 
     def _opened(self) -> tuple[Any, Any]:
         if self._open is None:
@@ -118,10 +119,7 @@ class ConvertedTranslator:
 
     def _opened(self) -> tuple[Any, Any]:
         if self._open is None:
-            try:
-                ctranslate2 = importlib.import_module("ctranslate2")
-            except ImportError as error:
-                raise MissingExtraError("a CTranslate2 model", "ctranslate2", "mt") from error
+            ctranslate2 = need("ctranslate2", "mt", "a CTranslate2 model")
             try:
                 engine = ctranslate2.Translator(self.folder)
             except (RuntimeError, ValueError) as error:
@@ -134,8 +132,9 @@ def open_tokenizer(name: str) -> Any:
     transformers = importlib.import_module("transformers")
     try:
         return transformers.AutoTokenizer.from_pretrained(name)
-    except ImportError as error:
-        raise MissingExtraError(f"the tokeniser of {name}", "sentencepiece", "mt") from error
+    except ImportError:
+        need("sentencepiece", "mt", f"the tokeniser of {name}")
+        raise
     except (OSError, ValueError, KeyError) as error:
         raise MethodError(_cannot_open(name, error)) from error
 
@@ -183,4 +182,4 @@ def _cannot_open(name: str, error: Exception) -> str:
     return f"translate_mt: cannot open {name} as a translation model: {line[:200]}"
 
 
-TRANSLATE_MT = Method("translate_mt", "Translate: MT model", translate_mt, kind="text")
+TRANSLATE_MT = EvaluationMethod("translate_mt", "Translate: MT model", translate_mt, kind="text")

@@ -4,31 +4,31 @@ The pool is the benchmark's forms times its instructions, a few written prompts,
 that an optimiser of dspy (Khattab et al., arXiv 2310.03714) proposes.
 """
 
-import importlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from langsteer.errors import MethodError, MissingExtraError
+from langsteer.errors import MethodError
 from langsteer.evaluation.benchmarks import Doc
 from langsteer.evaluation.methods.asking import Rendered, accuracy, render
 from langsteer.evaluation.methods.common import (
-    Method,
+    EvaluationMethod,
     Plan,
     Setting,
     asked_docs,
     chosen_ids,
     digest,
     form_of,
-    kept,
     learning_docs,
     shuffled,
 )
 from langsteer.evaluation.methods.prompts import instruction_in, with_instruction
+from langsteer.extras import need
 from langsteer.progress import track
 from langsteer.storage.files import write_json
+from langsteer.storage.kept import kept
 from langsteer.text.languages import language_name
 
 ITEMS = 100
@@ -42,7 +42,7 @@ WRITTEN = (
 
 
 @dataclass(frozen=True)
-class Prompt:
+class Candidate:
     """One of a pool: a form of the benchmark, what stands before it, and keys of the task changed.
 
     In `instruction`, {language} is the language's English name, and {task} the benchmark's
@@ -59,7 +59,7 @@ class Prompt:
 class Tried:
     """How well a prompt did on the development items."""
 
-    prompt: Prompt
+    prompt: Candidate
     accuracy: float
     log_probability: float
 
@@ -123,24 +123,24 @@ def prompt_optimisation(
     )
 
 
-def own_pool(setting: Setting) -> list[Prompt]:
+def own_pool(setting: Setting) -> list[Candidate]:
     """The benchmark's forms, bare and with each instruction, and the usual form as written here."""
     forms = setting.benchmark.forms_of(setting.language)
     usual = form_of(setting)
     prompts = []
     for form in dict.fromkeys((usual, *forms)):
-        prompts.append(Prompt(form, form))
+        prompts.append(Candidate(form, form))
         for tag in dict.fromkeys(("en", setting.language)):
             if tag in setting.benchmark.instructions:
                 name = f"{form}, instruction in {tag}"
-                prompts.append(Prompt(name, form, instruction_in(setting, tag)))
+                prompts.append(Candidate(name, form, instruction_in(setting, tag)))
     if "en" in setting.benchmark.instructions:
-        prompts += [Prompt(text, usual, text) for text in WRITTEN]
+        prompts += [Candidate(text, usual, text) for text in WRITTEN]
     return prompts
 
 
-def read_pool(setting: Setting, pool: str | Path | Sequence[Mapping[str, Any]]) -> list[Prompt]:
-    """Prompts of a file, or given as mappings with the fields of `Prompt`, of which all may lack."""
+def read_pool(setting: Setting, pool: str | Path | Sequence[Mapping[str, Any]]) -> list[Candidate]:
+    """Prompts of a file, or given as mappings with the fields of `Candidate`, of which all may lack."""
     rows, where = (
         (_read_file(Path(pool)), str(pool)) if isinstance(pool, str | Path) else (pool, "pool")
     )
@@ -149,7 +149,7 @@ def read_pool(setting: Setting, pool: str | Path | Sequence[Mapping[str, Any]]) 
     return [_prompt(setting, row, f"{where}, prompt {n}") for n, row in enumerate(rows, 1)]
 
 
-def keys_of(setting: Setting, prompt: Prompt) -> dict[str, Any]:
+def keys_of(setting: Setting, prompt: Candidate) -> dict[str, Any]:
     """The keys of the harness's task that a prompt changes."""
     keys = dict(prompt.config)
     if prompt.instruction:
@@ -164,23 +164,24 @@ def keys_of(setting: Setting, prompt: Prompt) -> dict[str, Any]:
 
 def proposed(
     setting: Setting, docs: Sequence[Doc], optimiser: str, proposer: str | None = None
-) -> list[Prompt]:
+) -> list[Candidate]:
     """Instructions that an optimiser proposes for the usual form, with the model `proposer`."""
     if optimiser != "dspy":
         raise MethodError(f"prompt_optimisation has no optimiser {optimiser!r}; it has 'dspy'")
-    try:
-        importlib.import_module("dspy")
-    except ImportError as error:
-        raise MissingExtraError("optimiser='dspy'", "dspy", "dspy") from error
+    need("dspy", "dspy", "optimiser='dspy'")
     from langsteer.evaluation.methods import dspy_prompts
 
     form = form_of(setting)
-    found = dspy_prompts.propose(setting, docs, form, proposer)
-    return [Prompt(f"dspy {n}", form, text) for n, text in enumerate(found, 1)]
+    instructions = dspy_prompts.propose(setting, docs, form, proposer)
+    return [Candidate(f"dspy {n}", form, text) for n, text in enumerate(instructions, 1)]
 
 
 def _try_all(
-    setting: Setting, docs: Sequence[Doc], prompts: Sequence[Prompt], calibrated: bool, path: Path
+    setting: Setting,
+    docs: Sequence[Doc],
+    prompts: Sequence[Candidate],
+    calibrated: bool,
+    path: Path,
 ) -> list[Tried]:
     tried = [
         Tried(prompt, *accuracy(setting, _rendered(setting, docs, prompt), calibrated))
@@ -190,13 +191,13 @@ def _try_all(
     return tried
 
 
-def _rendered(setting: Setting, docs: Sequence[Doc], prompt: Prompt) -> list[Rendered]:
+def _rendered(setting: Setting, docs: Sequence[Doc], prompt: Candidate) -> list[Rendered]:
     return render(setting, setting.language, docs, prompt.form, keys_of(setting, prompt))
 
 
 def _read_tried(path: Path) -> list[Tried]:
     rows = json.loads(path.read_text(encoding="utf-8"))
-    return [Tried(**{**row, "prompt": Prompt(**row["prompt"])}) for row in rows]
+    return [Tried(**{**row, "prompt": Candidate(**row["prompt"])}) for row in rows]
 
 
 def _read_file(path: Path) -> Any:
@@ -207,10 +208,7 @@ def _read_file(path: Path) -> Any:
     try:
         if path.suffix == ".json":
             return json.loads(text)
-        yaml = importlib.import_module("yaml")
-        return yaml.safe_load(text)
-    except ImportError as error:
-        raise MissingExtraError("a pool in YAML", "pyyaml", "eval") from error
+        return need("yaml", "eval", "a pool in YAML").safe_load(text)
     except Exception as error:
         if isinstance(error, ValueError) or type(error).__module__.startswith("yaml"):
             line = " ".join(str(error).split())
@@ -218,8 +216,8 @@ def _read_file(path: Path) -> Any:
         raise
 
 
-def _prompt(setting: Setting, row: Mapping[str, Any], where: str) -> Prompt:
-    known = [f.name for f in fields(Prompt)]
+def _prompt(setting: Setting, row: Mapping[str, Any], where: str) -> Candidate:
+    known = [f.name for f in fields(Candidate)]
     if unknown := _beyond(row, known):
         raise MethodError(f"{where}: no field {unknown}; there are {', '.join(known)}")
     config = row.get("config", {})
@@ -230,11 +228,13 @@ def _prompt(setting: Setting, row: Mapping[str, Any], where: str) -> Prompt:
     if form not in forms:
         raise MethodError(f"{where}: no form {form!r}; there are {', '.join(forms)}")
     instruction = str(row.get("instruction", ""))
-    return Prompt(str(row.get("name") or instruction or where), form, instruction, dict(config))
+    return Candidate(str(row.get("name") or instruction or where), form, instruction, dict(config))
 
 
 def _beyond(given: Iterable[str], known: Sequence[str]) -> str:
     return ", ".join(repr(name) for name in given if name not in known)
 
 
-PROMPT_OPTIMISATION = Method("prompt_optimisation", "Prompt optimisation", prompt_optimisation)
+PROMPT_OPTIMISATION = EvaluationMethod(
+    "prompt_optimisation", "Prompt optimisation", prompt_optimisation
+)

@@ -14,7 +14,7 @@ from langsteer.evaluation.benchmarks import Doc
 from langsteer.evaluation.methods.asking import Rendered, render, write
 from langsteer.evaluation.methods.common import (
     PROMPT,
-    Method,
+    EvaluationMethod,
     Plan,
     Setting,
     asked_docs,
@@ -128,17 +128,17 @@ def _reasoned(
         return replace(plan, docs=_prompted(rendered, prompts), config=config)
     parts = [split_cue(item.prompt) for item in rendered]
     asked = [wrap(body) for body, _ in parts]
-    found = write(setting, docs, asked, tokens, ("\n\n",), change)
+    written = write(setting, docs, asked, tokens, ("\n\n",), change)
     prompts = [
         f"{before} {' '.join(thought.split())}\n{cue}"
-        for before, thought, (_, cue) in zip(asked, found.texts, parts, strict=True)
+        for before, thought, (_, cue) in zip(asked, written.texts, parts, strict=True)
     ]
     return replace(
         plan,
         docs=_prompted(rendered, prompts),
         config=_AS_IS,
-        extra_tokens=found.tokens,
-        extra_seconds=found.seconds,
+        extra_tokens=written.tokens,
+        extra_seconds=written.seconds,
     )
 
 
@@ -155,7 +155,13 @@ def _prompted(rendered: Sequence[Rendered], prompts: Sequence[str]) -> list[Doc]
     return [{**item.doc, PROMPT: text} for item, text in zip(rendered, prompts, strict=True)]
 
 
-NATIVE_INSTRUCTION = Method("native_instruction", "Native instruction", native_instruction)
-ENGLISH_INSTRUCTION = Method("english_instruction", "English instruction", english_instruction)
-CHAIN_OF_THOUGHT = Method("chain_of_thought", "English chain of thought", chain_of_thought)
-XLT = Method("xlt", "Cross-lingual-thought prompting", xlt)
+NATIVE_INSTRUCTION = EvaluationMethod(
+    "native_instruction", "Native instruction", native_instruction
+)
+ENGLISH_INSTRUCTION = EvaluationMethod(
+    "english_instruction", "English instruction", english_instruction
+)
+CHAIN_OF_THOUGHT = EvaluationMethod(
+    "chain_of_thought", "English chain of thought", chain_of_thought
+)
+XLT = EvaluationMethod("xlt", "Cross-lingual-thought prompting", xlt)

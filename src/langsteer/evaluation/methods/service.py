@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from langsteer.errors import MethodError
-from langsteer.evaluation.methods.common import Method, Plan, Setting
+from langsteer.evaluation.methods.common import EvaluationMethod, Plan, Setting
 from langsteer.evaluation.methods.translate import Translator, translated_by
 
 GOOGLE = "https://translation.googleapis.com/language/translate/v2"
@@ -70,7 +70,7 @@ class GoogleTranslator:
         self._retries, self._pause, self._timeout = retries, pause, timeout
 
     def translate(self, texts: Sequence[str], source: str, target: str) -> list[str]:
-        found: list[str] = []
+        translations: list[str] = []
         for group in _calls(texts):
             body = {
                 "q": group,
@@ -78,8 +78,8 @@ class GoogleTranslator:
                 "target": _code(target),
                 "format": "text",
             }
-            found += _translations(self._call(body), len(group))
-        return found
+            translations += _translations(self._call(body), len(group))
+        return translations
 
     def _call(self, body: dict[str, Any]) -> Any:
         key = os.environ.get(self._variable, "").strip()
@@ -146,6 +146,6 @@ def _reason(error: urllib.error.HTTPError, key: str) -> str:
     return " ".join(str(said).replace(key, "…").split())[:200]
 
 
-TRANSLATE_SERVICE = Method(
+TRANSLATE_SERVICE = EvaluationMethod(
     "translate_service", "Translate: web service", translate_service, kind="text"
 )

@@ -3,22 +3,23 @@
 Fitted on the setting's parallel corpus, without labels of the benchmark, and kept between runs.
 """
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from langsteer.errors import MethodError
+from langsteer.errors import FitError, MethodError
 from langsteer.evaluation.methods.common import (
-    Method,
+    EvaluationMethod,
     Plan,
     Setting,
     asked_docs,
     form_of,
-    kept,
 )
 from langsteer.fitting.learning import learn, learn_all, method_of
 from langsteer.fitting.methods import METHODS
+from langsteer.fitting.names import METHODS as OWN
 from langsteer.fitting.options import Method as FittingMethod
 from langsteer.fitting.projection import Moments, pair_moments
 from langsteer.model.model import Model
@@ -26,6 +27,7 @@ from langsteer.steering.change import Change
 from langsteer.steering.folder import load
 from langsteer.steering.projection import Projection
 from langsteer.steering.vector import SteeringVector
+from langsteer.storage.kept import kept
 from langsteer.text.corpus import ParallelCorpus
 
 LARGEST_MOMENTS = 2**30  # bytes
@@ -96,7 +98,8 @@ def _projected(
 def _place(setting: Setting, folder: str, method: str, options: Mapping[str, Any]) -> Path:
     """Where a change is kept: apart for the positions named, as one comparison may have several."""
     name = f"{method}@{options['positions']}" if "positions" in options else method
-    return setting.work / folder / name / f"{setting.language}.safetensors"
+    plain = re.sub(r"[^\w.+@-]", "_", name)  # a recipe has signs that no file name may have
+    return setting.work / folder / plain / f"{setting.language}.safetensors"
 
 
 class _Clock:
@@ -117,14 +120,18 @@ def _shared_moments(model: Model, pair: ParallelCorpus, clock: _Clock) -> dict[i
     if model.layers * model.hidden_size**2 * 16 > LARGEST_MOMENTS:
         return None
     part = pair.split(fit=0.8, choose=0.2, report=0.0)["fit"]
-    name, found, seconds = model._memo.get("moments", ("", None, 0.0))
-    if name == part.fingerprint:
-        clock.before = seconds
-        return cast(dict[int, Moments], found)
+    started = time.perf_counter()
+    moments, seconds = model.kept.get(
+        "moments", lambda: _timed_moments(model, part), part.fingerprint
+    )
+    clock.before = max(0.0, seconds - (time.perf_counter() - started))  # what it took before now
+    return moments
+
+
+def _timed_moments(model: Model, part: ParallelCorpus) -> tuple[dict[int, Moments], float]:
     started = time.perf_counter()
     moments = pair_moments(model, part, range(model.layers))
-    model._memo["moments"] = (part.fingerprint, moments, time.perf_counter() - started)
-    return moments
+    return moments, time.perf_counter() - started
 
 
 def _pair(setting: Setting, method: str) -> ParallelCorpus:
@@ -146,8 +153,8 @@ def _about(setting: Setting, pair: ParallelCorpus, options: dict[str, Any]) -> d
     }
 
 
-def _method(name: str, title: str, maker: Maker) -> Method:
-    def plan(setting: Setting, **options: Any) -> Plan:
+def _method(name: str, title: str, maker: Maker) -> EvaluationMethod:
+    def prepare(setting: Setting, **options: Any) -> Plan:
         change, seconds = maker(setting, name, **options)
         return Plan(
             asked_docs(setting),
@@ -158,7 +165,7 @@ def _method(name: str, title: str, maker: Maker) -> Method:
             training_seconds=seconds,
         )
 
-    return Method(name, title, plan, kind="states")
+    return EvaluationMethod(name, title, prepare, kind="states")
 
 
 def describe_change(change: Change) -> dict[str, Any]:
@@ -183,9 +190,17 @@ def describe_change(change: Change) -> dict[str, Any]:
     }
 
 
+def recipe(name: str) -> EvaluationMethod:
+    """A recipe of fitting methods as a way to ask. Raises MethodError where it cannot be read."""
+    try:
+        whole = method_of(name).name
+    except FitError as error:
+        raise MethodError(str(error)) from error
+    return _method(whole, f"Steering: {whole}", learned_change)
+
+
 def _title(name: str) -> str:
-    own = METHODS.own.get(name)
-    title = (own.title if own is not None else "") or name.replace("_", " ")
+    title = (METHODS[name].title if name in OWN else "") or name.replace("_", " ")
     return title.capitalize() if name.startswith("projection") else f"Steering: {title}"
 
 

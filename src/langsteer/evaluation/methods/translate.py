@@ -4,7 +4,6 @@ By a file, by the model itself (self-translate; Etxaniz et al., arXiv 2308.01223
 (`machine`) or by a web service (`service`). Translations are kept, a line each, and gone on with.
 """
 
-import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 from langsteer.errors import BenchmarkError, MethodError
 from langsteer.evaluation.benchmarks import Doc, load_translations
 from langsteer.evaluation.methods.common import (
-    Method,
+    EvaluationMethod,
     Plan,
     Setting,
     asked_docs,
@@ -22,7 +21,7 @@ from langsteer.evaluation.methods.common import (
     english_form,
 )
 from langsteer.progress import track
-from langsteer.storage.files import write_text
+from langsteer.storage.lines import read_json_lines, write_json_lines
 from langsteer.text.corpus import ParallelCorpus
 from langsteer.text.languages import language_name
 
@@ -54,31 +53,26 @@ class Cache:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.lines: dict[str, dict[str, Any]] = {}
-        if path.is_file():
-            for line in path.read_text(encoding="utf-8").splitlines():
-                row = _row(line)
-                if row is not None:
-                    self.lines[row["key"]] = row
+        rows = [line.value for line in read_json_lines(path)] if path.is_file() else []
+        self.rows: dict[str, dict[str, Any]] = {row["key"]: row for row in rows if _is_kept(row)}
 
     def get(self, text: str) -> Translation | None:
-        row = self.lines.get(digest(text))
+        row = self.rows.get(digest(text))
         if row is None:
             return None
         return Translation(row["translation"], row.get("seconds", 0.0), row.get("tokens", 0))
 
-    def add(self, texts: Sequence[str], found: Sequence[Translation]) -> None:
-        for text, made in zip(texts, found, strict=True):
+    def add(self, texts: Sequence[str], translations: Sequence[Translation]) -> None:
+        for text, made in zip(texts, translations, strict=True):
             key = digest(text)
-            self.lines[key] = {
+            self.rows[key] = {
                 "key": key,
                 "text": text,
                 "translation": made.text,
                 "seconds": round(made.seconds, 4),
                 "tokens": made.tokens,
             }
-        rows = [json.dumps(row, ensure_ascii=False) for row in self.lines.values()]
-        write_text(self.path, "\n".join(rows) + "\n")
+        write_json_lines(self.path, self.rows.values())
 
 
 def translate_file(setting: Setting, file: str | Path | None = None) -> Plan:
@@ -94,8 +88,8 @@ def translate_file(setting: Setting, file: str | Path | None = None) -> Plan:
             raise MethodError(f"translate_file: {error}") from error
     else:
         rows = _read_lines(setting, Path(file))
-    found = {str(row["id"]): row for row in rows}
-    missing = [doc["id"] for doc in asked if doc["id"] not in found]
+    translated = {str(row["id"]): row for row in rows}
+    missing = [doc["id"] for doc in asked if doc["id"] not in translated]
     if missing:
         where = file or f"the translations of {setting.benchmark.title}"
         raise MethodError(
@@ -103,7 +97,7 @@ def translate_file(setting: Setting, file: str | Path | None = None) -> Plan:
             f"the first {missing[0]!r}"
         )
     fields = translated_fields(setting)
-    docs = [{**doc, **{f: found[doc["id"]][f] for f in fields}} for doc in asked]
+    docs = [{**doc, **{f: translated[doc["id"]][f] for f in fields}} for doc in asked]
     settings = {"translations": str(file) if file else "the publisher's"}
     return Plan(docs, "en", english_form(setting), settings=settings)
 
@@ -147,10 +141,10 @@ def translate_texts(
     groups = [missing[i : i + BATCH] for i in range(0, len(missing), BATCH)]
     for group in track(groups, f"Translating {setting.language}", len(groups)):
         started, before = time.perf_counter(), _tokens_of(translator)
-        found = translator.translate(group, setting.language, "en")
-        if len(found) != len(group):
+        written = translator.translate(group, setting.language, "en")
+        if len(written) != len(group):
             raise MethodError(
-                f"{translator.name} gave {len(found)} translations of {len(group)} texts"
+                f"{translator.name} gave {len(written)} translations of {len(group)} texts"
             )
         seconds = (time.perf_counter() - started) / len(group)
         tokens = (_tokens_of(translator) - before) // len(group)
@@ -158,7 +152,7 @@ def translate_texts(
             group,
             [
                 Translation(new.strip() or old, seconds, tokens)
-                for old, new in zip(group, found, strict=True)
+                for old, new in zip(group, written, strict=True)
             ],
         )
     done = {text: cache.get(text) for text in texts}
@@ -191,9 +185,9 @@ class SelfTranslator:
         )
         prompts = [f"{shown}{names[0]}: {' '.join(text.split())}\n{names[1]}:" for text in texts]
         lm = LangsteerLM(self._setting.model)
-        found = lm.complete(prompts, max_new_tokens=self._limit, stop=("\n",))
+        written = lm.complete(prompts, max_new_tokens=self._limit, stop=("\n",))
         self.tokens += lm.cost.tokens
-        return found
+        return written
 
 
 def _short_pairs(
@@ -227,35 +221,27 @@ def _replaced(doc: Doc, fields: Iterable[str], made: Mapping[str, Translation]) 
 def _read_lines(setting: Setting, path: Path) -> list[Doc]:
     fields = ("id", *translated_fields(setting))
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_json_lines(path)
     except (OSError, UnicodeDecodeError) as error:
         raise MethodError(f"translate_file: cannot read {path}: {error}") from error
     rows = []
-    for number, line in enumerate(lines, 1):
-        try:
-            row = json.loads(line)
-        except ValueError:
-            row = None
-        if not isinstance(row, dict) or any(name not in row for name in fields):
+    for line in lines:
+        if not isinstance(line.value, dict) or any(name not in line.value for name in fields):
             raise MethodError(
-                f"translate_file: {path}, line {number} is not a JSON object with "
+                f"translate_file: {path}, line {line.number} is not a JSON object with "
                 f"{', '.join(fields)}"
             )
-        rows.append(row)
+        rows.append(line.value)
     return rows
 
 
-def _row(line: str) -> dict[str, Any] | None:
-    try:
-        row = json.loads(line)
-    except ValueError:
-        return None
-    return row if isinstance(row, dict) and {"key", "translation"} <= set(row) else None
+def _is_kept(row: Any) -> bool:
+    return isinstance(row, dict) and {"key", "translation"} <= set(row)
 
 
 def _tokens_of(translator: Translator) -> int:
     return int(getattr(translator, "tokens", 0))
 
 
-TRANSLATE_FILE = Method("translate_file", "Translate: file", translate_file, kind="text")
-SELF_TRANSLATE = Method("self_translate", "Self-translate", self_translate, kind="text")
+TRANSLATE_FILE = EvaluationMethod("translate_file", "Translate: file", translate_file, kind="text")
+SELF_TRANSLATE = EvaluationMethod("self_translate", "Self-translate", self_translate, kind="text")

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from langsteer.evaluation.report.grids import score_name
-from langsteer.evaluation.report.table import DIRECT, ENGLISH, PIVOT, Comparison, Row, Table
+from langsteer.evaluation.report.samples import DIRECT, ENGLISH, PIVOT
+from langsteer.evaluation.report.table import Contrast, MethodRow, Table
 from langsteer.look import plotting
 from langsteer.look.plotting import INK, Figure
 from langsteer.text.languages import language_name
@@ -43,8 +44,8 @@ def _scores(pyplot: Any, table: Table, looks: Mapping[str, Mapping[str, Any]]) -
     height = 0.34 * len(shown) + 1.0 + _legend_height(table.rows)
     figure, axes = pyplot.subplots(figsize=(8.4, height))
     for row in table.rows:
-        found = dict(zip(table.languages, row.entries, strict=True))
-        points = [(e.score, y) for y, name in enumerate(shown) if (e := found[name]) is not None]
+        entries = dict(zip(table.languages, row.entries, strict=True))
+        points = [(e.score, y) for y, name in enumerate(shown) if (e := entries[name]) is not None]
         order = {DIRECT: 4, ENGLISH: 2}.get(row.method, 3)  # direct is a ring: it hides nothing
         style: dict[str, Any] = {"markersize": 6.5, "linestyle": "", "zorder": order}
         axes.plot(*zip(*points, strict=True), label=row.title, **style | dict(looks[row.method]))
@@ -59,16 +60,16 @@ def _scores(pyplot: Any, table: Table, looks: Mapping[str, Mapping[str, Any]]) -
 
 
 def _differences(
-    pyplot: Any, table: Table, rows: Sequence[Row], looks: Mapping[str, Mapping[str, Any]]
+    pyplot: Any, table: Table, rows: Sequence[MethodRow], looks: Mapping[str, Mapping[str, Any]]
 ) -> Figure:
-    rows = sorted(rows, key=lambda row: _found(row).difference.value)
+    rows = sorted(rows, key=lambda row: _contrast(row).difference.value)
     figure, axes = pyplot.subplots(figsize=(7.4, 0.36 * len(rows) + 1.1))
     axes.axvline(0, color=INK, linewidth=1, alpha=0.5, zorder=0)
     for place, row in enumerate(rows):
-        found, look = _found(row), dict(looks[row.method])
-        change = found.difference
+        contrast, look = _contrast(row), dict(looks[row.method])
+        change = contrast.difference
         axes.plot([change.low, change.high], [place, place], color=look["color"], linewidth=2)
-        face = look["color"] if found.significant else "none"
+        face = look["color"] if contrast.significant else "none"
         axes.plot(change.value, place, markersize=8, **look | {"markerfacecolor": face})
     axes.set_yticks(range(len(rows)), [row.title for row in rows])
     axes.set_ylim(-0.6, len(rows) - 0.4)
@@ -83,7 +84,7 @@ def _differences(
 
 
 def _costs(
-    pyplot: Any, table: Table, rows: Sequence[Row], looks: Mapping[str, Mapping[str, Any]]
+    pyplot: Any, table: Table, rows: Sequence[MethodRow], looks: Mapping[str, Mapping[str, Any]]
 ) -> Figure:
     trained = any(row.cost.training_seconds for row in rows)
     height = 3.6 + _legend_height(rows)
@@ -116,21 +117,21 @@ def _legend_below(figure: Any, axes: Any) -> None:
     figure.legend(*names, loc="outside lower center", ncols=LEGEND_COLUMNS)
 
 
-def _legend_height(rows: Sequence[Row]) -> float:
+def _legend_height(rows: Sequence[MethodRow]) -> float:
     return LEGEND_LINE * -(-len(rows) // LEGEND_COLUMNS)
 
 
-def _point(axes: Any, cost: float, row: Row, looks: Mapping[str, Mapping[str, Any]]) -> None:
-    change, look = _found(row).difference, looks[row.method]
+def _point(axes: Any, cost: float, row: MethodRow, looks: Mapping[str, Mapping[str, Any]]) -> None:
+    change, look = _contrast(row).difference, looks[row.method]
     axes.plot([cost, cost], [change.low, change.high], color=look["color"], linewidth=1.5)
     axes.plot(cost, change.value, markersize=8, linestyle="", label=row.title, **look)
 
 
-def _compared(row: Row) -> bool:
+def _compared(row: MethodRow) -> bool:
     return row.mean is not None and row.mean.comparison is not None
 
 
-def _found(row: Row) -> Comparison:
+def _contrast(row: MethodRow) -> Contrast:
     if row.mean is None or row.mean.comparison is None:
         raise ValueError(f"{row.method} is not compared")
     return row.mean.comparison

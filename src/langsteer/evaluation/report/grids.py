@@ -2,23 +2,16 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from langsteer.evaluation.comparison.cells import Cell, Results
-from langsteer.evaluation.report.table import (
-    DIRECT,
-    ENGLISH,
-    PIVOT,
-    Comparison,
-    Entry,
-    Pair,
-    Row,
-    Table,
-)
+from langsteer.evaluation.report.samples import DIRECT, ENGLISH, PIVOT
+from langsteer.evaluation.report.table import Contrast, Entry, MethodPair, MethodRow, Table
 from langsteer.evaluation.statistics import Interval
 from langsteer.look.grid import NONE, Column, Grid, Line, Tone, Value
+from langsteer.look.words import counted, p_value, probability, signed, written
 from langsteer.text.languages import language_name
 
 MOST_LISTED = 24
@@ -69,16 +62,16 @@ def difference_grid(table: Table) -> Grid:
     for row in table.rows:
         for name, entry in zip(table.languages, row.entries, strict=True):
             if entry is not None and entry.comparison is not None:
-                found = entry.comparison
+                contrast = entry.comparison
                 values = (
                     Value(row.title),
                     Value(language_name(name)),
-                    Value(f"{found.items:,}", found.items),
+                    Value(f"{contrast.items:,}", contrast.items),
                     Value(f"{entry.score:.1f}", entry.score),
-                    _difference(found),
-                    _p(found.p),
-                    _p(found.p_adjusted),
-                    _gap(found),
+                    _difference(contrast),
+                    _p(contrast.p),
+                    _p(contrast.p_adjusted),
+                    _gap(contrast),
                 )
                 lines.append(Line(values, row.method))
     return Grid(columns, tuple(lines))
@@ -86,27 +79,26 @@ def difference_grid(table: Table) -> Grid:
 
 def pair_grid(table: Table) -> Grid:
     """A row and a column a method: the mean of the row's less the column's, in points."""
-    found = {(pair.method, pair.other): pair for pair in table.pairs}
-    rows = [row for row in table.rows if any(row.method in key for key in found)]
+    pairs = {(pair.method, pair.other): pair for pair in table.pairs}
+    rows = [row for row in table.rows if any(row.method in key for key in pairs)]
     columns = (Column("Method", numeric=False), *(Column(row.title) for row in rows))
     lines = [
-        Line((Value(row.title), *(_pair(found, row.method, c.method) for c in rows)), row.method)
+        Line((Value(row.title), *(_pair(pairs, row.method, c.method) for c in rows)), row.method)
         for row in rows
     ]
     return Grid(columns, tuple(lines))
 
 
-def _pair(found: Mapping[tuple[str, str], Pair], method: str, other: str) -> Value:
-    pair, sign = found.get((method, other)), 1
+def _pair(pairs: Mapping[tuple[str, str], MethodPair], method: str, other: str) -> Value:
+    pair, sign = pairs.get((method, other)), 1
     if pair is None:
-        pair, sign = found.get((other, method)), -1
+        pair, sign = pairs.get((other, method)), -1
     if pair is None:
         return Value(NONE)
     ends = sorted((sign * pair.difference.low, sign * pair.difference.high))
     difference = Interval(sign * pair.difference.value, *ends)
     tone: Tone = "" if not difference.excludes_zero else "better" if sum(ends) > 0 else "worse"
-    languages = f"{pair.languages} language{'' if pair.languages == 1 else 's'}"
-    hint = f"{languages}, {pair.items:,} answers of both"
+    hint = f"{counted(pair.languages, 'language')}, {pair.items:,} answers of both"
     return Value(gain(difference), difference.value, hint, tone)
 
 
@@ -118,9 +110,9 @@ def settings_grid(cells: Iterable[Cell]) -> Grid:
         key = (cell.model, cell.benchmark, cell.method, cell.form, cell.part)
         groups[*key, _plain(cell.settings), chosen].append(cell)
     lines = []
-    for (model, benchmark, method, form, part, settings, chosen), found in sorted(groups.items()):
-        languages = ", ".join(sorted(cell.language for cell in found))
-        texts = (found[0].method_title, benchmark, languages, form, part, settings, chosen, model)
+    for (model, benchmark, method, form, part, settings, chosen), alike in sorted(groups.items()):
+        languages = ", ".join(sorted(cell.language for cell in alike))
+        texts = (alike[0].method_title, benchmark, languages, form, part, settings, chosen, model)
         lines.append(Line(tuple(map(Value, texts)), method))
     names = ("Method", "Benchmark", "Languages", "Form", "Part", "Settings", "Chosen on", "Model")
     return Grid(tuple(Column(name, numeric=False) for name in names), tuple(lines))
@@ -138,11 +130,11 @@ def trouble_grid(results: Results) -> Grid:
 
 def version_grid(cells: Iterable[Cell]) -> Grid:
     """A row a package, with every version that a cell was made with."""
-    found: dict[str, set[str]] = defaultdict(set)
+    versions: dict[str, set[str]] = defaultdict(set)
     for cell in cells:
         for name, version in cell.versions.items():
-            found[name].add(version)
-    lines = tuple(Line((Value(n), Value(", ".join(sorted(found[n]))))) for n in sorted(found))
+            versions[name].add(version)
+    lines = tuple(Line((Value(n), Value(", ".join(sorted(versions[n]))))) for n in sorted(versions))
     return Grid((Column("Package", numeric=False), Column("Version", numeric=False)), lines)
 
 
@@ -175,20 +167,14 @@ def score_name(table: Table) -> str:
 
 def gain(interval: Interval) -> str:
     """+5.3 [4.1, 6.5]"""
-    return f"{interval.value:+.1f} [{interval.low:.1f}, {interval.high:.1f}]".replace("-", "−")
+    low, high = (written(end, ".1f") for end in (interval.low, interval.high))
+    return f"{signed(interval.value, '.1f')} [{low}, {high}]"
 
 
 def share(interval: Interval) -> str:
     """19% [15, 23]"""
-    value, low, high = (100 * x for x in (interval.value, interval.low, interval.high))
-    return f"{value:.0f}% [{low:.0f}, {high:.0f}]".replace("-", "−")
-
-
-def probability(p: float) -> str:
-    """<0.001, 0.012 or 0.32"""
-    if p < 0.001:
-        return "<0.001"
-    return f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+    low, high = (written(100 * end, ".0f") for end in (interval.low, interval.high))
+    return f"{written(100 * interval.value, '.0f')}% [{low}, {high}]"
 
 
 def duration(seconds: float) -> str:
@@ -208,13 +194,17 @@ def amount(number: float, unit: str = "") -> str:
     return f"{scaled:.{digits}f} {prefix}{unit}".strip()
 
 
-def _method_line(table: Table, row: Row, raw: Table | None) -> Line:
+def _method_line(table: Table, row: MethodRow, raw: Table | None) -> Line:
     values = [Value(row.title), _mean(table, row)]
     if raw is not None:
         plain = raw.row(row.method)
         values.append(_score(None if plain is None else plain.mean, marked=False))
-    found = None if row.mean is None else row.mean.comparison
-    values += [_difference(found), _p(None if found is None else found.p_adjusted), _gap(found)]
+    contrast = None if row.mean is None else row.mean.comparison
+    values += [
+        _difference(contrast),
+        _p(None if contrast is None else contrast.p_adjusted),
+        _gap(contrast),
+    ]
     cost = row.cost
     values += [
         _cost(cost.tokens, amount(cost.tokens)),
@@ -225,7 +215,7 @@ def _method_line(table: Table, row: Row, raw: Table | None) -> Line:
     return Line(tuple(values), row.method)
 
 
-def _mean(table: Table, row: Row) -> Value:
+def _mean(table: Table, row: MethodRow) -> Value:
     """The mean, with the number of languages where some are lacking."""
     every = len([name for name in table.languages if name != PIVOT])
     value = _score(row.mean)
@@ -239,46 +229,42 @@ def _mean(table: Table, row: Row) -> Value:
 def _score(entry: Entry | None, marked: bool = True) -> Value:
     if entry is None:
         return Value(NONE, hint="no cell", mark="")
-    text, found = f"{entry.score:.1f}", entry.comparison
-    if found is None or not marked:
+    text, contrast = f"{entry.score:.1f}", entry.comparison
+    if contrast is None or not marked:
         return Value(text, entry.score, f"{entry.items:,} answers", mark="")
-    tone = _tone(found)
-    hint = f"{gain(found.difference)} to direct, {found.items:,} answers"
-    if found.p_adjusted is not None:
-        hint += f", p {_of(found.p_adjusted)} after Holm"
+    tone = _tone(contrast)
+    hint = f"{gain(contrast.difference)} to direct, {contrast.items:,} answers"
+    if contrast.p_adjusted is not None:
+        hint += f", p {p_value(contrast.p_adjusted)} after Holm"
     return Value(text, entry.score, hint, tone, _MARKS[tone])
 
 
-def _tone(found: Comparison) -> Tone:
-    if not found.significant:
+def _tone(contrast: Contrast) -> Tone:
+    if not contrast.significant:
         return ""
-    return "better" if found.difference.value > 0 else "worse"
+    return "better" if contrast.difference.value > 0 else "worse"
 
 
-def _difference(found: Comparison | None) -> Value:
-    if found is None:
+def _difference(contrast: Contrast | None) -> Value:
+    if contrast is None:
         return Value(NONE)
-    return Value(gain(found.difference), found.difference.value, tone=_tone(found))
+    return Value(gain(contrast.difference), contrast.difference.value, tone=_tone(contrast))
 
 
 def _p(p: float | None) -> Value:
     return Value(NONE) if p is None else Value(probability(p), p)
 
 
-def _gap(found: Comparison | None) -> Value:
-    if found is None or found.p is None:
+def _gap(contrast: Contrast | None) -> Value:
+    if contrast is None or contrast.p is None:
         return Value(NONE)
-    if found.gap_closed is None:
+    if contrast.gap_closed is None:
         return Value("no clear gap", hint="The interval of English less direct includes 0")
-    return Value(share(found.gap_closed), found.gap_closed.value)
+    return Value(share(contrast.gap_closed), contrast.gap_closed.value)
 
 
 def _cost(number: float, text: str) -> Value:
     return Value(text, number) if number else Value(NONE, 0.0)
-
-
-def _of(p: float) -> str:
-    return probability(p) if p < 0.001 else f"= {probability(p)}"
 
 
 def _plain(settings: Mapping[str, Any]) -> str:
@@ -288,15 +274,15 @@ def _plain(settings: Mapping[str, Any]) -> str:
 
 def _flat(settings: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     """Settings in settings as `outer.inner`; those that are not set are left out."""
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for name, value in settings.items():
         if isinstance(value, Mapping):
-            found |= _flat(value, f"{before}{name}.")
+            flat |= _flat(value, f"{before}{name}.")
         elif name == "fingerprint":
-            found[before + name] = str(value)[:12]
+            flat[before + name] = str(value)[:12]
         elif value is not None:
-            found[before + name] = value
-    return found
+            flat[before + name] = value
+    return flat
 
 
 def _text(value: Any) -> str:
@@ -308,8 +294,3 @@ def _text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def listed(names: Sequence[str]) -> str:
-    """a, b and c"""
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -7,48 +7,35 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from langsteer.errors import CellError, MissingExtraError
+from langsteer.errors import CellError
 from langsteer.evaluation.comparison.cells import Cell, Results, read_results
 from langsteer.evaluation.report.figures import draw_figures
 from langsteer.evaluation.report.grids import (
     difference_grid,
-    gain,
     language_grid,
-    listed,
     method_grid,
     pair_grid,
-    probability,
     score_name,
     settings_grid,
-    share,
     trouble_grid,
     version_grid,
 )
-from langsteer.evaluation.report.table import (
-    DIRECT,
-    ENGLISH,
-    PERMUTATION,
-    PIVOT,
-    Comparison,
-    Entry,
-    Row,
-    Table,
-    compare_table,
-    compare_tables,
-)
+from langsteer.evaluation.report.sentences import summarise
+from langsteer.evaluation.report.table import PERMUTATION, Table, compare_table, compare_tables
 from langsteer.evaluation.statistics import DRAWS, PERMUTATIONS
+from langsteer.extras import need
 from langsteer.look import page
 from langsteer.look.grid import Grid
 from langsteer.look.plotting import Figure
+from langsteer.look.words import listed
 from langsteer.storage.files import write_json, write_text, write_whole
-from langsteer.text.languages import language_name
 from langsteer.version import __version__
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True)
-class Section:
+class BenchmarkSection:
     """A model on a benchmark: its table, the same without calibration, and what they say."""
 
     title: str
@@ -67,7 +54,7 @@ class Report:
     """Everything that a report says. `configuration` maps file names to what they hold."""
 
     title: str
-    sections: tuple[Section, ...]
+    sections: tuple[BenchmarkSection, ...]
     results: Results
     configuration: tuple[tuple[str, str], ...]
 
@@ -122,51 +109,21 @@ def write_report(report: Report, folder: str | Path) -> list[Path]:
         write_text(folder / f"report.{form}", _render(report, figures, form))
         for form in ("html", "md", "tex")
     ]
-    for figure in (figure for found in figures for figure in found):
+    for figure in (figure for drawn in figures for figure in drawn):
         for form, data in (("png", figure.png), ("pdf", figure.pdf)):
             _write_bytes(folder / "figures" / f"{figure.name}.{form}", data)
     return [*written, write_json(folder / "report.json", report.as_json())]
 
 
-def summarise(table: Table, title: str) -> tuple[str, ...]:
-    """What the numbers of a table say, in sentences that are true of them."""
-    direct, english = table.row(DIRECT), table.row(ENGLISH)
-    rows = [row for row in table.rows if row.method != ENGLISH and _mean(row) is not None]
-    if direct is None or direct.mean is None:
-        return (f"{title} has no cells of 'direct', so no method is compared.",)
-    sentences = [_levels(table, direct.mean, english)]
-    if not rows:
-        return (*sentences, "No other method has been run.")
-    better, worse, neither = _sorted_by_effect(rows)
-    if better:
-        sentences.append(_best(table, better[0]))
-    if len(better) > 1:
-        names = listed([f"{row.title} ({_change(row)})" for row in better[1:]])
-        sentences.append(f"Also significantly better than direct: {names}.")
-    if worse:
-        names = listed([f"{row.title} ({_change(row)})" for row in worse])
-        sentences.append(f"Significantly worse than direct: {names}.")
-    if neither and (better or worse):
-        names = listed([row.title for row in neither])
-        sentences.append(f"Not significantly different from direct: {names}.")
-    elif neither:
-        best = max(rows, key=lambda row: _of(row).difference.value)
-        some = "The one method" if len(rows) == 1 else f"None of the {len(rows)} methods"
-        verb = "does not differ" if len(rows) == 1 else "differs"
-        sentences.append(
-            f"{some} {verb} significantly from direct on average over the languages; the largest "
-            f"difference is that of {best.title}, {_change(best)} points{_where(table, best)}."
-        )
-    return tuple(sentences)
-
-
-def _section(table: Table, cells: Sequence[Cell], draws: int, seed: int) -> Section:
+def _section(table: Table, cells: Sequence[Cell], draws: int, seed: int) -> BenchmarkSection:
     raw = None
     if table.score == "calibrated":
         own = [c for c in cells if (c.model, c.benchmark) == (table.model, table.benchmark)]
         raw = compare_table(own, "raw", draws, seed)
     title = benchmark_title(table.benchmark)
-    return Section(f"{title}: {table.model}", table, raw, summarise(table, title), table.notes)
+    return BenchmarkSection(
+        f"{title}: {table.model}", table, raw, summarise(table, title), table.notes
+    )
 
 
 def benchmark_title(name: str) -> str:
@@ -179,73 +136,8 @@ def benchmark_title(name: str) -> str:
         return name
 
 
-def _levels(table: Table, direct: Entry, english: Row | None) -> str:
-    languages = len(direct.languages)
-    over = "language" if languages == 1 else "languages"
-    what = score_name(table)
-    start = (
-        f"{languages} {over}, {direct.items:,} answers a method: without help (direct) the mean "
-        f"{what} is {direct.score:.1f}%"
-    )
-    if english is None or english.mean is None:
-        return f"{start}; there are no English originals to compare with."
-    found = _mean(english)
-    clear = found is not None and found.difference.low > 0
-    end = "" if clear else "; the gap is not clearly above 0, so no share of it is reported"
-    change = "" if found is None else f", {gain(found.difference)} points away"
-    return f"{start}, and {english.mean.score:.1f}% on the English originals{change}{end}."
-
-
-def _best(table: Table, row: Row) -> str:
-    found = _of(row)
-    closed = ""
-    if found.gap_closed is not None:
-        closed = f", which closes {share(found.gap_closed)} of the gap to English"
-    p = probability(found.p_adjusted or 0.0)
-    p = p if p.startswith("<") else f"= {p}"
-    return (
-        f"Most is gained by {row.title}: {gain(found.difference)} points over direct"
-        f"{_where(table, row)} (p {p.replace('<', '< ')} after Holm's correction over "
-        f"{table.family} {'method' if table.family == 1 else 'methods'}){closed}."
-    )
-
-
-def _where(table: Table, row: Row) -> str:
-    every = [name for name in table.languages if name != PIVOT]
-    if row.mean is None or len(row.mean.languages) == len(every):
-        return ""
-    missing = listed([language_name(n) for n in every if n not in row.mean.languages])
-    return f", without {missing}"
-
-
-def _sorted_by_effect(rows: Sequence[Row]) -> tuple[list[Row], list[Row], list[Row]]:
-    """Significantly better, significantly worse, and neither; the best first."""
-    ranked = sorted(rows, key=lambda row: -_of(row).difference.value)
-    better = [r for r in ranked if _of(r).significant and _of(r).difference.value > 0]
-    worse = [r for r in ranked if _of(r).significant and _of(r).difference.value < 0]
-    return better, worse, [row for row in ranked if row not in better and row not in worse]
-
-
-def _change(row: Row) -> str:
-    return gain(_of(row).difference)
-
-
-def _mean(row: Row) -> Comparison | None:
-    return None if row.mean is None else row.mean.comparison
-
-
-def _of(row: Row) -> Comparison:
-    found = _mean(row)
-    if found is None:
-        raise ValueError(f"{row.method} is not compared")
-    return found
-
-
 def _render(report: Report, figures: Sequence[Sequence[Figure]], form: str) -> str:
-    try:
-        import jinja2
-    except ImportError as error:
-        raise MissingExtraError("the report", "jinja2", "eval") from error
+    jinja2 = need("jinja2", "eval", "the report")
     options: dict[str, Any] = {
         "loader": jinja2.FileSystemLoader([_TEMPLATES, page.TEMPLATES]),
         "trim_blocks": True,
@@ -281,7 +173,7 @@ def _render(report: Report, figures: Sequence[Sequence[Figure]], form: str) -> s
     )
 
 
-def _methods(sections: Sequence[Section]) -> dict[str, str]:
+def _methods(sections: Sequence[BenchmarkSection]) -> dict[str, str]:
     return {row.method: row.title for section in sections for row in section.table.rows}
 
 

@@ -1,0 +1,58 @@
+"""What langsteer takes of lm-eval beyond its documented interface, in one place.
+
+Documented are `lm_eval.evaluator.evaluate`, `lm_eval.tasks.TaskManager`, `lm_eval.api.instance.Instance`,
+`lm_eval.api.registry.register_model` and `lm_eval.api.task.ConfigurableTask`. All else may move between
+versions; here it is as it stands in `SINCE`.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lm_eval.api.task
+import lm_eval.tasks
+from lm_eval.models.huggingface import HFLM
+from lm_eval.models.utils import (
+    handle_stop_sequences,
+    normalize_gen_kwargs,
+    postprocess_generated_text,
+)
+from lm_eval.tasks._yaml_loader import _import_fun_from_str, load_yaml
+
+__all__ = [
+    "HFLM",
+    "SINCE",
+    "function_of",
+    "handle_stop_sequences",
+    "load_yaml",
+    "normalize_gen_kwargs",
+    "postprocess_generated_text",
+    "task_folder",
+    "without_bars",
+]
+
+SINCE = "0.4.12"
+"""the version of lm-eval that has all of these under these names"""
+
+
+def task_folder() -> Path:
+    """The folder of the harness's own task files."""
+    return Path(str(lm_eval.tasks.__file__)).parent
+
+
+def function_of(name: str) -> Any:
+    """The function that a task file names, `FILE.FUNCTION` by its path, as `!function` does."""
+    return _import_fun_from_str(name)
+
+
+@contextlib.contextmanager
+def without_bars() -> Iterator[None]:
+    """Inside, the harness draws no progress bar while it builds requests."""
+    module: Any = lm_eval.api.task
+    bar = module.tqdm
+    try:
+        module.tqdm = lambda items, *args, **kwargs: items
+        yield
+    finally:
+        module.tqdm = bar

@@ -1,0 +1,46 @@
+"""What a reader must know of the cells of a table: other items, other answers, other scores."""
+
+from collections.abc import Iterable
+
+from langsteer.evaluation.comparison.cells import Cell
+from langsteer.evaluation.report.samples import DIRECT, ItemScores, item_scores
+
+
+def notes_on(scored: ItemScores) -> Iterable[str]:
+    """A sentence each."""
+    parts = sorted({cell.part for cell in scored.cells.values()})
+    if len(parts) > 1:
+        yield f"The cells are of several parts of the data: {', '.join(parts)}."
+    if not any(method == DIRECT for method, _ in scored.cells):
+        yield "There are no cells of 'direct', so nothing is compared."
+    for (method, language), cell in sorted(scored.cells.items()):
+        direct = scored.cells.get((DIRECT, language))
+        if direct is not None and method != DIRECT:
+            yield from _mismatch(direct, cell)
+        yield from _harness(cell)
+
+
+def _mismatch(direct: Cell, cell: Cell) -> Iterable[str]:
+    asked = {item.id: item.target for item in direct.items}
+    other = {item.id: item.target for item in cell.items}
+    shared = asked.keys() & other.keys()
+    where = f"{cell.method} / {cell.language}"
+    if len(shared) < max(len(asked), len(other)):
+        yield (
+            f"{where}: {len(shared)} items compared; {len(asked) - len(shared)} were answered by "
+            f"direct only, {len(other) - len(shared)} by {cell.method} only."
+        )
+    differ = sum(asked[name] != other[name] for name in shared) if cell.kind == "choice" else 0
+    if differ:
+        yield f"{where}: {differ} items have another right answer than in direct's cell."
+
+
+def _harness(cell: Cell) -> Iterable[str]:
+    if cell.kind != "choice" or "acc" not in cell.harness:
+        return
+    ours = float(item_scores(cell, "raw").mean())
+    theirs = 100 * cell.harness["acc"]
+    if abs(ours - theirs) > 50 / len(cell.items):
+        yield (
+            f"{cell.method} / {cell.language}: raw accuracy is {ours:.1f}, the harness's {theirs:.1f}."
+        )

@@ -1,0 +1,1 @@
+"""Steering vectors in the files of other tools: one format a file."""

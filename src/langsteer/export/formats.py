@@ -1,0 +1,69 @@
+"""The registry of formats: one a file, a line each in `names`, and what other packages add.
+
+A package adds one by an entry point of the group `langsteer.exports` that names an `ExportFormat`.
+"""
+
+import inspect
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from langsteer.errors import ExportError
+from langsteer.export.format import ExportFormat, path_for
+from langsteer.export.names import FORMATS as OWN
+from langsteer.plugins import Registry, instance_of
+from langsteer.steering.change import Change
+from langsteer.steering.folder import Source, load_changes
+
+GROUP = "langsteer.exports"
+
+FORMATS: Registry[ExportFormat] = Registry(GROUP, OWN, instance_of(ExportFormat))
+
+
+def get_format(name: str) -> ExportFormat:
+    """Raises ExportError where there is no such format."""
+    if name not in FORMATS:
+        raise ExportError(f"there is no format {name!r}; there are {', '.join(FORMATS)}")
+    return FORMATS[name]
+
+
+def export(
+    sources: Source | Iterable[Source],
+    to: str,
+    output: str | Path,
+    *,
+    strength: float | None = None,
+    **options: Any,
+) -> dict[str, Path]:
+    """Write changes, of files, folders or themselves, in a format; the file of each language.
+
+    `output` is the file; with several languages, or where it is a folder already, each has a file
+    of its own in it. What one language has in several layers goes into one file. `strength`
+    replaces that of each; `options` are the format's. Raises ExportError and SaveError.
+    """
+    form = get_format(to)
+    _check_options(form, options)
+    listed = [sources] if isinstance(sources, str | Path | Change) else list(sources)
+    languages: dict[str, list[Change]] = {}
+    for change in load_changes(listed):
+        own = change if strength is None else change.with_strength(strength)
+        languages.setdefault(own.language, []).append(own)
+    if not languages:
+        raise ExportError("there is nothing to export: name a file or a folder of vectors")
+    files: dict[str, Path] = {}
+    for language, changes in languages.items():
+        path = path_for(Path(output), language, form.extension, len(languages) > 1)
+        form.export(changes, path, **options)
+        files[language] = path
+    return files
+
+
+def _check_options(form: ExportFormat, options: Mapping[str, Any]) -> None:
+    parameters = list(inspect.signature(form.export).parameters.values())[2:]
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return
+    known = [parameter.name for parameter in parameters]
+    for name in options:
+        if name not in known:
+            listed = ", ".join(known) or "none"
+            raise ExportError(f"the format {form.name} has no option {name!r}: it has {listed}")

@@ -1,0 +1,9 @@
+"""The export formats of langsteer: a line each, which says where the format is.
+
+Apart from `formats`, so that the command line can name them without loading any.
+"""
+
+FORMATS = {
+    "gguf": "langsteer.export.gguf:FORMAT",
+    "lm-eval": "langsteer.export.lm_eval:FORMAT",
+}

@@ -1,0 +1,15 @@
+"""The fitting methods of langsteer: a line each, which says where the method is.
+
+Apart from `methods`, so that the command line can name them without loading any.
+"""
+
+DEFAULT_METHOD = "learned"
+METHODS = {
+    "learned": "langsteer.fitting.learned:METHOD",
+    "mean_difference": "langsteer.fitting.mean_difference:METHOD",
+    "principal_component": "langsteer.fitting.principal_component:METHOD",
+    "probe": "langsteer.fitting.probe:METHOD",
+    "low_rank": "langsteer.fitting.low_rank:METHOD",
+    "projection": "langsteer.fitting.projection:METHOD",
+    "projection_all": "langsteer.fitting.projection:METHOD_ALL",
+}

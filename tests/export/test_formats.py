@@ -1,0 +1,105 @@
+"""The registry of formats: what is there, what a package adds, and the files of several languages."""
+
+import importlib.metadata
+import json
+import sys
+import types
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+import langsteer
+from langsteer.cli.options import EXPORTS
+from langsteer.errors import ExportError, PluginError, VectorError
+from langsteer.export.format import ExportFormat
+from langsteer.export.formats import FORMATS, GROUP, export, get_format
+from langsteer.model.model import Model
+from langsteer.steering.change import Change
+from tests.helpers import make_vector, run
+
+
+def write_norms(changes: Sequence[Change], path: Path, *, digits: int = 3) -> None:
+    """A format as another package may have it: the strength at each layer, as text."""
+    lines = [f"{change.layers[0]} {change.strength:.{digits}f}" for change in changes]
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("\n".join(lines))
+
+
+NORMS = ExportFormat("norms", "strengths as text", ".txt", write_norms)
+
+
+@pytest.fixture
+def added(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package that adds a format by an entry point."""
+    module = types.ModuleType("made_up_package")
+    module.FORMAT = NORMS  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "made_up_package", module)
+    point = importlib.metadata.EntryPoint("norms", "made_up_package:FORMAT", GROUP)
+    wrong = importlib.metadata.EntryPoint("wrong", "made_up_package:__name__", GROUP)
+    own = importlib.metadata.entry_points
+    points = importlib.metadata.EntryPoints([point, wrong])
+    monkeypatch.setattr(
+        importlib.metadata,
+        "entry_points",
+        lambda group: points if group == GROUP else own(group=group),
+    )
+
+
+def test_formats_by_name() -> None:
+    assert list(FORMATS)[:2] == ["gguf", "lm-eval"] == list(EXPORTS)
+    assert all(get_format(name).name == name for name in ("gguf", "lm-eval"))
+    with pytest.raises(ExportError, match=r"no format 'pdf'; there are gguf, lm-eval"):
+        get_format("pdf")
+
+
+def test_another_packages_format_is_used_from_the_command_line(
+    added: None, llama: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = make_vector(llama, strength=0.5).save(tmp_path / "sw.safetensors")
+    code, text, err = run(
+        capsys, "export", str(file), "--to", "norms", "-o", str(tmp_path / "sw.txt")
+    )
+    assert code == 0, err
+    assert "strengths as text" in text
+    assert (tmp_path / "sw.txt").read_text() == "1 0.500"
+    export(file, "norms", tmp_path / "more.txt", digits=1)
+    assert (tmp_path / "more.txt").read_text() == "1 0.5"
+    with pytest.raises(ExportError, match="norms has no option 'everywhere': it has digits"):
+        export(file, "norms", tmp_path / "x.txt", everywhere=True)
+    code, _, err = run(capsys, "export", str(file), "--to", "pdf", "-o", str(tmp_path / "x"))
+    assert code == 2
+    assert "'pdf' is not one of gguf, lm-eval, norms, wrong" in " ".join(err.split())
+    with pytest.raises(PluginError, match="gives a str, not a ExportFormat"):
+        get_format("wrong")
+
+
+def test_each_language_has_a_file_of_a_folder(
+    llama: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for tag in ("sw", "tr"):
+        make_vector(llama, language=tag).save(tmp_path / "in" / f"{tag}.safetensors")
+    out = tmp_path / "out"
+    code, text, err = run(
+        capsys, "export", str(tmp_path / "in"), "--to", "gguf", "-o", str(out), "--json"
+    )
+    assert code == 0, err
+    files = {tag: str(out / f"{tag}.gguf") for tag in ("sw", "tr")}
+    assert json.loads(text)["files"] == files
+    assert {path.name for path in out.iterdir()} == {"sw.gguf", "tr.gguf"}
+    assert [langsteer.load(file).language for file in files.values()] == ["sw", "tr"]
+    export(tmp_path / "in" / "tr.safetensors", "lm-eval", out)
+    assert (out / "tr.pt").is_file()
+
+
+def test_strength_replaces_that_of_the_vectors(llama: Model, tmp_path: Path) -> None:
+    vector = make_vector(llama, strength=3.0)
+    (path,) = export(vector, "gguf", tmp_path / "a.gguf", strength=0.5).values()
+    assert langsteer.load(path).tensors()["values"].equal(0.5 * vector.values)
+
+
+def test_nothing_to_export(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="nothing to export"):
+        export([], "gguf", tmp_path / "x")
+    with pytest.raises(VectorError, match="no vector file"):
+        export(tmp_path, "gguf", tmp_path / "x")

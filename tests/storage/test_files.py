@@ -1,0 +1,73 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from langsteer.errors import SaveError
+from langsteer.storage.files import (
+    check_writable,
+    write_json,
+    write_text,
+    write_together,
+    write_whole,
+)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*"))
+
+
+def test_what_fails_leaves_what_was_there(tmp_path: Path) -> None:
+    path = write_text(tmp_path / "a.txt", "before")
+
+    def fail(part: Path) -> None:
+        part.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(SaveError, match=r"a\.txt: No space left on device\. Nothing was changed"):
+        write_whole(path, fail)
+    assert path.read_text() == "before"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_what_is_no_trouble_of_writing_is_raised_as_it_is(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError):
+        write_whole(tmp_path / "a", lambda part: 1 / 0)
+    assert names(tmp_path) == []
+
+
+def test_permissions_are_those_of_any_new_file(tmp_path: Path) -> None:
+    old = os.umask(0o027)
+    try:
+        path = write_text(tmp_path / "a", "")
+    finally:
+        os.umask(old)
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_json_keeps_letters(tmp_path: Path) -> None:
+    path = write_json(tmp_path / "folder" / "a.json", {"ä": [1, None]})
+    assert "ä" in path.read_text(encoding="utf-8")
+    assert json.loads(path.read_text(encoding="utf-8")) == {"ä": [1, None]}
+
+
+def test_where_nothing_can_be_written(tmp_path: Path) -> None:
+    with pytest.raises(SaveError, match="it is a folder"):
+        check_writable(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SaveError, match=r"file/a: Not a directory|file/a: File exists"):
+        check_writable(tmp_path / "file" / "a")
+    check_writable(tmp_path / "new" / "a")
+    assert names(tmp_path) == ["file", "new"]
+
+
+def test_several_files_all_or_none(tmp_path: Path) -> None:
+    written = write_together(tmp_path, {"a.txt": "ä", "sub/b.bin": b"\x00"})
+    assert written == [tmp_path / "a.txt", tmp_path / "sub" / "b.bin"]
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "ä"
+    (tmp_path / "blocked").write_text("")
+    with pytest.raises(SaveError):
+        write_together(tmp_path, {"a.txt": "new", "blocked/b": "x"})
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "ä"
+    assert names(tmp_path) == ["a.txt", "b.bin", "blocked", "sub"]
