@@ -262,14 +262,14 @@ class _Tracker:
 
     def _beginning(self, call: _Call, device: torch.device) -> Tensor:
         """True at each row's beginning-of-sequence token."""
-        found = torch.zeros(call.rows, call.width, dtype=torch.bool, device=device)
+        beginning = torch.zeros(call.rows, call.width, dtype=torch.bool, device=device)
         bos = self.model.bos_id
         if bos is None:
-            return found
+            return beginning
         if call.beginning is not None:
             first = call.beginning.to(device) - call.start
         elif call.start > 0:
-            return found
+            return beginning
         elif call.ids is not None:  # without a mask of padding: the first that is one
             first = (call.ids == bos).int().argmax(1)
         else:
@@ -277,8 +277,8 @@ class _Tracker:
         rows = torch.arange(call.rows, device=device)
         here = (first >= 0) & (first < call.width)
         first = first.clamp(0, call.width - 1)
-        found[rows, first] = here if call.ids is None else here & (call.ids[rows, first] == bos)
-        return found
+        beginning[rows, first] = here if call.ids is None else here & (call.ids[rows, first] == bos)
+        return beginning
 
 
 def expand_rows(tensor: Tensor, rows: int) -> Tensor:
