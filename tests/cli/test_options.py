@@ -37,11 +37,11 @@ SHORT = {
     "--tasks": "-t",
 }
 OTHERS = {
-    "--after", "--batch", "--benchmarks", "--before", "--beta", "--carry", "--chat", "--device", "--device-map",
-    "--draws", "--dtype", "--epochs", "--everywhere", "--form", "--gains", "--held-out", "--items", "--json",
-    "--layer", "--limit", "--map", "--max-length", "--max-new-tokens", "--method", "--objective",
-    "--overwrite", "--own", "--pivot", "--pivot-file", "--positions", "--rank", "--rate", "--recipe",
-    "--router", "--seed", "--strength", "--template", "--to", "--together", "--transfer", "--tuned-lens",
+    "--after", "--api-key", "--batch", "--benchmarks", "--before", "--beta", "--carry", "--chat", "--device", "--device-map",
+    "--draws", "--dtype", "--epochs", "--everywhere", "--form", "--gains", "--held-out", "--host", "--items", "--json",
+    "--layer", "--limit", "--log-texts", "--map", "--max-body", "--max-length", "--max-new-tokens", "--method", "--name", "--objective",
+    "--overwrite", "--own", "--pivot", "--pivot-file", "--port", "--positions", "--queue", "--rank", "--rate", "--recipe",
+    "--router", "--rows", "--seed", "--skip-damaged", "--strength", "--template", "--to", "--together", "--transfer", "--tuned-lens",
 }  # fmt: skip
 
 

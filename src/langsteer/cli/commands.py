@@ -21,6 +21,10 @@ COMMANDS = {  # name: its panel in the help, and the first sentence of its own
         "Fine-tune with LoRA on instructions: by example (sft), then by preference (dpo).",
     ),
     "generate": (USE, "Continue a prompt without and with steering."),
+    "serve": (
+        USE,
+        "Serve a model as OpenAI's interface does, each request steered by its language.",
+    ),
     "export": (USE, "Write vectors into files that other tools read."),
     "inspect": (USE, "Say what a vector file is."),
     "demo": (MEASURE, "Learn vectors from the built-in corpus and measure them on held-out text."),

@@ -1,0 +1,85 @@
+"""langsteer serve"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from langsteer.cli import options as shared
+
+
+def command(
+    model: shared.ModelArgument,
+    vectors: Annotated[
+        list[Path],
+        shared.vectors("A vector file, or a folder of them with a router (fit --router)."),
+    ],
+    host: Annotated[str, typer.Option("--host", help="Address to serve on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
+    name: Annotated[
+        str | None, typer.Option("--name", help="What clients call the model; else its own name.")
+    ] = None,
+    api_key: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--api-key",
+            envvar="LANGSTEER_API_KEY",
+            show_envvar=True,
+            help="A key that clients must give; may repeat.",
+        ),
+    ] = None,
+    max_new_tokens: Annotated[
+        int, typer.Option(min=1, help="Write at most so many tokens, where a request does not say.")
+    ] = 256,
+    rows: Annotated[
+        int, typer.Option("--rows", min=1, help="Answers that are written at a time.")
+    ] = 8,
+    queue: Annotated[
+        int, typer.Option("--queue", min=1, help="Answers that may wait; more are refused.")
+    ] = 64,
+    max_body: Annotated[
+        int, typer.Option("--max-body", min=1, help="Bytes that a request may have.")
+    ] = 2**20,
+    skip_damaged: Annotated[
+        bool, typer.Option("--skip-damaged", help="Start without the files that are damaged.")
+    ] = False,
+    log_texts: Annotated[
+        bool, typer.Option("--log-texts", help="Write prompts and answers into the log.")
+    ] = False,
+    carry: shared.Carry = False,
+    dtype: shared.Dtype = "auto",
+    device: shared.Device = None,
+    device_map: shared.DeviceMap = None,
+) -> None:
+    """Serve a model as OpenAI's interface does, each request steered by its language.
+
+    Example: `langsteer serve gemma-3-270m -v vectors/`
+
+    With a key: `LANGSTEER_API_KEY=secret langsteer serve gemma-3-270m -v vectors/ --port 8080`
+    """
+    from langsteer.serving.app import ServeOptions, build_app
+    from langsteer.serving.run import bind, read_served, serve
+    from langsteer.steering.steered import steered
+
+    def say(line: str) -> None:
+        typer.echo(line, err=True)
+
+    changes, router = read_served(vectors, skip_damaged, say)
+    listener = bind(host, port)
+    shared.quiet_libraries()
+    ready = steered(
+        model,
+        changes,
+        router=router,
+        other_weights=carry,
+        dtype=dtype,
+        device=device,
+        device_map=device_map,
+    )
+    called = name or (Path(model).stem if Path(model).exists() else model)
+    keys = tuple(key for key in api_key or () if key)
+    options = ServeOptions(keys, max_new_tokens, rows, queue, max_body, log_texts)
+    if not keys and host not in ("127.0.0.1", "::1", "localhost"):
+        say("anyone who reaches this address can use it: give --api-key")
+    say(f"serving {called} on http://{host}:{listener.getsockname()[1]}/v1, vectors for {', '.join(sorted(changes))}")
+    serve(build_app(ready, called, options), listener)

@@ -1,0 +1,263 @@
+"""The application: OpenAI's endpoints over an engine."""
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from starlette.exceptions import HTTPException
+
+from langsteer.serving.asked import model_names, read_asked
+from langsteer.serving.engine import EmbeddedEngine, Engine
+from langsteer.serving.errors import RequestError
+from langsteer.serving.metrics import Metrics
+from langsteer.serving.middleware import Gate
+from langsteer.serving.prompts import rows_of, texts_of
+from langsteer.serving.replies import Reply
+from langsteer.serving.rows import Piece, Row
+from langsteer.serving.schema import ChatRequest, CompletionRequest
+from langsteer.steering.steered import Steered
+from langsteer.version import __version__
+
+log = logging.getLogger("langsteer.serving")
+GONE_AFTER = 0.5  # seconds between looks whether a client is still there
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"description": what}
+    for status, what in {
+        400: "Not understood",
+        401: "No key",
+        413: "Too large",
+        429: "Too many wait",
+        500: "The model failed",
+        503: "Stopping",
+    }.items()
+}
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """How a server is run. `max_tokens` are written where a request does not say; `batch` rows at
+    a time, `queue` waiting; bodies of at most `max_body` bytes.
+    """
+
+    keys: tuple[str, ...] = ()
+    max_tokens: int = 256
+    batch: int = 8
+    queue: int = 64
+    max_body: int = 2**20
+    log_texts: bool = False
+
+
+def build_app(
+    ready: Steered, name: str, options: ServeOptions = ServeOptions(), engine: Engine | None = None
+) -> FastAPI:
+    """The application that serves `ready` under `name`, with the embedded engine or another."""
+    metrics = Metrics()
+    writer: Engine = engine or EmbeddedEngine(
+        ready, batch=options.batch, queue=options.queue, on_batch=metrics.batches.observe
+    )
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await asyncio.to_thread(writer.close)
+
+    app = FastAPI(
+        title="langsteer", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan
+    )
+    app.state.stopping = False
+    app.add_middleware(Gate, keys=options.keys, max_body=options.max_body, metrics=metrics)
+    app.add_exception_handler(RequestError, _refusal)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _failure)
+    server = _Server(ready, name, options, writer, metrics, app)
+
+    @app.get("/v1/models")
+    async def models() -> dict[str, Any]:
+        listed = [{"id": n, "object": "model", "created": 0, "owned_by": "langsteer"} for n in server.names]
+        return {"object": "list", "data": listed}
+
+    @app.post("/v1/completions", responses=REFUSALS)
+    async def completions(body: CompletionRequest, request: Request) -> Response:
+        return await server.answer(body, request)
+
+    @app.post("/v1/chat/completions", responses=REFUSALS)
+    async def chat_completions(body: ChatRequest, request: Request) -> Response:
+        return await server.answer(body, request)
+
+    @app.get("/health", responses={503: {"description": "Stopping"}})
+    async def health() -> Response:
+        alive = writer.alive and not app.state.stopping
+        return JSONResponse({"status": "ok" if alive else "stopping"}, 200 if alive else 503)
+
+    @app.get("/metrics")
+    async def prometheus() -> Response:
+        metrics.waiting.set(writer.waiting)
+        return Response(metrics.text(), media_type="text/plain; version=0.0.4")
+
+    return app
+
+
+class _Server:
+    def __init__(
+        self,
+        ready: Steered,
+        name: str,
+        options: ServeOptions,
+        engine: Engine,
+        metrics: Metrics,
+        app: FastAPI,
+    ) -> None:
+        self._ready, self._options, self._engine = ready, options, engine
+        self._metrics, self._app = metrics, app
+        self.names = model_names(name, ready)
+
+    async def answer(self, body: CompletionRequest | ChatRequest, request: Request) -> Response:
+        if self._app.state.stopping:
+            raise RequestError("the server is stopping", 503, "stopping")
+        if body.model not in self.names:
+            there = ", ".join(self.names)
+            message = f"there is no model {body.model!a}: there are {there}"
+            raise RequestError(message, 404, "model_not_found", "model")
+        named = self.names[body.model]
+        field = body.steering if "steering" in body.model_fields_set else named or "auto"
+        rows = rows_of(
+            body, read_asked(field, named, self._ready), self._ready, self._options.max_tokens
+        )
+        if self._options.log_texts:
+            log.info("asked: %s", json.dumps(texts_of(rows), ensure_ascii=False))
+        events = _connect(rows)
+        self._engine.submit(rows)
+        reply = Reply(
+            body.model, isinstance(body, ChatRequest), rows, body.n or 1, self._token_text
+        )
+        pieces = self._pieces(rows, events)
+        if body.stream:
+            first = await anext(pieces)  # what fails before a word is written is an error of its own
+            usage = body.stream_options is not None and body.stream_options.include_usage
+            return StreamingResponse(
+                _stream(reply, first, pieces, usage), media_type="text/event-stream"
+            )
+        gathered: list[list[Piece]] = [[] for _ in rows]
+
+        async def gather() -> None:
+            async for index, piece in pieces:
+                gathered[index].append(piece)
+
+        await _while_there(request, asyncio.ensure_future(gather()), rows)
+        return JSONResponse(reply.whole(gathered))
+
+    def _token_text(self, token: int) -> str:
+        return str(self._ready.tokenizer.decode([token]))
+
+    async def _pieces(
+        self, rows: Sequence[Row], events: "asyncio.Queue[tuple[int, Piece]]"
+    ) -> AsyncIterator[tuple[int, Piece]]:
+        """The pieces of all rows as they come; rows are given up where nobody takes them."""
+        left = len(rows)
+        try:
+            while left:
+                index, piece = await events.get()
+                if piece.error is not None:
+                    raise _as_refusal(piece.error)
+                if piece.finish:
+                    left -= 1
+                    self._metrics.count(rows[index])
+                    if self._options.log_texts:
+                        log.info("answered: %s", json.dumps(rows[index].text, ensure_ascii=False))
+                yield index, piece
+        finally:
+            for row in rows:
+                row.cancelled = True
+
+
+def _connect(rows: Sequence[Row]) -> "asyncio.Queue[tuple[int, Piece]]":
+    """What the rows tell of, from the engine's thread to this one."""
+    loop, events = asyncio.get_running_loop(), asyncio.Queue[tuple[int, Piece]]()
+
+    def notify_as(index: int) -> Callable[[Piece], None]:
+        def notify(piece: Piece) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(events.put_nowait, (index, piece))
+
+        return notify
+
+    for index, row in enumerate(rows):
+        row.notify = notify_as(index)
+    return events
+
+
+async def _while_there(
+    request: Request, task: "asyncio.Future[None]", rows: Sequence[Row]
+) -> None:
+    """Wait for a task, and give its rows up where the client goes away."""
+    while not task.done():
+        await asyncio.wait([task], timeout=GONE_AFTER)
+        if not task.done() and await request.is_disconnected():
+            for row in rows:
+                row.cancelled = True
+            task.cancel()
+            raise RequestError("the client has gone", 499)
+    task.result()
+
+
+async def _stream(
+    reply: Reply,
+    first: tuple[int, Piece],
+    pieces: AsyncIterator[tuple[int, Piece]],
+    usage: bool,
+) -> AsyncIterator[str]:
+    begun: set[int] = set()
+
+    def chunk(index: int, piece: Piece) -> str:
+        fresh = index not in begun
+        begun.add(index)
+        return _event(reply.chunk(index, piece, fresh))
+
+    try:
+        yield chunk(*first)
+        async for index, piece in pieces:
+            yield chunk(index, piece)
+        if usage:
+            yield _event(reply.usage_chunk())
+    except RequestError as error:
+        yield _event(error.body())
+    finally:
+        for row in reply.rows:
+            row.cancelled = True
+    yield "data: [DONE]\n\n"
+
+
+def _event(value: dict[str, Any]) -> str:
+    return f"data: {json.dumps(value, ensure_ascii=False)}\n\n"
+
+
+def _as_refusal(error: BaseException) -> RequestError:
+    return error if isinstance(error, RequestError) else RequestError("the model failed", 500)
+
+
+async def _refusal(request: Request, error: Exception) -> Response:
+    refusal = _as_refusal(error)
+    return JSONResponse(refusal.body(), refusal.status, refusal.headers)
+
+
+async def _invalid(request: Request, error: Any) -> Response:
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"] if part != "body")
+    message = f"{place}: {first['msg']}" if place else first["msg"]
+    return await _refusal(request, RequestError(message, param=place or None))
+
+
+async def _http(request: Request, error: Any) -> Response:
+    return await _refusal(request, RequestError(str(error.detail), error.status_code))
+
+
+async def _failure(request: Request, error: Exception) -> Response:
+    return await _refusal(request, RequestError("the server failed", 500))

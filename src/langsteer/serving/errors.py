@@ -1,0 +1,37 @@
+"""What a request is refused with, in OpenAI's form."""
+
+from typing import Any
+
+from langsteer.errors import LangsteerError
+
+
+class RequestError(LangsteerError):
+    """A request that is refused, with its HTTP status; `code` and `param` as OpenAI has them."""
+
+    def __init__(
+        self, message: str, status: int = 400, code: str | None = None, param: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status, self.code, self.param = status, code, param
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What goes with the status: when to try again, or how to say who one is."""
+        if self.status in (429, 503):
+            return {"Retry-After": "1"}
+        return {"WWW-Authenticate": "Bearer"} if self.status == 401 else {}
+
+    def body(self) -> dict[str, Any]:
+        return {
+            "error": {
+                "message": str(self).encode("utf-8", "replace").decode(),
+                "type": _kind(self.status),
+                "param": self.param,
+                "code": self.code,
+            }
+        }
+
+
+def _kind(status: int) -> str:
+    named = {401: "authentication_error", 429: "rate_limit_error"}
+    return named.get(status, "server_error" if status >= 500 else "invalid_request_error")

@@ -1,0 +1,31 @@
+"""What a server counts, in Prometheus' form."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from langsteer.serving.rows import Row
+
+
+class Metrics:
+    """The counters of one server."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        own = {"registry": self._registry}
+        self.requests = Counter("langsteer_requests", "Requests", ["path", "status"], **own)
+        self.seconds = Histogram("langsteer_request_seconds", "Time of a request", ["path"], **own)
+        self.batches = Histogram(
+            "langsteer_batch_rows", "Rows of a batch", buckets=(1, 2, 4, 8, 16, 32), **own
+        )
+        self.answers = Counter("langsteer_answers", "Answers by vector", ["vector"], **own)
+        self.tokens = Counter("langsteer_tokens", "Tokens read and written", ["kind"], **own)
+        self.waiting = Gauge("langsteer_waiting_rows", "Rows that wait", **own)
+
+    def count(self, row: Row) -> None:
+        """Count an answer that has ended."""
+        change = row.used.change if row.used is not None else None
+        self.answers.labels(change.language if change is not None else "none").inc()
+        self.tokens.labels("prompt").inc(len(row.prompt))
+        self.tokens.labels("written").inc(len(row.ids))
+
+    def text(self) -> bytes:
+        return generate_latest(self._registry)

@@ -1,0 +1,110 @@
+"""Requests to rows: what is read, how the answers are drawn, and what fits into the model."""
+
+from collections.abc import Sequence
+
+from langsteer.errors import LangsteerError
+from langsteer.model.model import base_network
+from langsteer.model.tokens import Prompt, Text, Tokens, encode
+from langsteer.serving.asked import Asked
+from langsteer.serving.errors import RequestError
+from langsteer.serving.rows import Row, Sampling
+from langsteer.serving.schema import ChatRequest, CompletionRequest, stops
+from langsteer.steering.generation import chat_prompt
+from langsteer.steering.steered import Steered
+
+MOST_PROMPTS = 128
+
+
+def rows_of(
+    request: CompletionRequest | ChatRequest, asked: Asked, ready: Steered, max_tokens: int
+) -> list[Row]:
+    """The rows of a request, `n` for each prompt; `max_tokens` where it does not say.
+
+    Raises RequestError where a prompt cannot be read, or does not fit into the model.
+    """
+    texts = _chat(request, ready) if isinstance(request, ChatRequest) else _prompts(request)
+    rows: list[Row] = []
+    for prompt, source in texts:
+        tokens = _encoded(ready, prompt)
+        longest = _room(request, ready, tokens, max_tokens)
+        for number in range(request.n or 1):
+            sampling = _sampling(request, longest, number)
+            rows.append(Row(tokens, source, asked, sampling, lambda piece: None))
+    return rows
+
+
+def _prompts(request: CompletionRequest) -> list[tuple[Text, Text]]:
+    prompts = [request.prompt] if isinstance(request.prompt, str) else request.prompt
+    if not 1 <= len(prompts) <= MOST_PROMPTS:
+        raise RequestError(f"1 to {MOST_PROMPTS} prompts", param="prompt")
+    return [(text, text) for text in prompts]
+
+
+def _chat(request: ChatRequest, ready: Steered) -> list[tuple[Text, Text]]:
+    turns = [message.turn() for message in request.messages]
+    try:
+        conversation = chat_prompt(ready.model, turns)
+    except LangsteerError as error:
+        raise RequestError(str(error).replace(": leave out --chat", ""), param="messages") from error
+    except Exception as error:  # a template refuses turns in its own ways
+        raise RequestError(f"the chat template: {error}", param="messages") from error
+    return [(conversation, Prompt(conversation.pieces[-2]))]
+
+
+def _encoded(ready: Steered, prompt: Text) -> Tokens:
+    try:
+        str(prompt).encode()
+        return encode(ready.model, [prompt])[0]
+    except UnicodeEncodeError as error:
+        raise RequestError("the text is not Unicode: it holds half a character") from error
+    except LangsteerError as error:
+        raise RequestError(str(error)) from error
+
+
+def _room(
+    request: CompletionRequest | ChatRequest, ready: Steered, tokens: Tokens, default: int
+) -> int:
+    """How many tokens may be written. Raises RequestError where what is asked does not fit."""
+    asked = request.max_tokens
+    if isinstance(request, ChatRequest):
+        asked = request.max_completion_tokens or asked
+    most = positions_of(ready)
+    if most is None:
+        return asked or default
+    wanted = len(tokens) + (asked or 1)
+    if wanted > most:
+        raise RequestError(
+            f"the model has {most} positions: the prompt has {len(tokens)} tokens, and "
+            f"{asked or 'at least 1'} more are to be written",
+            code="context_length_exceeded",
+            param="messages" if isinstance(request, ChatRequest) else "prompt",
+        )
+    return asked or min(default, most - len(tokens))
+
+
+def positions_of(ready: Steered) -> int | None:
+    """How many tokens the model reads; None where its configuration does not say."""
+    config = base_network(ready.network).config.get_text_config()
+    return getattr(config, "max_position_embeddings", None)
+
+
+def _sampling(request: CompletionRequest | ChatRequest, longest: int, number: int) -> Sampling:
+    top = request.logprobs
+    if isinstance(request, ChatRequest):
+        if request.top_logprobs is not None and not request.logprobs:
+            raise RequestError("top_logprobs needs logprobs", param="top_logprobs")
+        top = (request.top_logprobs or 0) if request.logprobs else None
+    seed = request.seed
+    return Sampling(
+        longest,
+        1.0 if request.temperature is None else request.temperature,
+        1.0 if request.top_p is None else request.top_p,
+        stops(request.stop),
+        None if seed is None else seed + number,
+        top,
+    )
+
+
+def texts_of(rows: Sequence[Row]) -> list[str]:
+    """The sources, for a log."""
+    return [str(row.source) for row in rows]
