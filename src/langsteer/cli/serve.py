@@ -15,7 +15,9 @@ def command(
         shared.vectors("A vector file, or a folder of them with a router (fit --router)."),
     ],
     host: Annotated[str, typer.Option("--host", help="Address to serve on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")] = 8000,
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")
+    ] = 8000,
     name: Annotated[
         str | None, typer.Option("--name", help="What clients call the model; else its own name.")
     ] = None,
@@ -81,5 +83,7 @@ def command(
     options = ServeOptions(keys, max_new_tokens, rows, queue, max_body, log_texts)
     if not keys and host not in ("127.0.0.1", "::1", "localhost"):
         say("anyone who reaches this address can use it: give --api-key")
-    say(f"serving {called} on http://{host}:{listener.getsockname()[1]}/v1, vectors for {', '.join(sorted(changes))}")
+    say(
+        f"serving {called} on http://{host}:{listener.getsockname()[1]}/v1, vectors for {', '.join(sorted(changes))}"
+    )
     serve(build_app(ready, called, options), listener)

@@ -81,7 +81,10 @@ def build_app(
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
-        listed = [{"id": n, "object": "model", "created": 0, "owned_by": "langsteer"} for n in server.names]
+        listed = [
+            {"id": n, "object": "model", "created": 0, "owned_by": "langsteer"}
+            for n in server.names
+        ]
         return {"object": "list", "data": listed}
 
     @app.post("/v1/completions", responses=REFUSALS)
@@ -140,7 +143,9 @@ class _Server:
         )
         pieces = self._pieces(rows, events)
         if body.stream:
-            first = await anext(pieces)  # what fails before a word is written is an error of its own
+            first = await anext(
+                pieces
+            )  # what fails before a word is written is an error of its own
             usage = body.stream_options is not None and body.stream_options.include_usage
             return StreamingResponse(
                 _stream(reply, first, pieces, usage), media_type="text/event-stream"
@@ -194,9 +199,7 @@ def _connect(rows: Sequence[Row]) -> "asyncio.Queue[tuple[int, Piece]]":
     return events
 
 
-async def _while_there(
-    request: Request, task: "asyncio.Future[None]", rows: Sequence[Row]
-) -> None:
+async def _while_there(request: Request, task: "asyncio.Future[None]", rows: Sequence[Row]) -> None:
     """Wait for a task, and give its rows up where the client goes away."""
     while not task.done():
         await asyncio.wait([task], timeout=GONE_AFTER)

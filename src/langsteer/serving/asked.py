@@ -124,7 +124,11 @@ def resolve(ready: Steered, requests: Sequence[tuple[Any, Asked]]) -> list[Used]
         for i, (_, asked) in enumerate(requests)
         if asked.language == AUTO and ready.router is not None
     ]
-    heard = dict(zip(routed, ready.identify([requests[i][0] for i in routed]), strict=True)) if routed else {}
+    heard = (
+        dict(zip(routed, ready.identify([requests[i][0] for i in routed]), strict=True))
+        if routed
+        else {}
+    )
     made: dict[tuple[str, float | None, PositionKind | None], Change] = {}
     used = []
     for i, (_, asked) in enumerate(requests):

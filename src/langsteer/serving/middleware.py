@@ -44,7 +44,13 @@ class Gate:
             path = scope["path"] if scope["path"] in PATHS else "other"
             self._metrics.requests.labels(path, str(status)).inc()
             self._metrics.seconds.labels(path).observe(seconds)
-            log.info("%s %s %d %.0f ms", scope["method"], ascii(scope["path"])[1:-1], status, seconds * 1e3)
+            log.info(
+                "%s %s %d %.0f ms",
+                scope["method"],
+                ascii(scope["path"])[1:-1],
+                status,
+                seconds * 1e3,
+            )
 
     def _check_key(self, scope: Any) -> None:
         if not self._keys or scope["path"] in OPEN:

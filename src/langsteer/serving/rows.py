@@ -69,10 +69,7 @@ class Row:
     def choose(self, scores: Tensor) -> int:
         """The next token, of logits [vocabulary]; keeps its log-probability where asked to."""
         sampling = self.sampling
-        if sampling.temperature == 0:
-            token = int(scores.argmax())
-        else:
-            token = self._draw(scores)
+        token = int(scores.argmax()) if sampling.temperature == 0 else self._draw(scores)
         if sampling.top is not None:
             logprobs = torch.log_softmax(scores.float(), -1)
             best = logprobs.topk(min(sampling.top, len(logprobs)))
@@ -95,7 +92,9 @@ class Row:
         kept[0] = sorted_chances[0]
         return int(order[torch.multinomial(kept, 1, generator=self._generator)])
 
-    def push(self, token: int, ends: frozenset[int], decode: Callable[[Sequence[int]], str]) -> None:
+    def push(
+        self, token: int, ends: frozenset[int], decode: Callable[[Sequence[int]], str]
+    ) -> None:
         """Take the next token; sends what is ready, and ends the answer where it is to end."""
         self.ids.append(token)
         if token in ends:
