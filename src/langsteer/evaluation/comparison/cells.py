@@ -252,7 +252,8 @@ def _adapter(kind: type) -> Any:
 
 def _checked(kind: type[T], value: dict[str, Any], path: Path | str, remedy: str) -> T:
     """A JSON object as a dataclass. Raises CellError, naming the first place that is wrong."""
-    adapter, pydantic = _adapter(kind), need("pydantic", "eval")
+    adapter = _adapter(kind)  # type: ignore[arg-type]
+    pydantic = need("pydantic", "eval")
     try:
         return adapter.validate_python(value)
     except CellError as error:

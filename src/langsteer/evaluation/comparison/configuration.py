@@ -12,7 +12,6 @@ from pydantic import (
     Field,
     TypeAdapter,
     ValidationError,
-    ValidationInfo,
     WrapValidator,
 )
 from pydantic_core import PydanticCustomError
@@ -75,11 +74,11 @@ def _parted(options: Any) -> dict[str, Any]:
     return {key: own.pop(key) for key in RESTRICTIONS if key in own} | {"options": own}
 
 
-def _placed(path: Path, info: ValidationInfo) -> Path:
+def _placed(path: Path, info: Any) -> Path:
     return Path(info.context) / path.expanduser()
 
 
-def _located(path: str, info: ValidationInfo) -> str:
+def _located(path: str, info: Any) -> str:
     return path if path == BUILTIN or path.startswith("hf:") else str(_placed(Path(path), info))
 
 
