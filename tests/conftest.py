@@ -20,6 +20,7 @@ SLOW = {
 show_progress(False)
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks what is slow or needs a real model, and says what one worker runs together.
 
