@@ -96,7 +96,9 @@ def test_the_first_token_is_declared(llama: Model, tmp_path: Path) -> None:
     record = merged.export([vector], tmp_path / "m", model=llama)
     assert record["everywhere"] is None
     assert "the beginning-of-sequence token is steered too" in record["difference"]
-    assert json.loads((tmp_path / "m" / merged.RECORD).read_text()) == record
+    assert json.loads((tmp_path / "m" / merged.RECORD).read_text()) == json.loads(
+        json.dumps(record)
+    )
     (entry,) = record["vectors"]
     assert (entry["bias"], entry["option"]) == ("mlp.down_proj", "mlp_bias")
     assert (entry["layer"], entry["strength"], entry["positions"]) == (1, 3.0, "all")
