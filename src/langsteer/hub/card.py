@@ -11,6 +11,7 @@ from typing import Any
 
 from langsteer.look.words import noun, signed
 from langsteer.steering.change import Change
+from langsteer.steering.foreign import UNKNOWN
 from langsteer.steering.router import Router
 from langsteer.text.languages import language_name
 
@@ -82,7 +83,7 @@ def _header(changes: Mapping[str, Change], router: Router | None, options: CardO
         more["language_bcp47"] = tags
     data = huggingface_hub.ModelCardData(
         base_model=base,
-        language=[tag for tag in subtags if tag != "und"] or None,
+        language=[tag for tag in subtags if tag != UNKNOWN] or None,
         license=options.licence,
         library_name="langsteer",
         pipeline_tag="text-generation",
@@ -97,6 +98,10 @@ def _languages(changes: Mapping[str, Change], router: Router | None) -> list[str
     if changes:
         return list(dict.fromkeys(change.language for change in changes.values()))
     return list(router.languages) if router is not None else []
+
+
+def _name(tag: str) -> str:
+    return "an unnamed language" if tag == UNKNOWN else language_name(tag)
 
 
 def _data_sets(changes: Mapping[str, Change]) -> list[str]:
@@ -114,7 +119,7 @@ def _model_name(changes: Mapping[str, Change], router: Router | None) -> str:
 def _title(changes: Mapping[str, Change], router: Router | None) -> str:
     if not changes:
         return "A router of languages"
-    names = [language_name(tag) for tag in _languages(changes, router)]
+    names = [_name(tag) for tag in _languages(changes, router)]
     kinds = {change.kind.name for change in changes.values()}
     kind = noun(kinds.pop() if len(kinds) == 1 else "change", len(changes))
     listed = ", ".join(names[:-1]) + f" and {names[-1]}" if len(names) > 1 else names[0]
@@ -127,7 +132,7 @@ def _what(changes: Mapping[str, Change], router: Router | None, model: str) -> s
         lines += [
             f"Made with langsteer for {model}: what is in a file is added to (or done with) the hidden "
             "states at one layer, and moves what the model makes of the language to where its "
-            f"{language_name(next(iter(changes.values())).pivot)} lies. The model's weights stay as "
+            f"{_name(next(iter(changes.values())).pivot)} lies. The model's weights stay as "
             "they are. Layers are counted from 0.\n",
             "| file | language | layer | strength | tokens | method |",
             "| --- | --- | ---: | ---: | --- | --- |",
@@ -135,7 +140,7 @@ def _what(changes: Mapping[str, Change], router: Router | None, model: str) -> s
             "",
         ]
     if router is not None:
-        told = ", ".join(language_name(tag) for tag in router.languages)
+        told = ", ".join(_name(tag) for tag in router.languages)
         lines += [f"`router.safetensors` tells which language a text is in, of {told}.\n"]
     return "\n".join(lines)
 
@@ -144,7 +149,7 @@ def _row(name: str, change: Change) -> str:
     objective = change.options.get("objective")
     cells = [
         f"`{name}`",
-        f"{language_name(change.language)} ({change.language})",
+        f"{_name(change.language)} ({change.language})",
         ", ".join(map(str, change.layers)),
         " + ".join(f"{part.strength:g}" for part in change.parts),
         " + ".join(dict.fromkeys(str(part.positions) for part in change.parts)),
@@ -160,7 +165,7 @@ def _purposes(changes: Mapping[str, Change]) -> str:
     by_purpose: dict[tuple[str, str], list[str]] = {}
     for name, change in changes.items():
         harm = HARMS.get(change.options.get("objective", ""), HARM)
-        purpose = (change.serves, harm.format(pivot=language_name(change.pivot)))
+        purpose = (change.serves, harm.format(pivot=_name(change.pivot)))
         by_purpose.setdefault(purpose, []).append(f"`{name}`")
     for (serves, harm), names in by_purpose.items():
         told = f"for {serves}" if serves else "nothing was noted of what it is for"
@@ -189,7 +194,7 @@ def _gains(changes: Mapping[str, Change], results: Sequence[Mapping[str, Any]]) 
         lines.append("Not measured on any task. `langsteer evaluate` does that.\n")
     divergences = [_divergence(name, change) for name, change in changes.items()]
     if any(divergences):
-        pivot = language_name(next(iter(changes.values())).pivot)
+        pivot = _name(next(iter(changes.values())).pivot)
         lines.append(
             f"Divergence from the model reading {pivot}, in nats, on held-out lines (lower is nearer):\n"
         )

@@ -1,5 +1,6 @@
 """Put vectors and a router into a repository of the Hugging Face hub, with their card."""
 
+import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -10,7 +11,7 @@ from langsteer.errors import HubError, VectorError
 from langsteer.hub.card import CardOptions, model_card
 from langsteer.progress import quiet
 from langsteer.steering.change import Change
-from langsteer.steering.files import ROUTER_NAME, hub_id, local_path
+from langsteer.steering.files import ROUTER_NAME, brief, local_path
 from langsteer.steering.folder import load_changes
 from langsteer.steering.router import Router
 from langsteer.steering.sequence import ChangeSequence
@@ -64,10 +65,7 @@ def write_for_hub(
 
 
 def _check_repository(repository: str) -> None:
-    named = None
-    if repository.count("/") == 1 and not repository.startswith("hf:"):
-        named = hub_id(f"hf:{repository}")
-    if named is None or named.revision is not None:
+    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", repository):
         raise HubError(f"{repository!r} is no repository of the hub: name it user/repo")
 
 
@@ -171,7 +169,7 @@ def _told(repository: str, ask: Callable[[], Any]) -> Any:
     try:
         return ask()
     except Exception as error:  # the hub's client raises a dozen unrelated kinds
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = brief(error)
         status = getattr(getattr(error, "response", None), "status_code", None)
         if isinstance(error, errors.OfflineModeIsEnabled):
             reason = "HF_HUB_OFFLINE is set"

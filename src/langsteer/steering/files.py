@@ -18,6 +18,7 @@ from langsteer.progress import quiet
 ROUTER_NAME = "router.safetensors"  # what may lie in a folder of vectors and is none
 FETCHED = ("*.safetensors", "README.md")
 NOT_FETCHED = ("*/*", "model*", "adapter_model*", "pytorch_model*", "consolidated*")
+LONGEST_REASON = 200  # characters
 LOCAL_SUFFIXES = (".safetensors", ".gguf", ".pt", ".pth")
 PREFIX = "hf:"
 
@@ -131,5 +132,11 @@ def _not_fetched(wanted: HubId, error: Exception) -> str:
     elif isinstance(error, errors.LocalEntryNotFoundError):
         reason = f"{constants.ENDPOINT} cannot be reached, and it is not in the cache"
     else:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        reason = brief(error)
     return f"{start}: {reason}"
+
+
+def brief(error: Exception) -> str:
+    """What an error of the hub's client says, in one line."""
+    line = " ".join(str(error).split()) or type(error).__name__
+    return line if len(line) <= LONGEST_REASON else f"{line[: LONGEST_REASON - 3]}..."
