@@ -1,4 +1,6 @@
-"""Draw which room imports which, from the imports, into docs/architecture.md: python docs/make_graph.py
+"""Draw which room imports which, from the imports: python docs/make_graph.py
+
+A picture, docs/architecture.svg, and a table in docs/architecture.md.
 
 With --check nothing is written, and the exit status is 1 where the page does not show the code of today.
 """
@@ -9,6 +11,12 @@ from pathlib import Path
 import grimp
 
 PAGE = Path(__file__).parent / "architecture.md"
+PICTURE = PAGE.with_suffix(".svg")
+WIDTH, HEIGHT, FLOOR = 96, 30, 78  # of a box, and from floor to floor, in pixels
+STYLE = (
+    "text{font:13px sans-serif;text-anchor:middle;fill:#1c2733}"
+    "rect{fill:#eef3f8;stroke:#5b7083;rx:5px}path{stroke:#7b8c9b;fill:none;marker-end:url(#tip)}"
+)
 BEGIN, END = "<!-- graph: made by make graph -->\n", "<!-- end of graph -->"
 
 
@@ -56,6 +64,61 @@ def block() -> str:
     return "\n".join(rows) + "\n"
 
 
+def direct(arrows: dict[str, set[str]]) -> list[tuple[str, str]]:
+    """The arrows that no way over other rooms stands for: those that the picture draws."""
+
+    def below(room: str) -> set[str]:
+        return set().union(*({used} | below(used) for used in arrows[room]))
+
+    return sorted(
+        (room, used)
+        for room, all_used in arrows.items()
+        for used in all_used
+        if not any(used in below(other) for other in all_used - {used})
+    )
+
+
+def hung(arrows: dict[str, set[str]]) -> list[list[str]]:
+    """The rooms by floor, each as high as those that import it let it stand: so arrows are short."""
+    users = {room: {user for user, used in arrows.items() if room in used} for room in arrows}
+    return [sorted(floor) for floor in reversed(floors(users))]
+
+
+def drawing() -> str:
+    """The rooms on their floors, the highest at the top, and the direct arrows, as SVG."""
+    arrows = imports()
+    house = hung(arrows)
+    wide = max(map(len, house)) * (WIDTH + 60)
+    places = {
+        room: (wide * (2 * i + 1) / (2 * len(floor)), FLOOR * (len(house) - 1 - number) + 30)
+        for number, floor in enumerate(house)
+        for i, room in enumerate(floor)
+    }
+    lines = []
+    for room, used in direct(arrows):
+        (x, y), (to_x, to_y) = places[room], places[used]
+        y, to_y = y + HEIGHT / 2, to_y - HEIGHT / 2 - 3
+        bend = (to_y - y) / 2
+        lines.append(
+            f'<path d="M{x:g} {y:g} C{x:g} {y + bend:g} {to_x:g} {to_y - bend:g} {to_x:g} {to_y:g}"/>'
+        )
+    for room, (x, y) in places.items():
+        box = f'x="{x - WIDTH / 2:g}" y="{y - HEIGHT / 2:g}" width="{WIDTH}" height="{HEIGHT}"'
+        lines.append(f'<rect {box}/><text x="{x:g}" y="{y + 4:g}">{room}</text>')
+    tip = (
+        '<marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
+        'orient="auto"><path d="M0 0 8 4 0 8z" style="fill:#7b8c9b;stroke:none;marker:none"/></marker>'
+    )
+    size = f'width="{wide:g}" height="{FLOOR * len(house):g}" viewBox="0 0 {wide:g} {FLOOR * len(house):g}"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">'
+    title = "<title>The rooms of langsteer, and which imports which</title>"
+    ground = '<rect width="100%" height="100%" style="fill:#fff;stroke:none"/>'
+    body = "\n".join(lines)
+    return (
+        f"{head}\n{title}\n<style>{STYLE}</style>\n<defs>{tip}</defs>\n{ground}\n{body}\n</svg>\n"
+    )
+
+
 def _floor(room: str, house: list[list[str]]) -> int:
     return next(number for number, floor in enumerate(house) if room in floor)
 
@@ -69,7 +132,8 @@ def updated(page: str) -> str:
 if __name__ == "__main__":
     text = PAGE.read_text(encoding="utf-8")
     if "--check" in sys.argv:
-        if updated(text) != text:
+        if updated(text) != text or drawing() != PICTURE.read_text(encoding="utf-8"):
             sys.exit("docs/architecture.md does not show the imports of today: run make graph")
     else:
         PAGE.write_text(updated(text), encoding="utf-8")
+        PICTURE.write_text(drawing(), encoding="utf-8")

@@ -98,6 +98,8 @@ def test_architecture_shows_the_imports_of_today() -> None:
     pytest.importorskip("grimp")
     text = (DOCS / "architecture.md").read_text(encoding="utf-8")
     assert _script("make_graph").updated(text) == text, "run make graph"
+    drawn = (DOCS / "architecture.svg").read_text(encoding="utf-8")
+    assert _script("make_graph").drawing() == drawn, "run make graph"
 
 
 def test_readme_is_read_in_two_minutes() -> None:

@@ -37,37 +37,37 @@ def average(
         )
     if own is not None and own.language != tag:
         raise VectorError(f"the vector given as {tag}'s own is one of {own.language}")
-    found = check_comparable([*others, *([own] if own is not None else [])])
-    if tag == found[0].pivot:
+    vectors_used = check_comparable([*others, *([own] if own is not None else [])])
+    if tag == vectors_used[0].pivot:
         raise VectorError(f"{tag} is the language that the vectors lead to")
-    positions = sorted({vector.positions for vector in found})
+    positions = sorted({vector.positions for vector in vectors_used})
     if len(positions) > 1:
         raise VectorError(f"the vectors act on different positions: {', '.join(positions)}")
-    weights = [1.0] * len(others) + [float(len(others))] * (len(found) - len(others))
-    values = torch.stack([vector.values.float() for vector in found])
+    weights = [1.0] * len(others) + [float(len(others))] * (len(vectors_used) - len(others))
+    values = torch.stack([vector.values.float() for vector in vectors_used])
     return replace(
-        found[0],
+        vectors_used[0],
         values=torch.tensor(weights) @ values / sum(weights),
         language=tag,
         method=NAME,
-        strength=fmean([vector.strength for vector in found], weights),
-        state_norm=fmean([vector.state_norm for vector in found], weights),
+        strength=fmean([vector.strength for vector in vectors_used], weights),
+        state_norm=fmean([vector.state_norm for vector in vectors_used], weights),
         options={
-            **_shared_objective(found),
-            "of": {vector.language: vector.method for vector in found},
-            "strengths": {vector.language: vector.strength for vector in found},
+            **_shared_objective(vectors_used),
+            "of": {vector.language: vector.method for vector in vectors_used},
+            "strengths": {vector.language: vector.strength for vector in vectors_used},
         },
         corpus={
-            "name": ", ".join(sorted({str(vector.corpus.get("name")) for vector in found})),
-            "lines": sum(int(vector.corpus.get("lines") or 0) for vector in found),
-            "languages": [vector.language for vector in found],
+            "name": ", ".join(sorted({str(vector.corpus.get("name")) for vector in vectors_used})),
+            "lines": sum(int(vector.corpus.get("lines") or 0) for vector in vectors_used),
+            "languages": [vector.language for vector in vectors_used],
         },
         scores={},
         loss=(),
     )
 
 
-def _shared_objective(found: Sequence[SteeringVector]) -> dict[str, Any]:
+def _shared_objective(vectors: Sequence[SteeringVector]) -> dict[str, Any]:
     """What all were learned with, where that is one thing: it says what a vector serves."""
-    objectives = {vector.options.get("objective") for vector in found}
+    objectives = {vector.options.get("objective") for vector in vectors}
     return {} if None in objectives or len(objectives) > 1 else {"objective": objectives.pop()}

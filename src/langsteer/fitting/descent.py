@@ -215,13 +215,13 @@ class Pairs:
 
     def batches(self) -> list[list[int]]:
         """Pairs of like length with the same words after them, as many as the objective needs."""
-        found: list[list[int]] = []
+        groups: list[list[int]] = []
         for words in sorted(set(map(tuple, self.turns))):
             own = [i for i, turn in enumerate(self.turns) if tuple(turn) == words]
             texts = [self.texts[i] for i in own]
             parts = batches(texts, budget=2**30, most=self.options.batch)
-            found += [[own[i] for i in part] for part in parts]
-        return [part for part in found if len(part) >= self.objective.least]
+            groups += [[own[i] for i in part] for part in parts]
+        return [part for part in groups if len(part) >= self.objective.least]
 
     def states(self, index: Sequence[int]) -> Tensor:
         """States at the layer [rows, longest, hidden], left-padded with zeros."""
@@ -250,9 +250,9 @@ class Pairs:
         for index in track(groups, label, len(groups)):
             inputs = self.model.batch([self.texts[i].ids for i in index])
             source = pad_mask([self.texts[i].source for i in index]).to(self.model.device)
-            found: dict[int, Tensor] = {}
-            visit_states(self.model, inputs, [self.layer], found.__setitem__)
-            states = found[self.layer]
+            by_layer: dict[int, Tensor] = {}
+            visit_states(self.model, inputs, [self.layer], by_layer.__setitem__)
+            states = by_layer[self.layer]
             weights = (source / source.sum(1, keepdim=True)).to(states)
             pooled = torch.einsum("bth,bt->bh", states, weights).float()
             check_finite(pooled, self.layer, index)
@@ -313,10 +313,10 @@ class _Run:
         if not groups:
             raise FitError("learning needs two pairs with the same words after them, or more")
         order = torch.Generator().manual_seed(self.options.seed)
-        found: list[list[int]] = []
-        while len(found) < self.options.steps:
-            found += [groups[i] for i in torch.randperm(len(groups), generator=order).tolist()]
-        return found[: self.options.steps]
+        steps: list[list[int]] = []
+        while len(steps) < self.options.steps:
+            steps += [groups[i] for i in torch.randperm(len(groups), generator=order).tolist()]
+        return steps[: self.options.steps]
 
     def _step(self, index: list[int]) -> float:
         self.adam.zero_grad()

@@ -91,17 +91,17 @@ def _fit(
 
     vectors = []
     for layer, file in zip(layers, checkpoints, strict=True):
-        found = descent.run(layer, make, file)
+        descended = descent.run(layer, make, file)
         vectors.append(
             make_vector(
                 model,
                 corpus,
                 replace(options, layer=layer),
-                values=found.change.parameters["vector"].detach(),
+                values=descended.change.parameters["vector"].detach(),
                 layer=layer,
                 method=NAME,
-                state_norm=found.state_norm,
-                loss=found.losses,
+                state_norm=descended.state_norm,
+                loss=descended.losses,
             )
         )
     return vectors

@@ -202,13 +202,13 @@ class _Learning:
 
     def done(self, files: Mapping[str, Path]) -> dict[str, Change]:
         """Vectors in those of `files` that hold what `vector` would give."""
-        found: dict[str, Change] = {}
+        there: dict[str, Change] = {}
         for language, file in files.items():
             vector = _existing(file)
             if vector is not None and self._would_give(vector, language):
                 announce(f"{language}: already in {file}")
-                found[language] = vector
-        return found
+                there[language] = vector
+        return there
 
     def _would_give(self, vector: Change, language: str) -> bool:
         if vector.model.get("fingerprint") != self.model.fingerprint or vector.language != language:
@@ -249,5 +249,5 @@ def with_scores(change: Change, scores: dict[str, Any]) -> Change:
 
 
 def _as_saved(options: Options) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(json.dumps(asdict(options)))
-    return found
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(options)))
+    return plain

@@ -30,19 +30,19 @@ def output_root(model: Model, states: Tensor) -> Tensor:
 
 def _mean_distribution(model: Model, states: Tensor) -> Tensor:
     """Float64 [vocabulary]."""
-    found = [
+    distributions = [
         torch.softmax(model.logits_of(part.to(model.device, model.dtype)).float(), -1).sum(0)
         for part in states.split(ROWS)
     ]
-    return torch.stack(found).double().sum(0).cpu() / len(states)
+    return torch.stack(distributions).double().sum(0).cpu() / len(states)
 
 
 def _head_rows(model: Model, tokens: Tensor) -> Tensor:
     """The head's weights of some tokens, float64 [tokens, hidden], whatever they are stored as."""
 
     def logits(states: Tensor) -> Tensor:
-        found = model.logits_of(states.to(model.device, model.dtype))
-        return found[:, tokens.to(found.device)].double().cpu()
+        logits = model.logits_of(states.to(model.device, model.dtype))
+        return logits[:, tokens.to(logits.device)].double().cpu()
 
     size = model.hidden_size
     bias = logits(torch.zeros(1, size))

@@ -118,46 +118,46 @@ class _AtWords(Objective):
 
     def read(self, model: Model, readings: PivotReadings, suffixes: Sequence[str]) -> Targets:
         def states(inputs: Mapping[str, Tensor], keep: int, index: list[int]) -> tuple[Tensor, ...]:
-            found = model.run_decoder(inputs)[:, -keep:].float().cpu()
-            check_finite(found.flatten(1), model.layers - 1, index)
-            return (found,)
+            after_words = model.run_decoder(inputs)[:, -keep:].float().cpu()
+            check_finite(after_words.flatten(1), model.layers - 1, index)
+            return (after_words,)
 
         words = _after_lines(model, readings, suffixes, states)
         if not self.metric:
             return Targets(words)
-        every = torch.cat([found for (found,) in words])
+        every = torch.cat([each for (each,) in words])
         sample = every[:: max(1, len(every) // METRIC_STATES)]
         return Targets(words, output_root(model, sample))
 
     def loss(
         self, model: Model, inputs: Mapping[str, Tensor], words: int, wanted: Targets
     ) -> Tensor:
-        found = model.run_decoder(inputs)[:, -words:].float()
-        root = None if wanted.root is None else wanted.root.to(found.device)
-        states = torch.stack([states for (states,) in wanted.words]).to(found.device)
-        return self.distance(found, states, lambda x: x if root is None else x @ root)
+        reached = model.run_decoder(inputs)[:, -words:].float()
+        root = None if wanted.root is None else wanted.root.to(reached.device)
+        states = torch.stack([states for (states,) in wanted.words]).to(reached.device)
+        return self.distance(reached, states, lambda x: x if root is None else x @ root)
 
 
-def _hidden(found: Tensor, wanted: Tensor, into: Into) -> Tensor:
-    return ((found - wanted).pow(2).sum(-1) / wanted.pow(2).sum(-1)).mean()
+def _hidden(reached: Tensor, wanted: Tensor, into: Into) -> Tensor:
+    return ((reached - wanted).pow(2).sum(-1) / wanted.pow(2).sum(-1)).mean()
 
 
-def _fisher(found: Tensor, wanted: Tensor, into: Into) -> Tensor:
-    return into(found - wanted).pow(2).sum(-1).mean()
+def _fisher(reached: Tensor, wanted: Tensor, into: Into) -> Tensor:
+    return into(reached - wanted).pow(2).sum(-1).mean()
 
 
-def _centred(still: float, found: Tensor, wanted: Tensor, into: Into) -> Tensor:
-    apart = into(found - wanted)
+def _centred(still: float, reached: Tensor, wanted: Tensor, into: Into) -> Tensor:
+    apart = into(reached - wanted)
     mean, rows = apart.mean(0), len(apart)
     spread = (apart - mean).pow(2).sum(-1).mean() * rows / (rows - 1)
     return spread + still * mean.pow(2).sum(-1).mean()
 
 
-def _contrast(found: Tensor, wanted: Tensor, into: Into) -> Tensor:
+def _contrast(reached: Tensor, wanted: Tensor, into: Into) -> Tensor:
     """How badly each state is told to be nearest to its own pair's, in nats."""
-    ours, theirs = into(found).transpose(0, 1), into(wanted).transpose(0, 1)
+    ours, theirs = into(reached).transpose(0, 1), into(wanted).transpose(0, 1)
     logits = -torch.cdist(ours, theirs).pow(2) / 2  # [words, rows, rows]
-    own = torch.arange(len(found), device=found.device).expand(len(ours), -1)
+    own = torch.arange(len(reached), device=reached.device).expand(len(ours), -1)
     return cross_entropy(logits.flatten(0, 1), own.flatten())
 
 
@@ -172,19 +172,19 @@ class _Output(Objective):
             inputs: Mapping[str, Tensor], keep: int, index: list[int]
         ) -> tuple[Tensor, ...]:
             logits = model.last_logits(inputs, keep).float()
-            found = torch.log_softmax(logits, -1).topk(min(self.top, logits.shape[-1]), -1)
-            return found.values.cpu(), found.indices.cpu()
+            likeliest = torch.log_softmax(logits, -1).topk(min(self.top, logits.shape[-1]), -1)
+            return likeliest.values.cpu(), likeliest.indices.cpu()
 
         return Targets(_after_lines(model, readings, suffixes, likeliest))
 
     def loss(
         self, model: Model, inputs: Mapping[str, Tensor], words: int, wanted: Targets
     ) -> Tensor:
-        found = torch.log_softmax(model.last_logits(inputs, words).float(), -1)
+        log_q = torch.log_softmax(model.last_logits(inputs, words).float(), -1)
         log_p, ids = (
-            torch.stack(part).to(found.device) for part in zip(*wanted.words, strict=True)
+            torch.stack(part).to(log_q.device) for part in zip(*wanted.words, strict=True)
         )
-        return _divergence(log_p, found.gather(-1, ids))
+        return _divergence(log_p, log_q.gather(-1, ids))
 
 
 @dataclass(frozen=True)
@@ -220,13 +220,13 @@ def _translations(model: Model, lines: Sequence[str], suffixes: Sequence[str]) -
 def _continuations(model: Model, lines: Sequence[str], suffixes: Sequence[str]) -> list[list[int]]:
     turns = _in_turn(suffixes, len(lines))
     prompts = [Prompt(line, after=turn) for line, turn in zip(lines, turns, strict=True)]
-    found: list[list[int]] = [[]] * len(lines)
+    continuations: list[list[int]] = [[]] * len(lines)
     groups = list(batches(encode(model, prompts), token_budget(model)))
     for index in track(groups, "What the model writes", len(groups)):
         texts = generate(model, [prompts[i] for i in index], max_new_tokens=CONTINUED)
         for i, text in zip(index, texts, strict=True):
-            found[i] = encode_suffix(model, text)[:CONTINUED] if text else [model.pad_id]
-    return found
+            continuations[i] = encode_suffix(model, text)[:CONTINUED] if text else [model.pad_id]
+    return continuations
 
 
 def _after_lines(
@@ -244,9 +244,9 @@ def _after_lines(
     with frozen(model), torch.no_grad():
         for index in track(groups, f"{readings.tag} targets", len(groups)):
             keep = max(len(turns[i]) for i in index)
-            found = read(model.batch([texts[i].ids for i in index]), keep, index)
+            parts = read(model.batch([texts[i].ids for i in index]), keep, index)
             for row, i in enumerate(index):
-                targets[i] = tuple(part[row, keep - len(turns[i]) :].clone() for part in found)
+                targets[i] = tuple(part[row, keep - len(turns[i]) :].clone() for part in parts)
     return targets
 
 

@@ -24,7 +24,7 @@ from langsteer.model.model import Model, frozen
 from langsteer.model.tokens import Tokens, batches, encode, pad_mask
 from langsteer.progress import track
 from langsteer.states.intervention import PositionKind
-from langsteer.states.passes import decode, lowest_layer
+from langsteer.states.passes import forward_pass, lowest_layer
 from langsteer.steering.change import Change
 from langsteer.text.corpus import ParallelCorpus
 
@@ -60,19 +60,19 @@ def search(
     check_strengths(strengths)
     measure = Measure(model, corpus, readings)
     grid = [(change, strength) for change in fitted for strength in strengths]
-    unsteered, *found = measure.several(
+    unsteered, *divergences = measure.several(
         [(None, 0.0), *grid], progress="Choosing layer and strength"
     )
-    best = min(range(len(grid)), key=found.__getitem__)
+    best = min(range(len(grid)), key=divergences.__getitem__)
     change, strength = grid[best]
     scores = {
         **change.scores,
-        "divergence": found[best],
+        "divergence": divergences[best],
         "divergence_unsteered": unsteered,
         "chosen_on": corpus.describe(),
         "trials": [
             vars(Trial(tried.layers[0], strength, divergence))
-            for (tried, strength), divergence in zip(grid, found, strict=True)
+            for (tried, strength), divergence in zip(grid, divergences, strict=True)
         ],
     }
     return replace(change.with_strength(strength), scores=scores)  # type: ignore[type-var]
@@ -112,8 +112,8 @@ class Measure:
         self, trials: Sequence[tuple[Change | None, float]], progress: str | None = None
     ) -> list[float]:
         """The divergence under each change and strength; layers below the changes are run once."""
-        found = self._states(self.texts, trials, progress)
-        return [self._divergence(states) for states in found]
+        states = self._states(self.texts, trials, progress)
+        return [self._divergence(states) for states in states]
 
     def _divergence(self, states: Tensor) -> float:
         apart = (states - self.english.states) @ self.english.root
@@ -135,13 +135,13 @@ class Measure:
         progress: str | None = None,
     ) -> Tensor:
         """Final-norm states at the last token under each trial, float32 [trials, texts, hidden]."""
-        found = torch.empty(len(trials), len(tokens), self.model.hidden_size)
+        last_states = torch.empty(len(trials), len(tokens), self.model.hidden_size)
         groups = list(batches(tokens))
         for index in track(groups, progress, len(groups)):
             for place, states in enumerate(self._last(tokens, index, trials)):
                 _check_finite(states, index)
-                found[place, index] = states
-        return found
+                last_states[place, index] = states
+        return last_states
 
     def _last(
         self,
@@ -156,12 +156,12 @@ class Measure:
         places = [_read_at(change.positions) if change else None for change, _ in trials]
         layers = {lowest_layer(self.model, item) for item in items}
         with torch.inference_mode(), frozen(self.model):
-            trunk = decode(self.model, inputs, keep=layers) if len(trials) > 1 else None
+            trunk = forward_pass(self.model, inputs, keep=layers) if len(trials) > 1 else None
             for item, where in zip(items, places, strict=True):
                 if trunk is not None and not item:
                     run = trunk
                 else:
-                    run = decode(self.model, inputs, item, where, source, trunk=trunk)
+                    run = forward_pass(self.model, inputs, item, where, source, trunk=trunk)
                 yield run.hidden[:, -1].float().cpu()
 
 

@@ -68,9 +68,9 @@ def capture(
 ) -> Iterator[States]:
     """Yield hidden states batch by batch, longest texts first."""
     for index, source, inputs in _inputs(model, texts, budget, padding_side, progress):
-        found: dict[int, Tensor] = {}
-        visit_states(model, inputs, layers, found.__setitem__)
-        yield States(index, found, source)
+        by_layer: dict[int, Tensor] = {}
+        visit_states(model, inputs, layers, by_layer.__setitem__)
+        yield States(index, by_layer, source)
 
 
 def mean_states(

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from langsteer.errors import ModelError
 from langsteer.model.model import Model, base_network, replaced_forward
+from langsteer.states.generating import around_generate
 
 PositionKind = Literal["source", "prompt", "generated", "all"]
 POSITIONS: tuple[PositionKind, ...] = get_args(PositionKind)
@@ -64,11 +65,14 @@ def intervene(
     """Apply `interventions` to every forward pass inside, and to none afterwards.
 
     Each acts at its own positions, or all of them at `positions`: `source`, `prompt`, `generated`
-    or `all`; never on padding and never on the beginning-of-sequence token. `mask`, boolean [rows, prompt tokens], marks the source
-    tokens of the prompt as padded for the model; without it all of the prompt but its special
-    tokens is source. A pass of one token on top of a cache is generated, as is a pass that
-    repeats the prompt with more tokens behind it; any other pass starts a prompt. Rows of a mask
-    are repeated where beam search or several samples repeat the prompt.
+    or `all`; never on padding and never on the beginning-of-sequence token. `mask`, boolean [rows,
+    prompt tokens], marks the source tokens of the prompt as padded for the model; without it all of
+    the prompt but its special tokens is source. Rows of a mask are repeated where beam search or
+    several samples repeat the prompt.
+
+    Where the prompt ends is what `generate` was given, in however many passes it is read or gone on
+    from; in a loop of one's own it is the width of the mask. Without a mask, a pass of one token on
+    top of a cache is generated, and any other pass belongs to a prompt.
 
     Acts in the thread that entered it; with `any_thread`, in all.
     """
@@ -87,6 +91,8 @@ def intervene(
         for item in interventions:
             hook = model.blocks[item.layer].register_forward_hook(_change_hook(tracker, item))
             stack.callback(hook.remove)
+        for network in _generators(model):
+            stack.enter_context(around_generate(network, tracker.generating))
         yield
         tracker.warn_if_unused()
 
@@ -138,7 +144,7 @@ class _Call:
     prompt_end: int
     ids: Tensor | None  # [rows, width]
     attention: Tensor | None  # [rows, width], False on padding
-    prompt: Tensor | None = None  # ids of the prompt, where no cache holds it
+    beginning: Tensor | None = None  # [rows], the absolute column of each row's first token
     # Which tokens to act on, for each kind of positions: True for all, False for none.
     where: dict[PositionKind, Tensor | bool] = field(default_factory=dict)
 
@@ -170,6 +176,17 @@ class _Tracker:
         self.local.call = call = self._describe(shaped, ids, kwargs, previous)
         call.where = {positions: self._where(call, positions) for positions in self.kinds}
 
+    @contextlib.contextmanager
+    def generating(self, prompt: Tensor | None, arguments: dict[str, Any]) -> Iterator[None]:
+        """Around a call of `generate`: what its prompt is, so that its passes can be told apart."""
+        before = getattr(self.local, "prompt", None)
+        if prompt is not None:
+            self.local.prompt = (prompt.shape[1], _two_dimensional(arguments.get("attention_mask")))
+        try:
+            yield
+        finally:
+            self.local.prompt = before
+
     def call(self) -> _Call | None:
         if self.owner is not None and threading.get_ident() != self.owner:
             return None
@@ -187,24 +204,30 @@ class _Tracker:
         self, shaped: Tensor, ids: Tensor | None, kwargs: dict[str, Any], previous: _Call | None
     ) -> _Call:
         rows, width = shaped.shape[:2]
-        start = _cached_length(kwargs)
-        attention = kwargs.get("attention_mask")
-        if not isinstance(attention, Tensor) or attention.dim() != 2:
-            attention = None
-        else:
-            attention = attention[:, start : start + width].bool()
-        call = _Call(rows, start, width, start + width, ids, attention)
-        if self.mask is not None:
+        virtual = _virtual_tokens(self.model.network)
+        cached = _cached_length(kwargs)
+        start = cached - virtual  # columns before 0 are virtual tokens
+        prompt_width, prompt_attention = getattr(self.local, "prompt", None) or (None, None)
+        whole = _two_dimensional(kwargs.get("attention_mask"))
+        if whole is not None:
+            whole = whole[:, virtual:]
+        elif prompt_attention is not None:  # the pass has been given a mask of another form
+            real = expand_rows(prompt_attention, rows)
+            more = max(0, start + width - real.shape[1])
+            whole = torch.nn.functional.pad(real, (0, more), value=1)
+        attention, beginning = None, None
+        if whole is not None:
+            first = max(0, start)
+            attention = whole[:, first : start + width].bool()
+            attention = torch.nn.functional.pad(attention, (width - attention.shape[1], 0))
+            beginning = whole.int().argmax(1)
+        call = _Call(rows, start, width, start + width, ids, attention, beginning)
+        if prompt_width is not None:
+            call.prompt_end = prompt_width
+        elif self.mask is not None:
             call.prompt_end = self.mask.shape[1]
-        elif previous is not None and start > 0 and width == 1:
-            call.prompt_end = previous.prompt_end
         elif start > 0 and width == 1:
-            call.prompt_end = start
-        elif previous is not None and _continues(ids, previous.prompt, start):
-            call.prompt_end = previous.prompt_end
-        call.prompt = None
-        if start == 0 and ids is not None:
-            call.prompt = ids[:, : call.prompt_end]
+            call.prompt_end = start if previous is None else previous.prompt_end
         return call
 
     def _where(self, call: _Call, positions: PositionKind) -> Tensor | bool:
@@ -215,14 +238,15 @@ class _Tracker:
             return False
         device = call.ids.device if call.ids is not None else self.model.device
         columns = torch.arange(call.start, call.start + call.width, device=device)
-        prompt = (columns < call.prompt_end).expand(call.rows, -1)
+        prompt = ((columns >= 0) & (columns < call.prompt_end)).expand(call.rows, -1)
         if positions == "generated":
-            return ~prompt
+            return (columns >= call.prompt_end).expand(call.rows, -1)
         never = self._beginning(call, device)
         if call.attention is not None:
             never = never | ~call.attention.to(device)
         source = self._source(call, device) if positions == "source" else prompt
-        return steered_tokens(positions, source=source, prompt=prompt, never=never)
+        steered = steered_tokens(positions, source=source, prompt=prompt, never=never)
+        return steered & (columns >= 0)
 
     def _source(self, call: _Call, device: torch.device) -> Tensor:
         if self.mask is None:
@@ -231,24 +255,30 @@ class _Tracker:
                 return torch.ones(call.rows, call.width, dtype=torch.bool, device=device)
             return ~torch.isin(call.ids, torch.tensor(special, device=device))
         mask = expand_rows(self.mask.to(device), call.rows)
-        part = mask[:, call.start : call.start + call.width]
-        return torch.nn.functional.pad(part, (0, call.width - part.shape[1]), value=False)
+        part = mask[:, max(call.start, 0) : max(call.start + call.width, 0)]
+        before = min(call.width, max(-call.start, 0))
+        after = call.width - before - part.shape[1]
+        return torch.nn.functional.pad(part, (before, after), value=False)
 
     def _beginning(self, call: _Call, device: torch.device) -> Tensor:
         """True at each row's beginning-of-sequence token."""
-        found = torch.zeros(call.rows, call.width, dtype=torch.bool, device=device)
+        beginning = torch.zeros(call.rows, call.width, dtype=torch.bool, device=device)
         bos = self.model.bos_id
-        if bos is None or call.start > 0:
-            return found
-        if call.attention is not None:
-            first = call.attention.to(device).int().argmax(1)
+        if bos is None:
+            return beginning
+        if call.beginning is not None:
+            first = call.beginning.to(device) - call.start
+        elif call.start > 0:
+            return beginning
         elif call.ids is not None:  # without a mask of padding: the first that is one
             first = (call.ids == bos).int().argmax(1)
         else:
-            first = torch.zeros(call.rows, dtype=torch.long, device=device)
+            first = torch.full((call.rows,), -call.start, dtype=torch.long, device=device)
         rows = torch.arange(call.rows, device=device)
-        found[rows, first] = True if call.ids is None else call.ids[rows, first] == bos
-        return found
+        here = (first >= 0) & (first < call.width)
+        first = first.clamp(0, call.width - 1)
+        beginning[rows, first] = here if call.ids is None else here & (call.ids[rows, first] == bos)
+        return beginning
 
 
 def expand_rows(tensor: Tensor, rows: int) -> Tensor:
@@ -297,13 +327,22 @@ def _cached_length(kwargs: dict[str, Any]) -> int:
     return int(cache.get_seq_length()) if cache is not None else 0
 
 
-def _continues(ids: Tensor | None, prompt: Tensor | None, start: int) -> bool:
-    """Whether a pass without a cache repeats the prompt of the pass before, and goes on."""
-    if ids is None or prompt is None or start > 0 or ids.shape[0] != prompt.shape[0]:
-        return False
-    if ids.shape[1] <= prompt.shape[1]:
-        return False
-    return torch.equal(ids[:, : prompt.shape[1]], prompt)
+def _generators(model: Model) -> list[Any]:
+    """The modules whose `generate` may be called: the network, and what it wraps."""
+    base = base_network(model.network)
+    return [n for n in dict.fromkeys((model.network, base)) if hasattr(n, "generate")]
+
+
+def _two_dimensional(mask: Any) -> Tensor | None:
+    """A mask of padding [rows, tokens]; None for any other form."""
+    return mask if isinstance(mask, Tensor) and mask.dim() == 2 else None
+
+
+def _virtual_tokens(network: Any) -> int:
+    """How many tokens a prompt that PEFT has tuned puts before the text."""
+    tuned: Any = getattr(network, "active_peft_config", None)
+    learned = tuned is not None and getattr(tuned, "is_prompt_learning", False)
+    return int(tuned.num_virtual_tokens) if learned else 0
 
 
 def _blocks_return_tuples(model: Model) -> bool:

@@ -40,7 +40,7 @@ class Pass:
     reached: dict[int, float] = field(default_factory=dict)
 
 
-def decode(
+def forward_pass(
     model: Model,
     inputs: Mapping[str, Tensor],
     interventions: Sequence[Intervention] = (),

@@ -14,6 +14,7 @@ from langsteer.errors import VectorError
 from langsteer.model.model import Model
 from langsteer.model.opening import as_model, load_model
 from langsteer.model.tokens import Prompt, Text, Tokens
+from langsteer.states.generating import around_generate
 from langsteer.states.intervention import PositionKind
 from langsteer.steering.change import Change, steer
 from langsteer.steering.files import ROUTER_NAME, local_path
@@ -158,36 +159,26 @@ class Steered:
         positions: PositionKind | None,
         any_thread: bool,
     ) -> Iterator["Steered"]:
-        network = self.network
-        own, plain = network.__dict__.get("generate"), network.generate
-
-        def routed(inputs: Tensor | None = None, *args: Any, **kwargs: Any) -> Any:
-            ids = inputs if inputs is not None else kwargs.get("input_ids")
-            changes = self._route_ids(ids, kwargs.get("attention_mask"), language)
-            with steer(
+        def routed(
+            prompt: Tensor | None, arguments: dict[str, Any]
+        ) -> AbstractContextManager[None]:
+            return steer(
                 self.model,
-                changes,
+                self._route_ids(prompt, arguments.get("attention_mask"), language),
                 strength=strength,
                 positions=positions,
                 any_thread=any_thread,
                 other_weights=self.other_weights,
-            ):
-                return plain(inputs, *args, **kwargs)
+            )
 
-        try:
-            network.generate = routed
+        with around_generate(self.network, routed):
             yield self
-        finally:
-            if own is None:
-                del network.generate
-            else:
-                network.generate = own
 
     def _route_ids(
         self, ids: Tensor | None, attention: Tensor | None, language: str | None
     ) -> list[Change | None]:
         """The change for each row of token ids [rows, tokens], padded where `attention` is 0."""
-        if ids is None:
+        if ids is None or ids.dim() != 2:
             raise VectorError("only token ids can be routed: hand input_ids to generate")
         if (named := self._named(language)) is not None:
             return [named[0]] * len(ids)

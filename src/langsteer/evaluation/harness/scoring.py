@@ -21,7 +21,7 @@ from langsteer.errors import ModelError
 from langsteer.model.model import Model, frozen
 from langsteer.model.tokens import Tokens, batches, pad_mask, token_budget
 from langsteer.progress import track
-from langsteer.states.passes import Clock, Pass, decode, lowest_layer
+from langsteer.states.passes import Clock, Pass, forward_pass, lowest_layer
 from langsteer.steering.change import Change
 
 __all__ = ["Change", "Question", "Scores", "can_share_contexts", "score"]
@@ -118,7 +118,7 @@ def _decode(
     model: Model, inputs: dict[str, Tensor], source: Tensor, change: Change | None, **more: Any
 ) -> Pass:
     items = list(change.interventions()) if change is not None else []
-    return decode(model, inputs, items, source=source, **more)
+    return forward_pass(model, inputs, items, source=source, **more)
 
 
 class _Stem:
