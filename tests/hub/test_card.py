@@ -90,6 +90,9 @@ def test_what_it_is_for_and_what_it_harms(llama: Model) -> None:
     other = learned(llama, language="tr", options={"objective": "translation"})
     plain = learned(llama, language="el", options={}, method="mean_difference")
     text = model_card("user/repo", named(learned(llama), other, plain), None)
+    assert (
+        'steered("gemma-3-270m", "user/repo")' in text
+    )  # its own name: the package has weights of its own
     assert "# Steering vectors for Swahili, Turkish and Greek for gemma-3-270m" in text
     assert "| `sw.safetensors` | Swahili (sw) | 1 | 1 | prompt | learned, centred |" in text
     assert (

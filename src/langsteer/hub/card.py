@@ -59,7 +59,7 @@ def model_card(
         _what(changes, router, model),
         _purposes(changes),
         _gains(changes, options.results),
-        _use(repository, changes, router, options.base_model or hub_name(model) or model),
+        _use(repository, changes, router, options.base_model or model),
         _origin(changes, router, options.licence),
     ]
     return "\n".join(part for part in parts if part)
@@ -130,10 +130,9 @@ def _what(changes: Mapping[str, Change], router: Router | None, model: str) -> s
     lines = []
     if changes:
         lines += [
-            f"Made with langsteer for {model}: what is in a file is added to (or done with) the hidden "
-            "states at one layer, and moves what the model makes of the language to where its "
-            f"{_name(next(iter(changes.values())).pivot)} lies. The model's weights stay as "
-            "they are. Layers are counted from 0.\n",
+            f"Made with langsteer for {model}. {_done(changes)} which moves what the model makes of the "
+            f"language towards its {_name(next(iter(changes.values())).pivot)}. The model's weights "
+            "stay as they are. Layers are counted from 0.\n",
             "| file | language | layer | strength | tokens | method |",
             "| --- | --- | ---: | ---: | --- | --- |",
             *(_row(name, change) for name, change in changes.items()),
@@ -143,6 +142,12 @@ def _what(changes: Mapping[str, Change], router: Router | None, model: str) -> s
         told = ", ".join(_name(tag) for tag in router.languages)
         lines += [f"`router.safetensors` tells which language a text is in, of {told}.\n"]
     return "\n".join(lines)
+
+
+def _done(changes: Mapping[str, Change]) -> str:
+    if {change.kind.name for change in changes.values()} == {"vector"}:
+        return "A vector is added to the hidden states at one layer,"
+    return "The hidden states are changed at the layers that are named,"
 
 
 def _row(name: str, change: Change) -> str:

@@ -88,7 +88,7 @@ def one_file(source: str | Path) -> Path:
     """The file itself, or the only one of a folder. Raises VectorError where there are others."""
     files = change_files(source)
     if not files:
-        raise VectorError(f"there is no vector file (*.safetensors) in {source}")
+        raise VectorError(f"there is no vector file {source}: it is a folder without any")
     if len(files) > 1:
         names = ", ".join(file.name for file in files)
         raise VectorError(f"there are several vector files in {source}: name one of {names}")
