@@ -50,7 +50,7 @@ def _escaped(row: str) -> str:
             if at % 2
             else re.sub(r"(?<!^)([*|_\\])|^([*|])", r"\\\1\2", part)
         )
-    return "".join(parts)
+    return re.sub(r"(``[^`]+``)(?=\w)", r"\1\\ ", "".join(parts))
 
 
 def write(folder: Path) -> None:
