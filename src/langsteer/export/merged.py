@@ -166,24 +166,23 @@ def _compare(model: Model, vectors: Sequence[SteeringVector], folder: Path) -> s
 
 
 def _beginning_note(model: Model, merged: Any, vectors: Sequence[SteeringVector]) -> str | None:
-    if model.tokenizer is None:
+    if model.tokenizer is None or model.bos_id is None:
         return None
     texts = builtin().texts
     lines = texts.get(vectors[0].language, texts["en"])[:FEW_LINES]
     sums = torch.zeros(2)
     tokens = 0
     for text in encode(model, lines):
-        if not text.ids or text.ids[0] != model.bos_id:
-            return None
-        row = torch.tensor([text.ids], device=model.device)
+        ids = text.ids if text.ids[0] == model.bos_id else [model.bos_id, *text.ids]
+        row = torch.tensor([ids], device=model.device)
         logits = [x[:, 1:].log_softmax(-1) for x in _three_logits(model, merged, vectors, row)]
         sums += torch.stack([_divergence(logits[1], other) for other in (logits[0], logits[2])])
         tokens += row.shape[1] - 1
     here, steering = (sums / max(1, tokens)).tolist()
     return (
-        "the beginning-of-sequence token is steered too, which langsteer never does: its answers "
-        f"diverge from langsteer's by {here:.2g} nats a token, and those of the unsteered model by "
-        f"{steering:.2g}"
+        "the beginning-of-sequence token is steered too, which langsteer never does: where a text "
+        f"begins with it, answers diverge from langsteer's by {here:.2g} nats a token, and those of "
+        f"the unsteered model by {steering:.2g}"
     )
 
 
