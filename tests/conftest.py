@@ -1,4 +1,5 @@
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from langsteer.model.model import Model
 from langsteer.model.opening import load_model
 from langsteer.progress import show_progress
 from tests.helpers import build_model, tiny
+from tests.made.hub import Hub, serving
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 MODELS = {"gemma", "smollm"}  # fixtures that are real models
@@ -20,6 +22,7 @@ SLOW = {
 show_progress(False)
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks what is slow or needs a real model, and says what one worker runs together.
 
@@ -69,3 +72,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model.network.save_pretrained(path)
     model.tokenizer.save_pretrained(path)
     return path
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+    """A stand-in of the hub, which huggingface_hub asks in its place, with an empty cache."""
+    from huggingface_hub import close_session, constants
+
+    with serving() as standing_in:
+        template = standing_in.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "ENDPOINT", standing_in.url)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        close_session()
+        yield standing_in
+        close_session()

@@ -37,11 +37,11 @@ SHORT = {
     "--tasks": "-t",
 }
 OTHERS = {
-    "--after", "--batch", "--benchmarks", "--before", "--beta", "--carry", "--chat", "--device", "--device-map",
-    "--draws", "--dtype", "--epochs", "--everywhere", "--form", "--gains", "--held-out", "--items", "--json",
-    "--layer", "--limit", "--map", "--max-length", "--max-new-tokens", "--method", "--objective",
-    "--overwrite", "--own", "--pivot", "--pivot-file", "--positions", "--rank", "--rate", "--recipe",
-    "--router", "--seed", "--strength", "--template", "--to", "--together", "--transfer", "--tuned-lens",
+    "--after", "--base-model", "--batch", "--benchmarks", "--before", "--beta", "--carry", "--chat", "--device", "--device-map",
+    "--draws", "--dry-run", "--dtype", "--epochs", "--everywhere", "--form", "--gains", "--held-out", "--items", "--json",
+    "--layer", "--license", "--limit", "--map", "--max-length", "--max-new-tokens", "--method", "--objective",
+    "--overwrite", "--own", "--pivot", "--pivot-file", "--positions", "--private", "--rank", "--rate",
+    "--recipe", "--results",    "--router", "--seed", "--strength", "--template", "--to", "--together", "--transfer", "--tuned-lens",
 }  # fmt: skip
 
 

@@ -110,7 +110,7 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         labels.append(str(label))
         return track(items, label, total)
 
-    for name in ("capture", "fitting.descent", "fitting.objectives", "fitting.search"):
+    for name in ("states.capture", "fitting.descent", "fitting.objectives", "fitting.search"):
         monkeypatch.setattr(importlib.import_module(f"langsteer.{name}"), "track", noted)
     return labels
 
@@ -281,7 +281,8 @@ def test_bad_requests(llama: Model) -> None:
         learn(llama, pairs(4))
     with pytest.raises(CorpusError, match="has no Greek"):
         fit(llama, pairs(), "el")
-    assert set(METHODS) == {"learned", "mean_difference", "principal_component", "probe"}
+    vectors = {"learned", "mean_difference", "principal_component", "probe"}
+    assert set(METHODS) == vectors | {"low_rank", "projection", "projection_all"}
 
 
 def test_the_real_model_is_brought_nearer_to_english(gemma: Model) -> None:

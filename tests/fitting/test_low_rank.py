@@ -21,21 +21,21 @@ def test_learning_lowers_its_loss(architecture: str) -> None:
     model = tiny(architecture)
     options = LowRankOptions(layer=1, steps=50, rate=0.03, rank=4)
     found = fit(model, pairs(12), options)
-    assert found.scores["loss"][-1] < found.scores["loss"][0]
+    assert found.loss[-1] < found.loss[0]
     assert found.layers == (1,)
     assert found.options["rank"] == 4
 
 
 def test_the_map_does_what_was_learned(llama: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The projection moves a state by what the descent added to it, and no other state."""
+    """The map moves a state by what the descent added to it, and no other state."""
     learned: list[Any] = []
-    as_map = low_rank._LowRank.as_map
+    in_states = low_rank._Learned.in_states
 
     def noted(self: Any) -> Any:
         learned.append(self)
-        return as_map(self)
+        return in_states(self)
 
-    monkeypatch.setattr(low_rank._LowRank, "as_map", noted)
+    monkeypatch.setattr(low_rank._Learned, "in_states", noted)
     found = fit(llama, pairs(12), LowRankOptions(layer=1, steps=20, rate=0.05, rank=3))
     states = torch.randn(2, 5, llama.hidden_size)
     with torch.no_grad():

@@ -137,7 +137,6 @@ def test_the_command(
         (["-l", "th"], "the built-in corpus has no 'th'"),
         (["-l", "sw", "-v", "none"], "there is no vector file none"),
         (["-l", "sw", "--vectors", "."], "there is no vector file (*.safetensors)"),
-        (["-l", "sw", "--map", "tsne"], "there is no map 'tsne'"),
         (["-l", "sw", "--tuned-lens", "none"], "there is no tuned lens file none"),
         (["-l", "sw", "-c", "none.tsv"], "there is no file or folder none.tsv"),
     ],

@@ -308,8 +308,10 @@ def test_templates_and_tables_are_in_the_wheel(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     for name in ("page.css", "page.html.j2", "table.html.j2", "tables.js"):
-        assert f"langsteer/templates/{name}" in names
-    assert "langsteer/evaluation/templates/report.html.j2" in names
+        assert f"langsteer/look/templates/{name}" in names
+    assert "langsteer/evaluation/report/templates/report.html.j2" in names
+    assert "langsteer/evaluation/benchmarks/tasks/sib200.yaml" in names
+    assert "langsteer/py.typed" in names
     assert "langsteer/data/families.tsv" in names
 
 
