@@ -1,4 +1,5 @@
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from langsteer.model.model import Model
 from langsteer.model.opening import load_model
 from langsteer.progress import show_progress
 from tests.helpers import build_model, tiny
+from tests.made.hub import Hub, serving
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 MODELS = {"gemma", "smollm"}  # fixtures that are real models
@@ -20,22 +22,16 @@ SLOW = {
 show_progress(False)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what is slow or needs a real model, and says what one worker runs together.
-
-    The real models are loaded once, by the worker that has their tests, and these come first; of
-    the others a file stays together, so that what its tests share is made once.
-    """
+    """Marks what is slow or needs a real model; files with real models come first, as the longest."""
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
         if MODELS & fixtures:
             item.add_marker(pytest.mark.model)
         if SLOW & {getattr(item, "originalname", item.name), *fixtures}:
             item.add_marker(pytest.mark.slow)
-        group = "models" if MODELS & fixtures else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: not MODELS & set(getattr(item, "fixturenames", ())))
+    long = {item.path for item in items if item.get_closest_marker("model")}
+    items.sort(key=lambda item: item.path not in long)
 
 
 @pytest.fixture(scope="session")
@@ -70,3 +66,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model.network.save_pretrained(path)
     model.tokenizer.save_pretrained(path)
     return path
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
+    """A stand-in of the hub, which huggingface_hub asks in its place, with an empty cache."""
+    from huggingface_hub import close_session, constants
+
+    with serving() as standing_in:
+        template = standing_in.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "ENDPOINT", standing_in.url)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        close_session()
+        yield standing_in
+        close_session()

@@ -48,7 +48,7 @@ def _blocks(page: Path, language: str) -> list[str]:
 def _commands(page: Path) -> list[str]:
     """What a page tells the reader to type, of langsteer's: fenced, and in the help's examples."""
     lines = "\n".join(_blocks(page, "bash")).replace("\\\n", " ").splitlines()
-    wanted = [line.split(" # ")[0].strip() for line in lines]
+    wanted = [re.split(" [#>] ", line)[0].strip() for line in lines]
     whole = [part.strip() for line in wanted for part in line.split("&&")]
     return [line for line in whole if line.startswith("langsteer ")]
 

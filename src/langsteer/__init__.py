@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from langsteer.fitting.learning import fit, learn, learn_all
     from langsteer.fitting.methods import METHODS
     from langsteer.fitting.router import fit_router
+    from langsteer.hub.card import CardOptions
+    from langsteer.hub.push import push_to_hub
     from langsteer.model.model import Model
     from langsteer.model.opening import load_model, wrap_model
     from langsteer.model.tokens import Conversation, Prompt
@@ -46,6 +48,8 @@ _HOMES = {
     "fitting.learning": ("fit", "learn", "learn_all"),
     "fitting.methods": ("METHODS",),
     "fitting.router": ("fit_router",),
+    "hub.card": ("CardOptions",),
+    "hub.push": ("push_to_hub",),
     "model.model": ("Model",),
     "model.opening": ("load_model", "wrap_model"),
     "model.tokens": ("Conversation", "Prompt"),
@@ -77,6 +81,7 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "METHODS",
+    "CardOptions",
     "Change",
     "ChangeSequence",
     "Conversation",
@@ -108,6 +113,7 @@ __all__ = [
     "load_model",
     "mean_states",
     "parse_tag",
+    "push_to_hub",
     "read_corpus",
     "read_flores",
     "read_hub",

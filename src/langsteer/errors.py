@@ -25,6 +25,10 @@ class VectorError(LangsteerError):
     """A steering vector, or its file, that is damaged or does not fit."""
 
 
+class HubError(VectorError):
+    """Vectors on the Hugging Face hub that cannot be had from there, or not be put there."""
+
+
 class FitError(LangsteerError):
     """A fit that was asked for something impossible."""
 

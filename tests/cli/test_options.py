@@ -37,11 +37,13 @@ SHORT = {
     "--tasks": "-t",
 }
 OTHERS = {
-    "--after", "--api-key", "--batch", "--benchmarks", "--before", "--beta", "--carry", "--chat", "--device", "--device-map",
-    "--draws", "--dtype", "--epochs", "--everywhere", "--form", "--gains", "--held-out", "--host", "--items", "--json",
-    "--layer", "--limit", "--log-texts", "--map", "--max-body", "--max-length", "--max-new-tokens", "--method", "--name", "--objective",
-    "--overwrite", "--own", "--pivot", "--pivot-file", "--port", "--positions", "--queue", "--rank", "--rate", "--recipe",
-    "--router", "--rows", "--seed", "--skip-damaged", "--strength", "--template", "--to", "--together", "--transfer", "--tuned-lens",
+    "--after", "--api-key", "--base-model", "--batch", "--before", "--benchmarks", "--beta", "--carry", "--chat",
+    "--device", "--device-map", "--draws", "--dry-run", "--dtype", "--epochs", "--everywhere", "--form", "--gains",
+    "--held-out", "--host", "--items", "--json", "--layer", "--license", "--limit", "--log-texts", "--map",
+    "--max-body", "--max-length", "--max-new-tokens", "--method", "--name", "--objective", "--overwrite", "--own", "--pivot",
+    "--pivot-file", "--port", "--positions", "--private", "--queue", "--rank", "--rate", "--recipe", "--results",
+    "--router", "--rows", "--seed", "--skip-damaged", "--strength", "--template", "--to", "--together", "--transfer",
+    "--tuned-lens",
 }  # fmt: skip
 
 

@@ -47,9 +47,10 @@ def added(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_formats_by_name() -> None:
-    assert list(FORMATS)[:2] == ["gguf", "lm-eval"] == list(EXPORTS)
-    assert all(get_format(name).name == name for name in ("gguf", "lm-eval"))
-    with pytest.raises(ExportError, match=r"no format 'pdf'; there are gguf, lm-eval"):
+    own = ["gguf", "llama-server", "lm-eval", "merged"]
+    assert list(FORMATS)[:4] == own == list(EXPORTS)
+    assert all(get_format(name).name == name for name in own)
+    with pytest.raises(ExportError, match=r"no format 'pdf'; there are gguf, llama-server, lm"):
         get_format("pdf")
 
 
@@ -69,7 +70,9 @@ def test_another_packages_format_is_used_from_the_command_line(
         export(file, "norms", tmp_path / "x.txt", everywhere=True)
     code, _, err = run(capsys, "export", str(file), "--to", "pdf", "-o", str(tmp_path / "x"))
     assert code == 2
-    assert "'pdf' is not one of gguf, lm-eval, norms, wrong" in " ".join(err.split())
+    assert "'pdf' is not one of gguf, llama-server, lm-eval, merged, norms, wrong" in " ".join(
+        err.replace("│", " ").split()
+    )
     with pytest.raises(PluginError, match="gives a str, not a ExportFormat"):
         get_format("wrong")
 

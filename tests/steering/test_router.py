@@ -9,7 +9,8 @@ from langsteer.fitting.learning import fit
 from langsteer.fitting.router import fit_router
 from langsteer.model.model import Model
 from langsteer.steering.change import steer
-from langsteer.steering.folder import ROUTER_NAME, read_vectors
+from langsteer.steering.files import ROUTER_NAME
+from langsteer.steering.folder import read_vectors
 from langsteer.steering.generation import generate
 from langsteer.steering.router import Router, read_router
 from langsteer.steering.steered import Steered

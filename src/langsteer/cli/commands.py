@@ -26,6 +26,7 @@ COMMANDS = {  # name: its panel in the help, and the first sentence of its own
         "Serve a model as OpenAI's interface does, each request steered by its language.",
     ),
     "export": (USE, "Write vectors into files that other tools read."),
+    "push": (USE, "Share vectors on the Hugging Face hub, with a card that says what they are."),
     "inspect": (USE, "Say what a vector file is."),
     "demo": (MEASURE, "Learn vectors from the built-in corpus and measure them on held-out text."),
     "evaluate": (

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from langsteer.cli import options as shared
+from langsteer.extras import need
 
 
 def command(
@@ -23,6 +24,7 @@ def command(
     A comparison that was stopped goes on where it was when the same command is run again.
     """
     shared.quiet_libraries()
+    need("lm_eval", "eval", "a comparison")
     from langsteer.evaluation.comparison.cells import Cell
     from langsteer.evaluation.comparison.configuration import read_comparison
     from langsteer.evaluation.comparison.run import Progress, compare

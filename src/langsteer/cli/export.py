@@ -14,7 +14,9 @@ def command(
         str,
         shared.one_of(shared.exports, "--to", help=f"The format: {', '.join(shared.exports())}."),
     ],
-    output: Annotated[Path, shared.output("The file; with several languages, a folder of them.")],
+    output: Annotated[
+        Path, shared.output("The file or folder; with several languages, a folder of them.")
+    ],
     everywhere: Annotated[
         bool,
         typer.Option(
@@ -22,7 +24,11 @@ def command(
         ),
     ] = False,
     model: Annotated[
-        str | None, shared.model("Name the blocks as this model does, for lm-eval.")
+        str | None,
+        shared.model(
+            "The model: merged puts the vector into it, llama-server runs its GGUF file, "
+            "lm-eval names blocks as it does."
+        ),
     ] = None,
     strength: shared.Strength = None,
     as_json: shared.Json = False,
@@ -30,13 +36,16 @@ def command(
     """Write vectors into files that other tools read.
 
     Example: `langsteer export vectors/ --to gguf -o control/`
+
+    A checkpoint with the vector in it: `langsteer export sw.safetensors --to merged -m smollm2-135m -o merged/`
     """
     from langsteer.export.formats import export, get_format
 
     form = get_format(to)
     options: dict[str, Any] = {"everywhere": True} if everywhere else {}
     if model is not None:
-        options["model"] = shared.open_model(model, "auto", None, None)
+        opened = form.opens_model
+        options["model"] = shared.open_model(model, "auto", None, None) if opened else model
     files = export(list(vectors), to, output, strength=strength, **options)
     if as_json:
         written = {language: str(path) for language, path in files.items()}

@@ -109,7 +109,7 @@ def command(
     """
     from langsteer.fitting.learning import learn_all
     from langsteer.fitting.router import fit_router
-    from langsteer.steering.folder import ROUTER_NAME
+    from langsteer.steering.files import ROUTER_NAME
     from langsteer.text.languages import parse_tag
     from langsteer.text.readers import read_corpus
 

@@ -15,12 +15,17 @@ class ExportFormat:
     """A kind of file. `export(changes, path, **options)` writes `changes`, which are of one language,
     into one file, whole or not at all; `options` are its own keyword arguments. It raises
     ExportError, saying why, where the format cannot hold them, and SaveError.
+
+    With an empty `extension`, what is written is a folder. `together`: one file for all languages.
+    `opens_model`: its option `model`, where it has one, is an open model, not the name of one.
     """
 
     name: str
     title: str
     extension: str
     export: Callable[..., object]
+    together: bool = False
+    opens_model: bool = True
 
 
 def vectors_of(changes: Sequence[Change], title: str) -> list[SteeringVector]:
@@ -93,5 +98,6 @@ def scaled(vector: SteeringVector) -> SteeringVector:
 
 
 def path_for(output: Path, language: str, extension: str, several: bool) -> Path:
-    """The file of a language: `output`, or one of its own where that is a folder."""
-    return output / f"{language}{extension}" if several or output.is_dir() else output
+    """The file of a language: `output`, or one of its own where that is a folder of several."""
+    into = several or (bool(extension) and output.is_dir())
+    return output / f"{language}{extension}" if into else output

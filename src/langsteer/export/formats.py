@@ -38,8 +38,9 @@ def export(
     """Write changes, of files, folders or themselves, in a format; the file of each language.
 
     `output` is the file; with several languages, or where it is a folder already, each has a file
-    of its own in it. What one language has in several layers goes into one file. `strength`
-    replaces that of each; `options` are the format's. Raises ExportError and SaveError.
+    of its own in it, unless the format puts all into one. What one language has in several layers
+    goes into one file. `strength` replaces that of each; `options` are the format's. Raises
+    ExportError and SaveError.
     """
     form = get_format(to)
     _check_options(form, options)
@@ -50,6 +51,9 @@ def export(
         languages.setdefault(own.language, []).append(own)
     if not languages:
         raise ExportError("there is nothing to export: name a file or a folder of vectors")
+    if form.together:
+        form.export([c for changes in languages.values() for c in changes], Path(output), **options)
+        return dict.fromkeys(languages, Path(output))
     files: dict[str, Path] = {}
     for language, changes in languages.items():
         path = path_for(Path(output), language, form.extension, len(languages) > 1)

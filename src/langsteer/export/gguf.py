@@ -47,15 +47,21 @@ def export(
     `everywhere` permits vectors that were fitted for some tokens: the file notes which. Raises
     ExportError and SaveError.
     """
-    vectors = vectors_of(changes, TITLE)
-    _check_architecture(vectors)
-    check_layers(vectors, TITLE, FIRST_LAYER)
-    check_everywhere(vectors, TITLE, everywhere)
+    vectors = checked(changes, everywhere)
     note = everywhere_note(vectors)
     if note:
         announce(f"{path}: {note}")
     write_whole(path, lambda part: _write(part, vectors, note))
     return tuple(scaled(vector) for vector in vectors)
+
+
+def checked(changes: Sequence[Change], everywhere: bool) -> list[SteeringVector]:
+    """The vectors that changes of one language are made of. Raises ExportError, as `export` does."""
+    vectors = vectors_of(changes, TITLE)
+    _check_architecture(vectors)
+    check_layers(vectors, TITLE, FIRST_LAYER)
+    check_everywhere(vectors, TITLE, everywhere)
+    return vectors
 
 
 def _write(path: Path, vectors: Sequence[SteeringVector], note: str | None) -> None:

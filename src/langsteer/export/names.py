@@ -5,5 +5,7 @@ Apart from `formats`, so that the command line can name them without loading any
 
 FORMATS = {
     "gguf": "langsteer.export.gguf:FORMAT",
+    "llama-server": "langsteer.export.llama_server:FORMAT",
     "lm-eval": "langsteer.export.lm_eval:FORMAT",
+    "merged": "langsteer.export.merged:FORMAT",
 }

@@ -11,7 +11,8 @@ import uvicorn
 
 from langsteer.errors import LangsteerError, VectorError
 from langsteer.steering.change import Change
-from langsteer.steering.folder import ROUTER_NAME, change_files, load
+from langsteer.steering.files import ROUTER_NAME, change_files
+from langsteer.steering.folder import load
 from langsteer.steering.router import Router
 
 

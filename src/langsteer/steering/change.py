@@ -20,6 +20,7 @@ from langsteer.errors import VectorError
 from langsteer.model.model import Model
 from langsteer.model.opening import as_model
 from langsteer.states.intervention import POSITIONS, Intervention, PositionKind, intervene
+from langsteer.steering.files import one_file
 from langsteer.storage.tensors import FileKind, read_tensors, write_tensors
 from langsteer.text.languages import language_name
 
@@ -155,9 +156,11 @@ class Change(ABC):
     def load(cls, path: str | Path, model: Any = None) -> Self:
         """Read a file of this kind that `save` wrote; with `model`, also check that it fits.
 
+        `path` may be a folder with one file, or a repository of the hub.
         `langsteer.load` reads any kind. Raises VectorError where the file is missing, damaged, or
         something else.
         """
+        path = one_file(path)
         return cls.checked(path, *read_tensors(path, cls.kind), model)
 
     @classmethod

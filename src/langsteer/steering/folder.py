@@ -6,6 +6,7 @@ from typing import Any
 
 from langsteer.errors import VectorError
 from langsteer.steering.change import Change
+from langsteer.steering.files import change_files, one_file
 from langsteer.steering.foreign import SUFFIXES, read_foreign
 from langsteer.steering.low_rank import LowRank
 from langsteer.steering.projection import Projection
@@ -14,7 +15,6 @@ from langsteer.steering.vector import SteeringVector
 from langsteer.storage.tensors import format_of, read_tensors
 from langsteer.text.languages import parse_tag
 
-ROUTER_NAME = "router.safetensors"  # what may lie in a folder of vectors and is none
 KINDS: tuple[type[Change], ...] = (SteeringVector, Projection, LowRank, ChangeSequence)
 
 Source = str | Path | Change
@@ -23,10 +23,12 @@ Source = str | Path | Change
 def load(path: str | Path, model: Any = None) -> Change:
     """Read a file of any kind that `save` wrote; with `model`, also check that it fits.
 
-    So are vectors in GGUF and `.pt` files of other tools (`langsteer.steering.foreign`), which
+    `path` may be a folder with one file, or a repository of the hub (`langsteer.steering.files`).
+    Vectors in GGUF and `.pt` files of other tools (`langsteer.steering.foreign`) are read too, and
     become those of `model`. Raises VectorError where the file is missing, damaged, or something
     else.
     """
+    path = one_file(path)
     if Path(path).suffix in SUFFIXES:
         return read_foreign(path, model)
     named = format_of(path)
@@ -37,16 +39,8 @@ def load(path: str | Path, model: Any = None) -> Change:
     raise VectorError(f"{path} is not a langsteer vector file, nor of another change: {what}")
 
 
-def change_files(path: str | Path) -> list[Path]:
-    """The files in a folder, which may be none and are not its router; else the file itself."""
-    path = Path(path)
-    if not path.is_dir():
-        return [path]
-    return sorted(file for file in path.glob("*.safetensors") if file.name != ROUTER_NAME)
-
-
 def load_changes(sources: Iterable[Source]) -> list[Change]:
-    """Changes themselves, of files, and of all files in folders but a router.
+    """Changes themselves, of files, and of all files in folders (or of the hub) but a router.
 
     Raises VectorError where a folder has none, or a file is damaged.
     """

@@ -18,7 +18,7 @@ from langsteer.model.model import Model
 from langsteer.model.tokens import Text, Tokens, encode
 from langsteer.states.capture import sentence_states
 from langsteer.steering.change import Change, check_finite, check_model
-from langsteer.steering.folder import ROUTER_NAME
+from langsteer.steering.files import ROUTER_NAME, local_path, router_file
 from langsteer.storage.tensors import FileKind, read_tensors, write_tensors
 from langsteer.text.identify import Identified
 from langsteer.version import __version__
@@ -107,7 +107,11 @@ class Router:
 
     @classmethod
     def load(cls, path: str | Path) -> "Router":
-        """Read a file that `save` wrote. Raises VectorError where it is damaged or something else."""
+        """Read a file that `save` wrote, or that of a folder or a repository of the hub.
+
+        Raises VectorError where it is missing, damaged, or something else.
+        """
+        path = router_file(path)
         tensors, record = read_tensors(path, FILE)
         try:
             return cls(
@@ -127,7 +131,7 @@ class Router:
 
 def read_router(folder: str | Path) -> Router:
     """The router that lies in a folder of vectors. Raises VectorError where there is none."""
-    file = Path(folder) / ROUTER_NAME
+    file = local_path(folder) / ROUTER_NAME
     if not file.is_file():
         raise VectorError(
             f"there is no {ROUTER_NAME} in {folder}, which tells languages apart: make one "

@@ -17,7 +17,8 @@ from langsteer.model.tokens import Prompt, Text, Tokens
 from langsteer.states.generating import around_generate
 from langsteer.states.intervention import PositionKind
 from langsteer.steering.change import Change, steer
-from langsteer.steering.folder import ROUTER_NAME, Source, changes_by_language
+from langsteer.steering.files import ROUTER_NAME, local_path
+from langsteer.steering.folder import Source, changes_by_language
 from langsteer.steering.generation import chat_prompt, generate
 from langsteer.steering.router import CONFIDENT, Router
 from langsteer.text.identify import Identified
@@ -226,8 +227,8 @@ def steered(
     """A model with its vectors and router in one object.
 
     `model` is what `load_model` takes (with its `options`), a `Model`, or a transformers network.
-    `vectors` are a file, a folder with its router.safetensors, several of them, or changes by
-    language. Raises ModelError and VectorError.
+    `vectors` are a file, a folder with its router.safetensors, a repository of the hub like one
+    (`user/repo`, `user/repo@revision`), several of them, or changes by language. Raises ModelError and VectorError.
     """
     changes = changes_by_language(vectors)
     opened = load_model(model, **options) if isinstance(model, str | Path) else as_model(model)
@@ -237,7 +238,7 @@ def steered(
 def _router_of(vectors: Any) -> Router | None:
     """The router in the folder, where one folder is named and has one."""
     if isinstance(vectors, str | Path):
-        file = Path(vectors) / ROUTER_NAME
+        file = local_path(vectors) / ROUTER_NAME
         return Router.load(file) if file.is_file() else None
     if isinstance(vectors, Sequence) and len(vectors) == 1:
         return _router_of(vectors[0])

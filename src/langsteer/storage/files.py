@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -38,6 +39,29 @@ def write_whole(path: str | Path, write: Callable[[Path], object]) -> Path:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
     return path
+
+
+def write_folder(folder: str | Path, fill: Callable[[Path], object]) -> Path:
+    """Let `fill` fill a temporary folder beside `folder`, then move it into place in one step.
+
+    Raises SaveError, leaving nothing behind, where it cannot be written or there is something.
+    """
+    folder = Path(folder)
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise SaveError(f"cannot write {folder}: it is there already. Name another folder.")
+    part: Path | None = None
+    try:
+        with save_errors(folder):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            name = tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part")
+            part = Path(name)
+            fill(part)
+            part.chmod(0o777 & ~_umask())
+            part.replace(folder)
+    finally:
+        if part is not None:
+            shutil.rmtree(part, ignore_errors=True)
+    return folder
 
 
 @contextlib.contextmanager

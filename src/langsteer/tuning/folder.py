@@ -3,16 +3,16 @@
 It is there whole or not at all.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from langsteer.errors import TuneError
+from langsteer.errors import AnalysisError, TuneError
 from langsteer.model.model import Model
 from langsteer.steering.vector import SteeringVector
 from langsteer.storage.files import save_errors, write_json
+from langsteer.storage.records import built, read_json
 from langsteer.tuning.adapter import save_adapter
 from langsteer.tuning.training import remove
 from langsteer.version import __version__
@@ -52,10 +52,9 @@ def finished(folder: Path, about: Mapping[str, Any], overwrite: bool) -> Tuned |
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return None
     try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        result = record["result"] | {"vectors": tuple(record["result"]["vectors"])}
-        done, same = Tuned(**result), record["about"] == about
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        record = read_json(folder / RECORD)
+        done, same = built(Tuned, record["result"], "result"), record["about"] == about
+    except (AnalysisError, KeyError, TypeError) as error:
         raise TuneError(f"{folder} is there and is no tuned model: name another") from error
     if overwrite:
         return None

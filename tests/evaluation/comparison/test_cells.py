@@ -125,6 +125,62 @@ def test_a_damaged_file_is_told_and_left_out(
     assert message in found.damaged[0].error
 
 
+@pytest.mark.parametrize(
+    ("steps", "value", "message"),
+    [
+        (["model"], 3, "model is '3'"),
+        (["kind"], "other", "kind is 'other'"),
+        (["items"], {}, "items is '{}'"),
+        (["items", 1], "b", "items.1 is 'b'"),
+        (["items", 1, "id"], None, "items.1.id is 'None'"),
+        (["items", 1, "scores", 0], "low", "items.1.scores.0 is 'low'"),
+        (["items", 1, "scores"], 0.5, "items.1.scores is '0.5'"),
+        (["chosen_on"], [1], "chosen_on.0 is '1'"),
+        (["cost", "tokens"], 0.5, "cost.tokens is '0.5'"),
+        (["harness", "acc"], None, "harness.acc is 'None'"),
+        (["settings"], [], "settings is '[]'"),
+    ],
+)
+def test_a_damaged_place_is_named(
+    tmp_path: Path, steps: list[Any], value: Any, message: str
+) -> None:
+    path = write_cell(tmp_path, CELL)
+    inner = values = json.loads(path.read_text())
+    for step in steps[:-1]:
+        inner = inner[step]
+    inner[steps[-1]] = value
+    path.write_text(json.dumps(values))
+    with pytest.raises(CellError) as caught:
+        read_cell(path)
+    told = f"{path} is damaged ({message}): delete it and make it again"
+    assert str(caught.value) == told
+
+
+def test_what_a_cell_may_lack(tmp_path: Path) -> None:
+    path = write_cell(tmp_path, CELL)
+    values = json.loads(path.read_text()) | {"later": 1}
+    for name in ("method_title", "chosen_on", "settings", "harness", "cost", "versions"):
+        del values[name]
+    path.write_text(json.dumps(values))
+    bare = replace(CELL, method_title=CELL.method, chosen_on=frozenset(), settings={}, harness={})
+    assert read_cell(path) == replace(bare, cost=Cost(), versions={})
+    del values["items"][1]["id"]
+    path.write_text(json.dumps(values))
+    with pytest.raises(CellError, match=r"lacks 'items\.1\.id': delete it and make it again"):
+        read_cell(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("{}", "lacks 'model': delete it"), ("[]", "is not a JSON object")]
+)
+def test_a_damaged_failure_is_told(tmp_path: Path, text: str, message: str) -> None:
+    write_cell(tmp_path, GENERATED)
+    write_failure(tmp_path, Failure(*CELL.key, error="out of memory")).write_text(text)
+    results = read_results(tmp_path)
+    assert results.failures == ()
+    assert message in results.damaged[0].error
+
+
 def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     path = write_cell(tmp_path, CELL)
     path.write_bytes(b"\xff\xfe\x00")

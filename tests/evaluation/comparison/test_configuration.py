@@ -6,7 +6,13 @@ from typing import Any
 import pytest
 
 from langsteer.errors import ConfigError, LangsteerError
-from langsteer.evaluation.comparison.configuration import read_comparison
+from langsteer.evaluation.comparison.configuration import (
+    Chosen,
+    Comparison,
+    FitText,
+    comparison,
+    read_comparison,
+)
 from tests.made.comparisons import wanted
 
 
@@ -26,7 +32,40 @@ from tests.made.comparisons import wanted
         ({"methods": [{"direct": {"benchmarks": ["sib"]}}]}, "no benchmark 'sib'"),
         ({"limit": "many"}, "limit must be a whole number"),
         ({"corpus": {"lines": 3, "file": "x"}}, "corpus must be a path"),
-        ({"output": None}, "output is missing"),
+        ({"output": None}, "the key output is missing: a folder for the results"),
+        ({"output": 3}, "output must be a path, not 3"),
+        ({"data": ["a"]}, r"data must be a path, not \['a'\]"),
+        ({"dtype": 16}, "dtype must be text, not 16"),
+        ({"device": 0}, "device must be text, not 0"),
+        ({"device_map": {"a": 1}}, "device_map must be text, not"),
+        ({"benchmark_files": [3]}, r"benchmark_files\[0\] must be a path, not 3"),
+        ({"models": {"a": 1}}, r"models must be a list of names, not \{'a': 1\}"),
+        ({"models": ["tiny", 3]}, r"models must be a list of names, not \['tiny', 3\]"),
+        ({"models": []}, "models is empty"),
+        ({"models": ["tiny", "tiny"]}, "tiny is there twice"),
+        ({"languages": []}, "languages is empty"),
+        ({"languages": False}, "languages names no language: YAML reads no as false"),
+        ({"languages": {"sw": 1}}, "languages must be a list of names"),
+        ({"limit": True}, "limit must be a whole number, not True"),
+        ({"limit": 1.0}, "limit must be a whole number, not 1.0"),
+        ({"limit": "3"}, "limit must be a whole number, not '3'"),
+        ({"seed": -1}, "seed must be a whole number, not -1"),
+        ({"corpus": 3}, r"corpus must be a path, or \{path: …, lines: …\}, not 3"),
+        ({"corpus": {"path": 3}}, r"corpus must be a path, .* not \{'path': 3\}"),
+        ({"corpus": {"lines": "ten"}}, "corpus.lines must be a whole number, not 'ten'"),
+        ({"methods": [3]}, r"methods must be a list of names, or of name: \{option: value\}"),
+        ({"methods": [["direct"]]}, "methods must be a list of names, or of name"),
+        ({"methods": [{"few_shot": 3}]}, "methods must be a list of names, or of name"),
+        (
+            {"methods": ["direct", {"few_shot": {"languages": [True]}}]},
+            r"methods\[1\]\.languages names no language: YAML reads no as false",
+        ),
+        (
+            {"methods": [{"few_shot": {"languages": 3}}]},
+            r"methods\[0\]\.languages must be a list of names, not 3",
+        ),
+        ({"methods": [{"few_shot": {"benchmarks": []}}]}, r"methods\[0\]\.benchmarks is empty"),
+        ({"methods": [{"few_shot": {"languages": "nowhere-at-all"}}]}, "no language has the tag"),
     ],
 )
 def test_a_wrong_configuration_is_one_clear_line(
@@ -34,6 +73,38 @@ def test_a_wrong_configuration_is_one_clear_line(
 ) -> None:
     with pytest.raises(LangsteerError, match=message):
         wanted(tmp_path, **keys)
+
+
+def test_a_key_that_is_no_text(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no key 5; there are output, models"):
+        comparison({"output": "out", 5: 1}, tmp_path)
+
+
+def test_names_and_paths_in_all_their_forms(tmp_path: Path) -> None:
+    checked = comparison(
+        {
+            "output": "out",
+            "data": "~/data",
+            "models": "tiny",
+            "languages": ["swh", "sw", "et"],
+            "benchmarks": "sib200",
+            "methods": ["direct", {"few_shot": None, "english": {"languages": "all", "form": "x"}}],
+            "corpus": "hf:a/b",
+            "limit": None,
+        },
+        tmp_path,
+    )
+    assert checked == Comparison(
+        output=tmp_path / "out",
+        data=Path.home() / "data",
+        models=("tiny",),
+        languages=("sw", "et"),
+        methods=(Chosen("direct"), Chosen("few_shot"), Chosen("english", {"form": "x"})),
+        corpus=FitText("hf:a/b"),
+    )
+    assert isinstance(checked.methods[0], Chosen)
+    assert comparison({"output": "/out"}) == Comparison(output=Path("/out"))
+    assert comparison({"output": "out", "languages": "all"}).languages == ()
 
 
 def test_a_configuration_file(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ A results folder holds `cells/MODEL/BENCHMARK/LANGUAGE/METHOD.json`, or `METHOD.
 the method failed. Every number of a report is made from these files.
 """
 
+import functools
 import gzip
 import json
 import math
@@ -12,9 +13,10 @@ import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from langsteer.errors import CellError, LanguageError
+from langsteer.extras import need
 from langsteer.storage.files import write_json, write_text
 from langsteer.text.languages import parse_tag
 
@@ -23,6 +25,7 @@ FOLDER = "cells"
 PACKED = ".gz"
 _FAILED = ".error.json"
 
+T = TypeVar("T")
 Kind = Literal["choice", "generate"]
 Key = tuple[str, str, str, str]
 """model, benchmark, language, method"""
@@ -163,14 +166,8 @@ def read_cell(path: str | Path) -> Cell:
             f"{path} has format version {value.get('format_version')}, and this langsteer reads "
             f"{FORMAT_VERSION}: make it again, or use the langsteer that wrote it"
         )
-    try:
-        return _cell(value)
-    except CellError as error:
-        raise CellError(f"{path}: {error}") from None
-    except KeyError as error:
-        raise CellError(f"{path} lacks {error.args[0]!r}: delete it and make it again") from None
-    except (TypeError, ValueError, AttributeError) as error:
-        raise CellError(f"{path} is damaged ({error}): delete it and make it again") from error
+    value["method_title"] = value.get("method_title") or value.get("method")
+    return _checked(Cell, value, path, "delete it and make it again")
 
 
 def read_results(folder: str | Path) -> Results:
@@ -194,7 +191,7 @@ def read_results(folder: str | Path) -> Results:
             if path.name.startswith("."):
                 continue
             if path.name.endswith(_FAILED):
-                failures.append(_failure(path))
+                failures.append(_checked(Failure, _read_object(path), path, "delete it"))
                 continue
             cell = read_cell(path)
             if cell.key in cells:
@@ -248,32 +245,26 @@ def _check_item(item: Item, kind: Kind) -> None:
         raise CellError(f"the target of the item {item.id!r} is not one of its choices")
 
 
-def _cell(value: Mapping[str, Any]) -> Cell:
-    text = {
-        name: str(value[name])
-        for name in ("model", "benchmark", "language", "method", "form", "part", "metric")
-    }
-    return Cell(
-        **text,
-        method_title=str(value.get("method_title") or value["method"]),
-        kind=value["kind"],
-        items=tuple(_item(item) for item in value["items"]),
-        chosen_on=frozenset(map(str, value.get("chosen_on", ()))),
-        settings=dict(value.get("settings", {})),
-        harness={name: float(number) for name, number in value.get("harness", {}).items()},
-        cost=Cost(**value.get("cost", {})),
-        versions={name: str(number) for name, number in value.get("versions", {}).items()},
-    )
+@functools.cache
+def _adapter(kind: type) -> Any:
+    return need("pydantic", "eval", "reading a comparison").TypeAdapter(kind)
 
 
-def _item(value: Mapping[str, Any]) -> Item:
-    return Item(
-        id=str(value["id"]),
-        target=value.get("target"),
-        scores=tuple(float(score) for score in value.get("scores", ())),
-        value=None if value.get("value") is None else float(value["value"]),
-        answer=value.get("answer"),
-    )
+def _checked(kind: type[T], value: dict[str, Any], path: Path | str, remedy: str) -> T:
+    """A JSON object as a dataclass. Raises CellError, naming the first place that is wrong."""
+    adapter = _adapter(kind)  # type: ignore[arg-type]
+    pydantic = need("pydantic", "eval")
+    try:
+        return adapter.validate_python(value)
+    except CellError as error:
+        raise CellError(f"{path}: {error}") from None
+    except pydantic.ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        place = ".".join(map(str, fault["loc"]))
+        if fault["type"] == "missing":
+            raise CellError(f"{path} lacks {place!r}: {remedy}") from None
+        wrong = f"{place} is {str(fault['input'])[:40]!r}"
+        raise CellError(f"{path} is damaged ({wrong}): {remedy}") from None
 
 
 def _item_json(item: Item, kind: Kind) -> dict[str, Any]:
@@ -281,15 +272,6 @@ def _item_json(item: Item, kind: Kind) -> dict[str, Any]:
         scores = [round(score, 5) for score in item.scores]
         return {"id": item.id, "target": item.target, "scores": scores}
     return {"id": item.id, "value": item.value, "answer": item.answer, "target": item.target}
-
-
-def _failure(path: Path) -> Failure:
-    value = _read_object(path)
-    try:
-        names = ("model", "benchmark", "language", "method", "error")
-        return Failure(**{name: str(value[name]) for name in names})
-    except KeyError as error:
-        raise CellError(f"{path} lacks {error.args[0]!r}: delete it") from None
 
 
 def _read_object(path: Path) -> dict[str, Any]:

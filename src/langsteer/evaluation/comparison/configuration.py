@@ -1,10 +1,20 @@
 """The configuration of a comparison: a YAML file, checked before anything is run."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    WrapValidator,
+)
+from pydantic_core import PydanticCustomError
 
 from langsteer.errors import ConfigError, LangsteerError
 from langsteer.evaluation.benchmarks import Benchmark, get_benchmark
@@ -17,7 +27,69 @@ from langsteer.text.languages import parse_tag
 
 ALL = "all"
 RESTRICTIONS = ("languages", "benchmarks")
+_NO_KEY = ("unexpected_keyword_argument", "invalid_key")
 DEFAULT_METHODS = ("direct", "english", "mean_difference", "learned")
+
+
+def _fault(text: str) -> PydanticCustomError:
+    return PydanticCustomError("fault", "{text}", {"text": text})
+
+
+def _must_be(what: str) -> WrapValidator:
+    """Says so where something is not; what was said already of a part of it stays."""
+
+    def check(value: Any, validate: Any) -> Any:
+        try:
+            return validate(value)
+        except ValidationError as error:
+            kind = error.errors()[0]["type"]
+            if kind == "fault":
+                raise
+            empty = kind == "too_short"
+            raise _fault("is empty" if empty else f"must be {what}, not {value!r}") from None
+
+    return WrapValidator(check)
+
+
+def _listed(value: Any) -> Any:
+    return value if isinstance(value, list) else [value]
+
+
+def _tags(value: Any, names: Any) -> tuple[str, ...]:
+    if any(isinstance(name, bool) for name in _listed(value)):
+        raise _fault("names no language: YAML reads no as false; write Norwegian as 'nb' or \"no\"")
+    return () if value == ALL else tuple(dict.fromkeys(map(parse_tag, names(value))))
+
+
+def _entries(value: Any) -> list[dict[str, Any]]:
+    """Names, and {name: {option: value}}, as the fields of `Chosen`."""
+    pairs = (e.items() if isinstance(e, dict) else [(e, None)] for e in _listed(value))
+    return [{"name": name, **_parted(options)} for some in pairs for name, options in some]
+
+
+def _parted(options: Any) -> dict[str, Any]:
+    if not isinstance(options, dict | None):
+        return {"options": options}
+    own = dict(options or {})
+    return {key: own.pop(key) for key in RESTRICTIONS if key in own} | {"options": own}
+
+
+def _placed(path: Path, info: Any) -> Path:
+    return Path(info.context) / path.expanduser()
+
+
+def _located(path: str, info: Any) -> str:
+    return path if path == BUILTIN or path.startswith("hf:") else str(_placed(Path(path), info))
+
+
+Text = Annotated[str, _must_be("text")]
+Whole = Annotated[int, Field(strict=True, ge=0), _must_be("a whole number")]
+Place = Annotated[Path, AfterValidator(_placed), _must_be("a path")]
+Places = Annotated[tuple[Place, ...], BeforeValidator(_listed)]
+Names = Annotated[
+    tuple[str, ...], Field(min_length=1), BeforeValidator(_listed), _must_be("a list of names")
+]
+Languages = Annotated[Names, WrapValidator(_tags)]
 
 
 @dataclass(frozen=True)
@@ -29,8 +101,8 @@ class Chosen:
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
-    languages: tuple[str, ...] = ()
-    benchmarks: tuple[str, ...] = ()
+    languages: Languages = ()
+    benchmarks: Names = ()
 
     def in_language(self, tag: str) -> bool:
         return not self.languages or tag in self.languages
@@ -40,8 +112,23 @@ class Chosen:
 class FitText:
     """Parallel text that methods fit on: where it is, and how many of its lines are used."""
 
-    path: str = BUILTIN
-    lines: int | None = None
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    path: Annotated[str, AfterValidator(_located)] = BUILTIN
+    lines: Whole | None = None
+
+
+Entries = Annotated[
+    tuple[Chosen, ...],
+    Field(min_length=1),
+    BeforeValidator(_entries),
+    _must_be("a list of names, or of name: {option: value}"),
+]
+Corpus = Annotated[
+    FitText,
+    BeforeValidator(lambda value: {"path": value} if isinstance(value, str) else value),
+    _must_be("a path, or {path: …, lines: …}"),
+]
 
 
 @dataclass(frozen=True)
@@ -53,19 +140,21 @@ class Comparison:
     `benchmark_files` are YAML files with benchmarks of one's own, or folders with them.
     """
 
-    output: Path
-    models: tuple[str, ...] = (DEFAULT_MODEL,)
-    benchmarks: tuple[Chosen, ...] = (Chosen("sib200"),)
-    languages: tuple[str, ...] = ()
-    methods: tuple[Chosen, ...] = tuple(Chosen(name) for name in DEFAULT_METHODS)
-    corpus: FitText = FitText()
-    data: Path | None = None
-    limit: int | None = None
-    seed: int = 0
-    dtype: str = "auto"
-    device: str | None = None
-    device_map: str | None = None
-    benchmark_files: tuple[Path, ...] = ()
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    output: Place
+    models: Names = (DEFAULT_MODEL,)
+    benchmarks: Entries = (Chosen("sib200"),)
+    languages: Languages = ()
+    methods: Entries = tuple(Chosen(name) for name in DEFAULT_METHODS)
+    corpus: Corpus = FitText()
+    data: Place | None = None
+    limit: Whole | None = None
+    seed: Whole = 0
+    dtype: Text = "auto"
+    device: Text | None = None
+    device_map: Text | None = None
+    benchmark_files: Places = ()
 
     def benchmark(self, name: str) -> Benchmark:
         """A benchmark by name, those of `benchmark_files` too; BenchmarkError where none is."""
@@ -94,7 +183,7 @@ class Comparison:
             "benchmarks": [_plain(chosen) for chosen in self.benchmarks],
             "languages": list(self.languages) or ALL,
             "methods": [_plain(chosen) for chosen in self.methods],
-            "corpus": dataclasses.asdict(self.corpus),
+            "corpus": asdict(self.corpus),
             "data": str(self.data) if self.data else None,
             **{name: getattr(self, name) for name in ("limit", "seed", "dtype", "device")},
             "device_map": self.device_map,
@@ -120,11 +209,9 @@ def read_comparison(path: str | Path, *, benchmark_files: Sequence[str | Path] =
     if not isinstance(keys, dict):
         raise ConfigError(f"{path} is not a mapping of keys such as models: and languages:")
     more = [str(Path(file).expanduser().resolve()) for file in benchmark_files]
+    if more:
+        keys = {**keys, "benchmark_files": [*_listed(keys.get("benchmark_files") or []), *more]}
     try:
-        if more:
-            there = keys.get("benchmark_files")
-            named = _names(there, "benchmark_files") if there else ()
-            keys = {**keys, "benchmark_files": [*named, *more]}
         return comparison(keys, path.parent)
     except LangsteerError as error:
         raise ConfigError(f"{path}: {error}") from error
@@ -132,27 +219,25 @@ def read_comparison(path: str | Path, *, benchmark_files: Sequence[str | Path] =
 
 def comparison(keys: Mapping[str, Any], folder: Path = Path()) -> Comparison:
     """A comparison from plain keys, as they stand in the file."""
-    known = [f.name for f in dataclasses.fields(Comparison)]
-    for key in keys:
-        if key not in known:
-            raise ConfigError(f"there is no key {key!r}{nearest(str(key), known)}")
-    if keys.get("output") is None:
-        raise ConfigError("the key output is missing: a folder for the results")
-    values: dict[str, Any] = {key: value for key, value in keys.items() if value is not None}
-    for key, convert in _CONVERSIONS.items():
-        if key in values:
-            values[key] = convert(values[key], key)
-    for key in ("output", "data"):
-        if key in values:
-            values[key] = folder / Path(values[key]).expanduser()
-    if "benchmark_files" in values:
-        files = values["benchmark_files"]
-        values["benchmark_files"] = tuple(folder / Path(path).expanduser() for path in files)
-    if "corpus" in values:
-        values["corpus"] = _resolved(values["corpus"], folder)
-    result = Comparison(**values)
+    values = {key: value for key, value in keys.items() if value is not None}
+    try:
+        result = TypeAdapter(Comparison).validate_python(values, context=folder)
+    except ValidationError as error:
+        raise ConfigError(_first_fault(error)) from None
     _check(result)
     return result
+
+
+def _first_fault(error: ValidationError) -> str:
+    faults = error.errors(include_url=False)
+    fault = next((f for f in faults if f["type"] in _NO_KEY), faults[0])
+    key, *steps = fault["loc"]
+    if fault["type"] in _NO_KEY:
+        return f"there is no key {key!r}{nearest(str(key), [f.name for f in fields(Comparison)])}"
+    if fault["type"] == "missing":
+        return f"the key {key} is missing: a folder for the results"
+    place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
+    return f"{key}{place} {fault['msg']}"
 
 
 def _check(wanted: Comparison) -> None:
@@ -180,81 +265,7 @@ def _check(wanted: Comparison) -> None:
             )
 
 
-def _names(value: Any, key: str) -> tuple[str, ...]:
-    names = [value] if isinstance(value, str) else value
-    if not isinstance(names, list) or not names or not all(isinstance(n, str) for n in names):
-        raise ConfigError(f"{key} must be a list of names, not {value!r}")
-    return tuple(names)
-
-
-def _languages(value: Any, key: str) -> tuple[str, ...]:
-    if value is True or value is False or (isinstance(value, list) and False in value):
-        raise ConfigError(f"{key}: YAML reads no as false; write Norwegian as 'nb' or \"no\"")
-    if value == ALL:
-        return ()
-    return tuple(dict.fromkeys(parse_tag(name) for name in _names(value, key)))
-
-
-def _chosen(value: Any, key: str) -> tuple[Chosen, ...]:
-    entries: Sequence[Any] = value if isinstance(value, list) else [value]
-    chosen: list[Chosen] = []
-    for entry in entries:
-        if isinstance(entry, str):
-            chosen.append(Chosen(entry))
-        elif isinstance(entry, dict) and all(
-            isinstance(options, dict | None) for options in entry.values()
-        ):
-            chosen += [_with_options(str(name), options or {}) for name, options in entry.items()]
-        else:
-            raise ConfigError(f"{key} must be a list of names, or of name: {{option: value}}")
-    if not chosen:
-        raise ConfigError(f"{key} is empty")
-    return tuple(chosen)
-
-
-def _with_options(name: str, options: Mapping[str, Any]) -> Chosen:
-    more = {key: value for key, value in options.items() if key not in RESTRICTIONS}
-    languages = _languages(options.get("languages", ALL), f"{name}: languages")
-    benchmarks = (
-        _names(options["benchmarks"], f"{name}: benchmarks") if "benchmarks" in options else ()
-    )
-    return Chosen(name, more, languages, benchmarks)
-
-
-def _fit_text(value: Any, key: str) -> FitText:
-    if isinstance(value, str):
-        return FitText(value)
-    if not isinstance(value, dict) or not set(value) <= {"path", "lines"}:
-        raise ConfigError(f"{key} must be a path, or {{path: …, lines: …}}")
-    lines = value.get("lines")
-    return FitText(str(value.get("path", BUILTIN)), None if lines is None else _number(lines, key))
-
-
-def _resolved(text: FitText, folder: Path) -> FitText:
-    if text.path == BUILTIN or text.path.startswith("hf:"):
-        return text
-    return dataclasses.replace(text, path=str(folder / Path(text.path).expanduser()))
-
-
-def _number(value: Any, key: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ConfigError(f"{key} must be a whole number, not {value!r}")
-    return value
-
-
 def _plain(chosen: Chosen) -> Any:
     only = {key: list(getattr(chosen, key)) for key in RESTRICTIONS if getattr(chosen, key)}
     options = {**chosen.options, **only}
     return {chosen.name: options} if options else chosen.name
-
-
-_CONVERSIONS: dict[str, Any] = {
-    "models": _names,
-    "languages": _languages,
-    "benchmarks": _chosen,
-    "methods": _chosen,
-    "benchmark_files": _names,
-    "corpus": _fit_text,
-    "limit": _number,
-    "seed": _number,
-}

@@ -1,0 +1,1 @@
+"""Vectors shared on the Hugging Face hub: the card that says what they are, and how they get there."""
