@@ -22,22 +22,16 @@ SLOW = {
 show_progress(False)
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what is slow or needs a real model, and says what one worker runs together.
-
-    The real models are loaded once, by the worker that has their tests, and these come first; of
-    the others a file stays together, so that what its tests share is made once.
-    """
+    """Marks what is slow or needs a real model; files with real models come first, as the longest."""
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
         if MODELS & fixtures:
             item.add_marker(pytest.mark.model)
         if SLOW & {getattr(item, "originalname", item.name), *fixtures}:
             item.add_marker(pytest.mark.slow)
-        group = "models" if MODELS & fixtures else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: not MODELS & set(getattr(item, "fixturenames", ())))
+    long = {item.path for item in items if item.get_closest_marker("model")}
+    items.sort(key=lambda item: item.path not in long)
 
 
 @pytest.fixture(scope="session")
