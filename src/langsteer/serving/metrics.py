@@ -10,15 +10,17 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        own = {"registry": self._registry}
-        self.requests = Counter("langsteer_requests", "Requests", ["path", "status"], **own)
-        self.seconds = Histogram("langsteer_request_seconds", "Time of a request", ["path"], **own)
-        self.batches = Histogram(
-            "langsteer_batch_rows", "Rows of a batch", buckets=(1, 2, 4, 8, 16, 32), **own
+        own = self._registry
+        self.requests = Counter("langsteer_requests", "Requests", ["path", "status"], registry=own)
+        self.seconds = Histogram(
+            "langsteer_request_seconds", "Time of a request", ["path"], registry=own
         )
-        self.answers = Counter("langsteer_answers", "Answers by vector", ["vector"], **own)
-        self.tokens = Counter("langsteer_tokens", "Tokens read and written", ["kind"], **own)
-        self.waiting = Gauge("langsteer_waiting_rows", "Rows that wait", **own)
+        self.batches = Histogram(
+            "langsteer_batch_rows", "Rows of a batch", buckets=(1, 2, 4, 8, 16, 32), registry=own
+        )
+        self.answers = Counter("langsteer_answers", "Answers by vector", ["vector"], registry=own)
+        self.tokens = Counter("langsteer_tokens", "Tokens read and written", ["kind"], registry=own)
+        self.waiting = Gauge("langsteer_waiting_rows", "Rows that wait", registry=own)
 
     def count(self, row: Row) -> None:
         """Count an answer that has ended."""
