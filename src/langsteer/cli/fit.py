@@ -107,8 +107,9 @@ def command(
 
     An interrupted fit goes on where it stopped when the same command is run again.
     """
-    from langsteer.fitting.learning import learn_all
+    from langsteer.fitting.learning import learn_all, method_of
     from langsteer.fitting.router import fit_router
+    from langsteer.fitting.search import check_strengths
     from langsteer.steering.files import ROUTER_NAME
     from langsteer.text.languages import parse_tag
     from langsteer.text.readers import read_corpus
@@ -119,6 +120,8 @@ def command(
     text = read_corpus(corpus, tags, pivot=pivot, pivot_file=pivot_file)
     shared.print_checks(text)
     files = _files(text.languages, output)
+    method_of(recipe or method)  # what cannot be learned is said before a model is opened
+    check_strengths(strength or [1.0])
     if router and not Path(output).is_dir() and not output.endswith("/"):
         raise SaveError(f"a router lies in a folder of vectors: write --output {output}/")
     opened = shared.open_model(model, dtype, device, device_map)
@@ -162,6 +165,10 @@ def _print_few(lines: int, tag: str, file: Path) -> None:
 
 def _files(tags: Sequence[str], output: str) -> dict[str, Path]:
     folder = Path(output)
+    if len(tags) > 1 and folder.suffix == ".safetensors" and not folder.is_dir():
+        raise SaveError(
+            f"{output} would be a folder for {len(tags)} languages: name it without .safetensors"
+        )
     if len(tags) == 1 and not output.endswith("/") and not folder.is_dir():
         return {tags[0]: folder}
     return {tag: folder / f"{tag}.safetensors" for tag in tags}

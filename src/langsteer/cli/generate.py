@@ -49,10 +49,13 @@ def command(
     The vector of one language of a folder: `langsteer generate "Habari za asubuhi" -v vectors/ -l sw`
     """
     from langsteer.model.tokens import Prompt
+    from langsteer.steering.change import check_strength
     from langsteer.steering.generation import chat_prompt, generate
     from langsteer.steering.steered import steered
 
     shared.quiet_libraries()
+    if strength is not None:
+        check_strength(strength)
     ready = steered(
         model, vectors, other_weights=carry, dtype=dtype, device=device, device_map=device_map
     )

@@ -45,7 +45,8 @@ def print_vector(vector: "Change", name: str) -> None:
     for part in vector.parts:
         if len(vector.parts) > 1:
             table.add_row("part", part.method)
-        table.add_row("layer", f"{', '.join(map(str, part.layers))} of {layers}")
+        of_all = f" of {layers}" if layers else ""
+        table.add_row("layer", f"{', '.join(map(str, part.layers))}{of_all}")
         table.add_row("strength", _strength(part))
         table.add_row("positions", str(part.positions))
     objective = vector.options.get("objective")

@@ -91,7 +91,8 @@ def check_strengths(strengths: Sequence[float]) -> None:
     if not strengths:
         raise FitError("a search needs at least one strength")
     if not all(map(math.isfinite, strengths)):
-        raise FitError(f"strengths must be finite numbers, not {list(strengths)}")
+        listed = ", ".join(f"{strength:g}" for strength in strengths)
+        raise FitError(f"strengths must be finite numbers, not {listed}")
 
 
 class Measure:

@@ -42,6 +42,8 @@ def format_of(path: str | Path) -> str | None:
 
     Raises VectorError where it is missing or damaged.
     """
+    if Path(path).is_dir():
+        raise VectorError(f"{path} is a folder: name a vector file in it")
     if not Path(path).is_file():
         raise VectorError(f"there is no vector file {path}")
     try:

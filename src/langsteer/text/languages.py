@@ -67,8 +67,13 @@ def parse_tag(code: str) -> str:
     return _join(subtag, script, language.territory)
 
 
+UNDETERMINED = "und"  # BCP 47's tag for what is not known
+
+
 def language_name(tag: str) -> str:
     """The English name of a language, e.g. `Swahili`, `Chinese (Simplified)`."""
+    if tag == UNDETERMINED:
+        return "a language that is not known"
     return langcodes.Language.get(parse_tag(tag)).display_name()
 
 
