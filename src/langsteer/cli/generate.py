@@ -63,7 +63,7 @@ def command(
     identified = None
     if language is None and ready.router is not None:
         identified = ready.identify([Prompt(prompt)])[0]
-        change = ready.router.choose(identified, ready.changes, ready.confidence)
+        change = ready.choose(identified)
     else:
         change = ready.route([text], language)[0]
     console = shared.console()

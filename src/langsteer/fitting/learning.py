@@ -1,6 +1,5 @@
 """Fit a change by a method's name, and choose its layer and strength."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from langsteer.progress import announce
 from langsteer.steering.change import Change
 from langsteer.steering.folder import load
 from langsteer.storage.files import check_writable
+from langsteer.storage.kept import as_kept
 from langsteer.text.corpus import ParallelCorpus
 from langsteer.text.languages import parse_tag
 
@@ -132,18 +132,23 @@ class _Learning:
         self.strengths = list(usual if strengths is None else strengths)
         check_strengths(self.strengths)
         named = [model.check_layer(layer) for layer in dict.fromkeys(layers)]
-        self.asked = {
-            "method": self.method.name,
-            "layers": named,
-            "strengths": None if strengths is None else list(strengths),
-        }
+        self.named, self.given = named, None if strengths is None else list(strengths)
+        self.saved_options = as_kept(asdict(self.options))
+        self.asked = as_kept(
+            {
+                "method": self.method.name,
+                "layers": named,
+                "strengths": self.given,
+                "options": self.saved_options,
+            }
+        )
         self.layers = named or [chosen_layer(model, self.options)]
         self.corpus = corpus
         parts = corpus.split(fit=0.8, choose=0.2, report=0.0)
         self.to_fit, self.to_choose = parts["fit"], parts["choose"]
-        self.mixed = self._mixed() if together else None
         if together and self.method.learn is not None:
             raise FitError(f"{self.method.name} is not learned from several languages together")
+        self.mixed = self._mixed() if together else None
         self.shared: Sequence[Change] = []  # fitted on those
         self.fit_pivot = PivotReadings(model, self.to_fit if self.mixed is None else self.mixed)
         self.choose_pivot = PivotReadings(model, self.to_choose)
@@ -172,12 +177,12 @@ class _Learning:
         learned = self.method.learn(
             self.model,
             self.corpus.only(language),
-            self.asked["layers"],
-            self.asked["strengths"],
+            self.named,
+            self.given,
             self.options,
         )
-        asked = {**self.asked, "options": _as_saved(self.options)}
-        return with_scores(learned, {**learned.scores, "asked": asked})
+        scores = {**learned.scores, "asked": self.asked}
+        return replace(learned, scores=scores)  # type: ignore[type-var]
 
     def _fitted_on(self, language: str) -> ParallelCorpus:
         return self.mixed if self.mixed is not None else self.to_fit.only(language)
@@ -213,17 +218,16 @@ class _Learning:
     def _would_give(self, vector: Change, language: str) -> bool:
         if vector.model.get("fingerprint") != self.model.fingerprint or vector.language != language:
             return False
+        same_corpus = vector.corpus == self._fitted_on(language).describe()
         if "asked" in vector.scores:
-            return vector.corpus == self._fitted_on(language).describe() and vector.scores[
-                "asked"
-            ] == {**self.asked, "options": _as_saved(self.options)}
+            return same_corpus and bool(vector.scores["asked"] == self.asked)
         trials = [(t.get("layer"), t.get("strength")) for t in vector.scores.get("trials", ())]
         return (
             vector.method == self.method.name
-            and vector.corpus == self._fitted_on(language).describe()
+            and same_corpus
             and vector.scores.get("chosen_on") == self.to_choose.only(language).describe()
             and trials == [(layer, s) for layer in self.layers for s in self.strengths]
-            and vector.options | {"layer": None} == _as_saved(self.options) | {"layer": None}
+            and vector.options | {"layer": None} == self.saved_options | {"layer": None}
         )
 
 
@@ -241,13 +245,3 @@ def _existing(file: Path) -> Change | None:
 
 def _of_language(change: Change, language: str) -> Change:
     return replace(change, language=language)  # type: ignore[type-var]
-
-
-def with_scores(change: Change, scores: dict[str, Any]) -> Change:
-    """The change with other scores."""
-    return replace(change, scores=scores)  # type: ignore[type-var]
-
-
-def _as_saved(options: Options) -> dict[str, Any]:
-    plain: dict[str, Any] = json.loads(json.dumps(asdict(options)))
-    return plain

@@ -146,7 +146,7 @@ def _chosen(ready: Steered, asked: Asked, heard: Identified | None) -> Change | 
     if asked.language is None:
         return None
     if heard is not None and ready.router is not None:
-        return ready.router.choose(heard, ready.changes, ready.confidence)
+        return ready.choose(heard)
     if asked.language == AUTO:
         return next(iter(ready.changes.values()))
     return ready.changes.get(asked.language)

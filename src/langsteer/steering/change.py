@@ -200,6 +200,21 @@ class Change(ABC):
         }
 
 
+class OneLayer(Change):
+    """A change at one layer, of which `values` [hidden] is added to every state that it changes."""
+
+    values: Tensor
+    layer: int
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        return (self.layer,)
+
+    @property
+    def hidden_size(self) -> int:
+        return self.values.shape[0]
+
+
 @contextlib.contextmanager
 def steer(
     model: Any,

@@ -94,24 +94,19 @@ def changes_by_language(
     return changes
 
 
-def vectors_only(changes: Iterable[Change], what: str) -> list[SteeringVector]:
-    """The changes, each a steering vector. Raises VectorError, saying `what` takes only those."""
-    return [_as_vector(change, what) for change in changes]
-
-
 def load_vectors(sources: Iterable[Source]) -> list[SteeringVector]:
     """`load_changes`, where all must be steering vectors."""
-    return vectors_only(load_changes(sources), "this")
+    return [_as_vector(change) for change in load_changes(sources)]
 
 
 def read_vectors(*paths: str | Path) -> dict[str, SteeringVector]:
     """`read_changes`, where all must be steering vectors."""
-    return {tag: _as_vector(change, "this") for tag, change in read_changes(*paths).items()}
+    return {tag: _as_vector(change) for tag, change in read_changes(*paths).items()}
 
 
-def _as_vector(change: Change, what: str) -> SteeringVector:
+def _as_vector(change: Change) -> SteeringVector:
     if not isinstance(change, SteeringVector):
         raise VectorError(
-            f"{what} takes steering vectors, and that of {change.language} is a {change.kind.name}"
+            f"this takes steering vectors, and that of {change.language} is a {change.kind.name}"
         )
     return change

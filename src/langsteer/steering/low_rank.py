@@ -9,7 +9,7 @@ from torch import Tensor
 from langsteer.errors import VectorError
 from langsteer.states.intervention import Intervention, PositionKind
 from langsteer.steering.change import (
-    Change,
+    OneLayer,
     check_finite,
     check_positions,
     check_strength,
@@ -21,7 +21,7 @@ from langsteer.version import __version__
 
 
 @dataclass(frozen=True, eq=False)
-class LowRank(Change):
+class LowRank(OneLayer):
     """h ← h + strength × (values + up (down h)), with `values` [hidden], `up` [hidden, rank] and
     `down` [rank, hidden], at one layer.
 
@@ -57,14 +57,6 @@ class LowRank(Change):
         check_finite("low-rank map", self.values, self.up, self.down)
         check_strength(self.strength)
         check_positions(self.positions)
-
-    @property
-    def layers(self) -> tuple[int, ...]:
-        return (self.layer,)
-
-    @property
-    def hidden_size(self) -> int:
-        return self.values.shape[0]
 
     @property
     def rank(self) -> int:

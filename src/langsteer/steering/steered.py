@@ -74,7 +74,7 @@ class Steered:
         """
         if (named := self._named(language)) is not None:
             return [named[0]] * len(texts)
-        return [self._choose(identified) for identified in self.identify(texts)]
+        return [self.choose(identified) for identified in self.identify(texts)]
 
     def generate(
         self,
@@ -187,7 +187,7 @@ class Steered:
         rows = [row[keep.bool()].tolist() for row, keep in zip(ids, kept, strict=True)]
         tokens = [Tokens(row, [i not in special for i in row]) for row in rows]
         told = self._the_router().identify_tokens(self.model, tokens)
-        return [self._choose(identified) for identified in told]
+        return [self.choose(identified) for identified in told]
 
     def _named(self, language: str | None) -> tuple[Change | None] | None:
         """The change that needs no text to be chosen, where that is so: a tuple of it."""
@@ -203,7 +203,8 @@ class Steered:
             return (next(iter(self.changes.values())),)
         return None
 
-    def _choose(self, identified: Identified) -> Change | None:
+    def choose(self, identified: Identified) -> Change | None:
+        """The change for a text that `identify` said this of; None where it is to be left alone."""
         return self._the_router().choose(identified, self.changes, self.confidence)
 
     def _the_router(self) -> Router:

@@ -9,7 +9,7 @@ from torch import Tensor
 from langsteer.errors import VectorError
 from langsteer.states.intervention import Addition, Intervention, PositionKind
 from langsteer.steering.change import (
-    Change,
+    OneLayer,
     check_finite,
     check_positions,
     check_strength,
@@ -21,7 +21,7 @@ from langsteer.version import __version__
 
 
 @dataclass(frozen=True, eq=False)
-class SteeringVector(Change):
+class SteeringVector(OneLayer):
     """A vector [hidden] that is added to the hidden states at one layer: h ← h + strength × values.
 
     `loss` is the loss at each evaluation of a gradient fit, and `state_norm` the mean length of
@@ -52,14 +52,6 @@ class SteeringVector(Change):
         check_finite("steering vector", self.values)
         check_strength(self.strength)
         check_positions(self.positions)
-
-    @property
-    def layers(self) -> tuple[int, ...]:
-        return (self.layer,)
-
-    @property
-    def hidden_size(self) -> int:
-        return self.values.shape[0]
 
     @property
     def relative_strength(self) -> float:

@@ -1,7 +1,8 @@
 """Tensors and a record of what they are, in one safetensors file: nothing is ever unpickled."""
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,13 +47,12 @@ def format_of(path: str | Path) -> str | None:
         raise VectorError(f"{path} is a folder: name a vector file in it")
     if not Path(path).is_file():
         raise VectorError(f"there is no vector file {path}")
+    with _opened(path) as file:
+        written = (file.metadata() or {}).get("format", "null")
     try:
-        with safe_open(path, framework="pt") as file:
-            named = json.loads((file.metadata() or {}).get("format", "null"))
+        named = json.loads(written)
     except json.JSONDecodeError:
         return None
-    except (SafetensorError, OSError) as error:
-        raise VectorError(f"{path} is truncated or not a safetensors file: {error}") from error
     return named if isinstance(named, str) else None
 
 
@@ -64,12 +64,9 @@ def read_tensors(path: str | Path, kind: FileKind) -> tuple[dict[str, Tensor], d
     path = Path(path)
     if not path.is_file():
         raise VectorError(f"there is no {kind.name} file {path}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise VectorError(f"{path} is truncated or not a safetensors file: {error}") from error
+    with _opened(path) as file:
+        metadata = file.metadata() or {}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     try:
         record: dict[str, Any] = {key: json.loads(value) for key, value in metadata.items()}
     except json.JSONDecodeError as error:
@@ -85,3 +82,13 @@ def read_tensors(path: str | Path, kind: FileKind) -> tuple[dict[str, Tensor], d
             "pip install --upgrade langsteer"
         )
     return tensors, record
+
+
+@contextlib.contextmanager
+def _opened(path: str | Path) -> Iterator[Any]:
+    """A safetensors file; what goes wrong with reading it is a VectorError."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except (SafetensorError, OSError) as error:
+        raise VectorError(f"{path} is truncated or not a safetensors file: {error}") from error
