@@ -14,7 +14,6 @@ from langsteer.model.model import Model
 from langsteer.states.intervention import resumed
 from tests.helpers import ARCHITECTURES, batch, pairs, tiny
 
-
 DEFAULT = LearnedOptions().objective
 OTHERS = sorted(set(get_args(ObjectiveName)) - {"contrastive", DEFAULT})
 
