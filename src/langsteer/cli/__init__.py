@@ -8,7 +8,7 @@ from typing import Any, TextIO
 
 INTERRUPTED = 130  # what a shell makes of Ctrl-C, and typer of a KeyboardInterrupt
 TERMINATED = 143  # what a shell makes of SIGTERM
-GO_ON = {"analyze", "compare", "demo", "drift", "fit", "tune"}  # commands that keep what is done
+GO_ON = {"compare", "demo", "fit", "tune"}  # commands that keep what is done
 
 
 def main() -> None:
