@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 TORCH := torch==2.13.0
 WORKERS ?= 2
-PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+PARALLEL := -n $(WORKERS) --dist worksteal
 PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(VENV)/bin/python -m pytest
 
 demo: $(VENV)/demo-installed

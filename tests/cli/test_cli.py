@@ -203,7 +203,7 @@ def test_the_real_model_generates(
 ) -> None:
     file = str(tmp_path / "sw.safetensors")
     fit = ["fit", "-l", "sw", "-o", file, "--method", "mean_difference", "--strength", "0.5"]
-    assert run(capsys, *fit)[0] == 0
+    assert run(capsys, *fit, "-n", "48")[0] == 0
     code, out, _ = run(
         capsys, "generate", "Mji mkuu wa Kenya ni", "-v", file, "--max-new-tokens", "5", "--json"
     )
