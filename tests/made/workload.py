@@ -84,6 +84,11 @@ def files_in(folder: Path) -> list[Path]:
     )
 
 
+def contents(folder: Path) -> dict[Path, Any]:
+    """All that is finished in a folder; an error where a file is not whole."""
+    return {path.relative_to(folder): read_whole(path) for path in files_in(folder)}
+
+
 def read_whole(path: Path) -> Any:
     """What a file holds, less what is measured; an error where it is cut."""
     if path.suffix == ".safetensors":

@@ -2,13 +2,15 @@
 
     python -m tests.made.zygote
 
-Each line of its input is a job, {"arguments", "folder", "seconds" or null}; it is killed (SIGKILL, with its
-children) after so many seconds where it has not ended by then. Each line of its output says how it ended.
+Each line of its input is a job: "arguments", "folder", "seconds" and "bytes". It is killed (SIGKILL, with its
+children) after so many seconds where it has not ended by then, and can write no file longer than so many bytes
+(as on a full disk); null is no limit. Each line of its output says how it ended.
 """
 
 import importlib
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -53,10 +55,21 @@ class Zygote:
         root = Path(__file__).parents[2]
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, cwd=root)
 
-    def run(self, arguments: list[str], folder: Path, seconds: float | None = None) -> Ended:
+    def run(
+        self,
+        arguments: list[str],
+        folder: Path,
+        seconds: float | None = None,
+        longest: int | None = None,
+    ) -> Ended:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        job = {"arguments": arguments, "folder": str(folder), "seconds": seconds}
+        job = {
+            "arguments": arguments,
+            "folder": str(folder),
+            "seconds": seconds,
+            "bytes": longest,
+        }
         print(json.dumps(job), file=self.process.stdin, flush=True)
         return Ended(**json.loads(self.process.stdout.readline()))
 
@@ -71,6 +84,8 @@ def _in_child(job: dict[str, Any], out: Path, err: Path) -> None:
     for stream, path in ((1, out), (2, err)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
     os.chdir(job["folder"])
+    if job["bytes"] is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (job["bytes"], resource.RLIM_INFINITY))
     sys.argv = ["langsteer", *job["arguments"]]
     from langsteer import cli
 

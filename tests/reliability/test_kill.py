@@ -10,16 +10,13 @@ import pytest
 pytest.importorskip("lm_eval")
 pytest.importorskip("peft")
 
-from tests.made.workload import WORKS, Work, files_in, read_whole, same
+pytestmark = pytest.mark.reliability
+
+from tests.made.workload import WORKS, Work, contents, same
 from tests.made.zygote import KILLED, Ended, Zygote
 from tests.reliability.conftest import Tally
 
 REDONE = {"analyze"}  # done anew by the next run; the others go on
-
-
-def contents(folder: Path) -> dict[Path, Any]:
-    """All that is finished in a folder; an error where a file is not whole."""
-    return {path.relative_to(folder): read_whole(path) for path in files_in(folder)}
 
 
 @pytest.mark.parametrize("work", WORKS, ids=lambda work: work.name)

@@ -125,7 +125,8 @@ def tune(
     done = finished(folder, about, overwrite)
     if done is not None:
         return done
-    work = folder.with_name(f"{folder.name}.part")
+    place = folder.resolve()  # a link stays a link, on the disk to which it leads
+    work = place.with_name(f"{place.name}.part")
     check_writable(work / "about.json")
     if start_afresh(work, about):
         announce(f"{work} was of a run with other records or options: beginning anew")
@@ -158,7 +159,7 @@ def tune(
         after=after,
         vectors=tuple(described(vector) for vector in vectors),
     )
-    write_folder(folder, job.tuned, vectors, form, result, about, work)
+    write_folder(place, job.tuned, vectors, form, result, about, work)
     return result
 
 
