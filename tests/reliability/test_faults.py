@@ -12,11 +12,11 @@ import pytest
 pytest.importorskip("lm_eval")
 pytest.importorskip("peft")
 
-pytestmark = pytest.mark.reliability
-
 from tests.made.workload import WORKS, Work, contents, files_in, same
 from tests.made.zygote import Ended, Zygote
 from tests.reliability.conftest import Tally
+
+pytestmark = pytest.mark.reliability
 
 QUICK = [work for work in WORKS if work.name != "analyze"]
 FULL = "cannot write"

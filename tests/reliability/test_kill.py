@@ -10,11 +10,11 @@ import pytest
 pytest.importorskip("lm_eval")
 pytest.importorskip("peft")
 
-pytestmark = pytest.mark.reliability
-
 from tests.made.workload import WORKS, Work, contents, same
 from tests.made.zygote import KILLED, Ended, Zygote
 from tests.reliability.conftest import Tally
+
+pytestmark = pytest.mark.reliability
 
 REDONE = {"analyze"}  # done anew by the next run; the others go on
 
