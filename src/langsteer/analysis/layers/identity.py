@@ -181,8 +181,8 @@ def probe_languages(
 
 def _count(probe: Any, groups: Sequence[Tensor], into: Tensor) -> None:
     for row, group in enumerate(groups):
-        taken = torch.from_numpy(probe.predict(group.float().numpy()))
-        into[row] += torch.bincount(taken, minlength=len(into))
+        predicted = torch.from_numpy(probe.predict(group.float().numpy()))
+        into[row] += torch.bincount(predicted, minlength=len(into))
 
 
 def _folds(lines: int, count: int, seed: int) -> list[Tensor]:
