@@ -107,8 +107,8 @@ def _fit(model: langsteer.Model, text: ParallelCorpus, fit: str) -> Change:
 
 def _parts(fit: str) -> tuple[str, int, dict[str, Any]]:
     """The method, layer and options of METHOD:LAYER[:OPTION=VALUE...]."""
-    method, layer, *rest = fit.split(":")
-    options = dict(part.split("=", 1) for part in rest)
+    method, layer, *settings = fit.split(":")
+    options = dict(part.split("=", 1) for part in settings)
     return method, int(layer), {key: _value(value) for key, value in options.items()}
 
 
@@ -137,8 +137,8 @@ def _made(model: langsteer.Model, text: ParallelCorpus, about: dict[str, Any]) -
     if name in variants.NAMES:
         return variants.variant(model, text, name, fitted_vector(model, text, f"learned:{layer}"))
     if name == "every":
-        whole = text.lines(i for i in range(len(text)) for _ in SUFFIXES)  # suffixes take turns
-        return fitted_vector(model, whole, f"learned:{layer}")
+        repeated = text.lines(i for i in range(len(text)) for _ in SUFFIXES)  # suffixes take turns
+        return fitted_vector(model, repeated, f"learned:{layer}")
     if name in ("others", "shared", "helped", "nearest"):
         return of_others(model, text, about, name, layer)
     return fitted(model, text, about["fit"])

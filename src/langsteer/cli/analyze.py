@@ -153,9 +153,8 @@ def _change(language: "LanguageResults") -> Sequence[str]:
 
 
 def _best(curve: "Curve", form: str, least: bool = False) -> str:
-    choose = min if least else max
-    known = [layer for layer, value in enumerate(curve) if value == value]
-    if not known:
-        return "–"
-    layer = choose(known, key=curve.__getitem__)
-    return f"{form.format(curve[layer])} ({layer})"
+    from langsteer.analysis.layers.quantities import layer_of
+    from langsteer.look.grid import NONE
+
+    layer = layer_of(min if least else max, curve)
+    return NONE if layer is None else f"{form.format(curve[layer])} ({layer})"
