@@ -53,7 +53,7 @@ def finished(folder: Path, about: Mapping[str, Any], overwrite: bool) -> Tuned |
         return None
     try:
         record = read_json(folder / RECORD)
-        done, same = built(Tuned, record["result"], "result"), record["about"] == about
+        result, same = built(Tuned, record["result"], "result"), record["about"] == about
     except (AnalysisError, KeyError, TypeError) as error:
         raise TuneError(f"{folder} is there and is no tuned model: name another") from error
     if overwrite:
@@ -69,7 +69,7 @@ def finished(folder: Path, about: Mapping[str, Any], overwrite: bool) -> Tuned |
             f"{folder} was tuned from other records, another model or other options: name another "
             "folder, or pass overwrite=True (--overwrite)"
         )
-    return replace(done, folder=str(folder), kept=True)
+    return replace(result, folder=str(folder), kept=True)
 
 
 def write_folder(
