@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from langsteer.storage.files import write_text
+from langsteer.storage.parsed import parse_json
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ def json_lines(text: str) -> Iterator[JsonLine]:
         if not line.strip():
             continue
         try:
-            yield JsonLine(number, json.loads(line))
+            yield JsonLine(number, parse_json(line))
         except json.JSONDecodeError as error:
             yield JsonLine(number, error=error.msg)
 

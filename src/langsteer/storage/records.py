@@ -3,7 +3,6 @@
 A float that does not exist is NaN in a record and null in its file.
 """
 
-import json
 import math
 import types
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import Any, ClassVar, Self, TypeVar, Union, get_args, get_origin, ge
 
 from langsteer.errors import AnalysisError
 from langsteer.storage.files import write_json
+from langsteer.storage.parsed import parse_json
 
 T = TypeVar("T")
 
@@ -73,7 +73,7 @@ class FiledRecord:
 def read_json(path: Path) -> Any:
     """What a JSON file holds. Raises AnalysisError where it cannot be read."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise AnalysisError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from langsteer.errors import VectorError
 from langsteer.storage.files import write_whole
+from langsteer.storage.parsed import parse_json
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def format_of(path: str | Path) -> str | None:
     with _opened(path) as file:
         written = (file.metadata() or {}).get("format", "null")
     try:
-        named = json.loads(written)
+        named = parse_json(written)
     except json.JSONDecodeError:
         return None
     return named if isinstance(named, str) else None
@@ -68,7 +69,7 @@ def read_tensors(path: str | Path, kind: FileKind) -> tuple[dict[str, Tensor], d
         metadata = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     try:
-        record: dict[str, Any] = {key: json.loads(value) for key, value in metadata.items()}
+        record: dict[str, Any] = {key: parse_json(value) for key, value in metadata.items()}
     except json.JSONDecodeError as error:
         raise VectorError(f"{path} is not a langsteer {kind.name} file") from error
     found = record.pop("format", None)

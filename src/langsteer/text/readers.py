@@ -8,6 +8,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from langsteer.errors import CorpusError, LanguageError, MissingExtraError
+from langsteer.storage.parsed import parse_json
 from langsteer.text.corpus import BUILTIN, ParallelCorpus, builtin
 from langsteer.text.hub import load_rows
 from langsteer.text.languages import parse_tag
@@ -105,7 +106,7 @@ def read_jsonl(
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = parse_json(line)
         except json.JSONDecodeError as error:
             raise CorpusError(f"{path}, line {number}: not JSON ({error.msg})") from error
         if not isinstance(row, dict):

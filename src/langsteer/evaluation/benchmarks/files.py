@@ -1,12 +1,12 @@
 """Published files: every fault is one line that names the file, the line and what was expected."""
 
 import csv
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from langsteer.errors import BenchmarkError
+from langsteer.storage.parsed import parse_json
 
 Kinds = Mapping[str, type | tuple[type, ...]]
 
@@ -36,7 +36,7 @@ def json_lines(path: Path, kinds: Kinds, layout: str) -> list[dict[str, Any]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = parse_json(line)
         except ValueError as error:
             raise BenchmarkError(
                 f"{path}, line {number}: not JSON ({error}); expected an object with "
