@@ -26,8 +26,8 @@ from langsteer.text.readers import read_corpus
 from langsteer.tuning.data import read_instructions
 from tests.made.damage import DAMAGES
 from tests.made.own import OWN
+from tests.made.tally import Tally
 from tests.made.workload import COMPARISON
-from tests.reliability.conftest import Tally
 
 pytestmark = pytest.mark.reliability
 
