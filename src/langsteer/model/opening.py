@@ -212,6 +212,10 @@ def _tokenizer(name: str, source: str, forwarded: Mapping[str, Any]) -> Any:
 
 
 def _not_opened(name: str, source: str, error: Exception) -> str:
+    if os.path.isdir(source) and not Path(source, "config.json").exists():
+        files = sorted(Path(source).glob("*.[gG][gG][uU][fF]"))
+        hint = f": name the file, {files[0]}" if files else ""
+        return f"cannot open {name}: there is no config.json in that folder{hint}"
     if not isinstance(error, OSError):
         return f"cannot open {name} as a causal language model: {_first_line(error)}"
     if os.path.isdir(source):
