@@ -243,7 +243,7 @@ Dtype = Annotated[
         short=SHORT_DTYPES,
     ),
 ]
-Device = Annotated[str | None, typer.Option("--device", help="Device, such as cpu or cuda:0.")]
+Device = Annotated[str | None, typer.Option("--device", help="Device, such as cpu, gpu or cuda:0.")]
 DeviceMap = Annotated[
     str | None,
     typer.Option(

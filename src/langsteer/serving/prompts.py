@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from langsteer.errors import LangsteerError
-from langsteer.model.model import base_network
 from langsteer.model.tokens import Prompt, Text, Tokens, encode
 from langsteer.serving.asked import Asked
 from langsteer.serving.errors import RequestError
@@ -86,8 +85,7 @@ def _room(
 
 def positions_of(ready: Steered) -> int | None:
     """How many tokens the model reads; None where its configuration does not say."""
-    config = base_network(ready.network).config.get_text_config()
-    return getattr(config, "max_position_embeddings", None)
+    return ready.model.positions
 
 
 def _sampling(request: CompletionRequest | ChatRequest, longest: int, number: int) -> Sampling:

@@ -72,7 +72,8 @@ def chat_prompt(
     source.
 
     `messages` are the turns, each `{"role": ..., "content": text}`, or the text of one user's turn.
-    `options` go to the template. Raises ModelError where there is no template, or it changes a turn.
+    `options` go to the template. Raises ModelError where there is no template, it changes a turn, or
+    the last of the user's is empty.
     """
     template = getattr(model.tokenizer, "chat_template", None)
     if not template:
@@ -94,6 +95,8 @@ def chat_prompt(
 
     if not asked:
         raise ModelError("a chat needs a user's turn to answer")
+    if not texts[-1]:
+        raise ModelError("there is nothing to answer: the user's turn is empty")
     pieces: list[str] = []
     rest = rendered(marked)
     for mark, text in zip(marks, texts, strict=True):
