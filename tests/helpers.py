@@ -45,7 +45,10 @@ CONFIGS: dict[str, tuple[Any, dict[str, Any]]] = {
     "cohere": (t.CohereConfig, {}),
     "gpt2": (t.GPT2Config, {"max_position_embeddings": 128}),
     "gpt_neox": (t.GPTNeoXConfig, {}),
-    "opt": (t.OPTConfig, {"ffn_dim": 48, "word_embed_proj_dim": 32, "max_position_embeddings": 128}),
+    "opt": (
+        t.OPTConfig,
+        {"ffn_dim": 48, "word_embed_proj_dim": 32, "max_position_embeddings": 128},
+    ),
     "bloom": (t.BloomConfig, {}),
     "phi3": (t.Phi3Config, {}),
     "olmo2": (t.Olmo2Config, {}),

@@ -18,6 +18,7 @@ from langsteer.text.corpus import builtin
 from tests.helpers import build_network
 from tests.made.gguf_files import write_gguf
 
+
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache; converted models go to `models/` in it."""

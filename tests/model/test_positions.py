@@ -51,7 +51,9 @@ def test_a_text_that_is_too_long(short: Model) -> None:
     encode(short, ["y" * 127])
     with pytest.raises(ModelError, match=r"text 2 has 129 tokens, and tiny-.* reads 128: 'zzz"):
         encode(short, ["y", "z" * 128, "y"])
-    with pytest.raises(ModelError, match=r"text 1 has 201 .*'x+…' .and 1 more like it.; shorten it"):
+    with pytest.raises(
+        ModelError, match=r"text 1 has 201 .*'x+…' .and 1 more like it.; shorten it"
+    ):
         mean_states(short, [LONG, "y", LONG], [1])
     with pytest.raises(ModelError, match="the text has 129 tokens"):
         encode(short, [Prompt("a" * 100, "b" * 28)])
@@ -90,7 +92,9 @@ def test_without_an_end() -> None:
 def test_tokens_that_the_model_does_not_know() -> None:
     model = build_model("llama")
     model.tokenizer.add_tokens([f"<more{i}>" for i in range(40)])
-    with pytest.raises(ModelError, match=r"makes tokens that the model does not know .number 1\d\d"):
+    with pytest.raises(
+        ModelError, match=r"makes tokens that the model does not know .number 1\d\d"
+    ):
         encode(model, ["<more39>"])
 
 

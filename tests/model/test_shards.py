@@ -65,10 +65,10 @@ def test_one_part_under_another_name(parts: list[Path], tmp_path: Path, cache: P
 
 def test_a_damaged_part(parts: list[Path], cache: Path) -> None:
     parts[2].write_bytes(parts[2].read_bytes()[:40])
-    with pytest.raises(ModelError, match="tiny-00001-of-00004.gguf.*cut short"):
+    with pytest.raises(ModelError, match=r"tiny-00001-of-00004\.gguf.*cut short"):
         load_model(parts[0])
     parts[2].write_bytes(b"")
-    with pytest.raises(ModelError, match="tiny-00003-of-00004.gguf is empty"):
+    with pytest.raises(ModelError, match=r"tiny-00003-of-00004\.gguf is empty"):
         load_model(parts[0])
     assert not list(cache.rglob("*.gguf"))
 

@@ -57,7 +57,10 @@ def test_a_head_may_be_the_embedding(copy: Path, tied: bool) -> None:
     [
         ({"num_hidden_layers": 5}, r"lacks 9 tensors \(model\.layers\.4\."),
         ({"num_hidden_layers": 3}, r"9 tensors \(model\.layers\.3\..*would be left out"),
-        ({"intermediate_size": 64}, r"down_proj\.weight is 32 × 48 in the file and would be 32 × 64"),
+        (
+            {"intermediate_size": 64},
+            r"down_proj\.weight is 32 × 48 in the file and would be 32 × 64",
+        ),
     ],
 )
 def test_a_configuration_of_another_model(copy: Path, changes: Any, message: str) -> None:
@@ -93,7 +96,9 @@ def test_an_adapter_that_lacks_a_layer(folder: Path, tmp_path: Path) -> None:
     load_model(tmp_path)
     file = tmp_path / "adapter_model.safetensors"
     save_file({k: v for k, v in load_file(file).items() if "layers.3." not in k}, file)
-    with pytest.raises(ModelError, match=r"cannot open the adapter .*missing adapter keys.*layers\.3"):
+    with pytest.raises(
+        ModelError, match=r"cannot open the adapter .*missing adapter keys.*layers\.3"
+    ):
         load_model(tmp_path)
 
 

@@ -1,6 +1,8 @@
 """Steering equals adding by hand to the block's output, to the last bit, however the model is run."""
 
+import sys
 import threading
+import warnings
 from typing import Any
 
 import pytest
@@ -175,6 +177,50 @@ def test_threads_do_not_steer_each_other(llama: Model) -> None:
     for thread in threads:
         thread.join()
     assert all(torch.equal(found[seed], expected[seed]) for seed in range(4))
+
+
+@pytest.mark.parametrize("any_thread", [False, True])
+def test_contexts_that_come_and_go_while_another_thread_runs(any_thread: bool) -> None:
+    model = build_model("llama")
+    vector, inputs = make_vector(model, positions="prompt"), batch(model, "left")
+    failed: list[BaseException] = []
+    done = threading.Event()
+
+    def run() -> None:
+        try:
+            with torch.inference_mode():
+                while not done.is_set():
+                    model.network(**inputs)
+        except BaseException as error:
+            failed.append(error)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # nothing runs in this thread
+            for _ in range(400):
+                with steer(model, vector, any_thread=any_thread):
+                    pass
+    finally:
+        done.set()
+        thread.join()
+        sys.setswitchinterval(interval)
+    assert failed == []
+
+
+def test_a_hook_that_is_taken_away_in_the_course_of_a_call(llama: Model) -> None:
+    """torch calls it without keywords then; what an earlier pass was does not count for this one."""
+    vector, inputs = make_vector(llama), batch(llama, "left")
+    with torch.inference_mode():
+        plain = llama.network(**inputs).logits
+        with vector.applied(llama):
+            assert not torch.equal(llama.network(**inputs).logits, plain)
+            for module in (llama.network, llama.decoder):
+                module._forward_pre_hooks_with_kwargs.clear()
+            assert torch.equal(llama.network(**inputs).logits, plain)
 
 
 def test_running_only_in_another_thread_warns(llama: Model) -> None:

@@ -10,7 +10,7 @@ from langsteer.errors import ModelError, StateError
 from langsteer.model.model import Model
 from langsteer.steering.generation import chat_prompt, generate
 from langsteer.steering.steered import Steered
-from tests.helpers import build_model, build_network, character_tokenizer, make_vector, run, tiny
+from tests.helpers import build_model, build_network, character_tokenizer, make_vector, run
 
 WAYS: dict[str, dict[str, Any]] = {
     "greedy": {},
@@ -36,7 +36,9 @@ def number(character: str, model: Model) -> int:
 @pytest.mark.parametrize("way", WAYS)
 def test_logits_that_are_no_numbers(breaking: Model, way: str) -> None:
     assert generate(breaking, ["abc"], max_new_tokens=3, **WAYS[way])
-    with pytest.raises(StateError, match="logits of tiny-llama for the next token are not finite in"):
+    with pytest.raises(
+        StateError, match="logits of tiny-llama for the next token are not finite in"
+    ):
         generate(breaking, ["abc", "aQc"], max_new_tokens=3, **WAYS[way])
 
 
@@ -99,6 +101,5 @@ def test_an_empty_turn() -> None:
 
 
 def test_prompts_of_the_whole_room(llama: Model) -> None:
-    assert llama is tiny("llama")
-    with pytest.raises(ModelError, match="ask for at most 0"):
+    with pytest.raises(ModelError, match="reads: shorten the prompt"):
         generate(llama, ["x" * 1023], max_new_tokens=1)

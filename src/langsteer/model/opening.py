@@ -187,7 +187,9 @@ def _open_adapter(name: str, folder: str, **options: Any) -> tuple[Any, Any]:
     except ModelError as error:
         raise ModelError(f"the adapter {name} needs its base model: {error}") from error
     if any(Path(folder).glob("tokenizer*")):
-        tokenizer = _tokenizer(name, folder, {key: options[key] for key in _WHERE if key in options})
+        tokenizer = _tokenizer(
+            name, folder, {key: options[key] for key in _WHERE if key in options}
+        )
     if len(tokenizer) > network.get_input_embeddings().weight.shape[0]:
         network.resize_token_embeddings(len(tokenizer))
     try:
@@ -197,7 +199,9 @@ def _open_adapter(name: str, folder: str, **options: Any) -> tuple[Any, Any]:
             return peft.PeftModel.from_pretrained(network, folder), tokenizer
     except Exception as error:
         damage = damage_in(Path(folder))
-        raise ModelError(damage or f"cannot open the adapter {name}: {_first_line(error)}") from error
+        raise ModelError(
+            damage or f"cannot open the adapter {name}: {_first_line(error)}"
+        ) from error
 
 
 def _tokenizer(name: str, source: str, forwarded: Mapping[str, Any]) -> Any:

@@ -69,7 +69,9 @@ def _block_lists(network: Any, count: int) -> list[str]:
 
 
 def _listed(keys: Collection[str]) -> str:
-    first = sorted(keys, key=lambda key: [(int(p) if p.isdigit() else -1, p) for p in key.split(".")])
+    first = sorted(
+        keys, key=lambda key: [(int(p) if p.isdigit() else -1, p) for p in key.split(".")]
+    )
     more = f" and {len(keys) - 2} more" if len(keys) > 3 else ""
     shown = first if len(keys) <= 3 else first[:2]
     return f"{len(keys)} tensor{'s' * (len(keys) > 1)} ({', '.join(shown)}{more})"

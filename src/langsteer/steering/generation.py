@@ -133,10 +133,10 @@ def _check_count(prompts: Sequence[Text], vector: Any) -> None:
 def _check_room(model: Model, prompt: int, answer: int) -> None:
     most = model.positions
     if most is not None and prompt + answer > most:
+        fewer = f"ask for at most {most - prompt} (--max-new-tokens), or " * (prompt < most)
         raise ModelError(
             f"a prompt of {prompt} tokens and {answer} new ones are more than the {most} that "
-            f"{model.name} reads: ask for at most {most - prompt} (--max-new-tokens), or shorten "
-            "the prompt"
+            f"{model.name} reads: {fewer}shorten the prompt"
         )
 
 
