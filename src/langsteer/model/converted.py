@@ -26,7 +26,7 @@ from langsteer.errors import ModelError
 from langsteer.model.damage import pointer_or_empty
 from langsteer.model.finite import check_finite
 from langsteer.model.shards import join, parts_of
-from langsteer.model.weights import check_loaded
+from langsteer.model.weights import check_loaded, load_weights
 from langsteer.storage.files import save_errors
 
 
@@ -206,9 +206,7 @@ def _read(gguf: Path, named: Path) -> tuple[Any, Any]:
     }
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(**source)
-        model, told = transformers.AutoModelForCausalLM.from_pretrained(
-            **source, dtype=torch.float32, ignore_mismatched_sizes=True, output_loading_info=True
-        )
+        model, told = load_weights(**source, dtype=torch.float32)
     except Exception as error:
         raise _unreadable(named, error) from error
     check_loaded(str(named), model, told)

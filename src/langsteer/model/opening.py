@@ -19,7 +19,7 @@ from langsteer.model.damage import damage_in, folder_of, tokenizer_damage_in
 from langsteer.model.devices import checked_places, named_device, named_dtype, roomier
 from langsteer.model.finite import check_finite
 from langsteer.model.model import Model, base_network
-from langsteer.model.weights import check_loaded
+from langsteer.model.weights import check_loaded, load_weights
 from langsteer.progress import NOISY, announce, quiet
 
 DEFAULT_MODEL = "gemma-3-270m"
@@ -142,16 +142,12 @@ def _open(name: str, source: str, **options: Any) -> tuple[Any, Any]:
         config = transformers.AutoConfig.from_pretrained(source, **forwarded)
         _check_kind(name, config)
         tokenizer = _tokenizer(name, source, forwarded)  # before the weights: it is open sooner
-        network, told = transformers.AutoModelForCausalLM.from_pretrained(
-            source, **{"ignore_mismatched_sizes": True, **options}, output_loading_info=True
-        )
+        network, told = load_weights(pretrained_model_name_or_path=source, **options)
     except (LangsteerError, MemoryError):
         raise
     except Exception as error:  # a damaged file can fail the reader in any way
         damage = damage_in(folder_of(source, options.get("revision")))
         raise ModelError(damage or _not_opened(name, source, error)) from error
-    if options.get("ignore_mismatched_sizes"):
-        told["mismatched_keys"] = []
     check_loaded(name, network, told)
     return network, tokenizer
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+import transformers
 from torch import nn
 
 from langsteer.errors import ModelError
@@ -14,9 +15,22 @@ from langsteer.errors import ModelError
 _LEARNED = ("weight", "bias")  # of quantised layers, what is not a scale that may be left out
 
 
+def load_weights(**options: Any) -> tuple[Any, dict[str, Any]]:
+    """A causal language model, by `from_pretrained`'s options, and what its loader tells.
+
+    Tensors of other sizes are told of as well, in place of an error that does not name them.
+    """
+    loader: Any = transformers.AutoModelForCausalLM
+    network, told = loader.from_pretrained(
+        **{"ignore_mismatched_sizes": True, **options}, output_loading_info=True
+    )
+    if options.get("ignore_mismatched_sizes"):
+        told["mismatched_keys"] = []
+    return network, told
+
+
 def check_loaded(name: str, network: Any, told: Mapping[str, Any]) -> None:
-    """Refuse a network that was not filled from its files alone, by what `from_pretrained` told with
-    `output_loading_info`.
+    """Refuse a network that was not filled from its files alone, by what `load_weights` told.
 
     Weights that are tied to others, and those that an architecture may leave out, it does not
     tell of. Raises ModelError, naming the tensors.
