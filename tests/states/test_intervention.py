@@ -12,10 +12,12 @@ from torch import Tensor
 from langsteer.errors import ModelError, VectorError
 from langsteer.model.model import Model
 from langsteer.model.opening import wrap_model
+from langsteer.states.intervention import output_states, resumed
 from langsteer.steering.change import steer
 from tests.helpers import (
     ARCHITECTURES,
     LAYER,
+    LAYERS,
     ByHand,
     batch,
     build_model,
@@ -41,6 +43,43 @@ def test_plain_forward_equals_adding_by_hand(architecture: str, side: str) -> No
     assert torch.equal(steered, expected)
     assert not torch.equal(steered, plain)
     assert torch.equal(model.network(**inputs).logits, plain)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("layer", range(LAYERS))
+@pytest.mark.parametrize("architecture", ["llama", "bloom"])
+def test_every_layer(architecture: str, layer: int) -> None:
+    """The last too, which is before the final norm."""
+    model = tiny(architecture)
+    vector, inputs = make_vector(model, layer=layer), batch(model, "left")
+    with vector.applied(model):
+        steered = model.network(**inputs).logits
+    with ByHand(model, vector.values, [real_tokens(inputs)], layer=layer):
+        assert torch.equal(steered, model.network(**inputs).logits)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("layer", range(LAYERS))
+@pytest.mark.parametrize("architecture", ["llama", "bloom"])
+def test_going_on_from_a_layer(architecture: str, layer: int) -> None:
+    model, kept = tiny(architecture), {}
+    inputs = batch(model, "left")
+    hook = model.blocks[layer].register_forward_hook(
+        lambda module, args, output: kept.update(states=output_states(output) * 1.5)
+    )
+    plain = model.run_decoder(inputs)
+    hook.remove()
+
+    def changed(module: Any, args: Any, output: Any) -> Any:
+        return (kept["states"], *output[1:]) if isinstance(output, tuple) else kept["states"]
+
+    hook = model.blocks[layer].register_forward_hook(changed)
+    expected = model.run_decoder(inputs)
+    hook.remove()
+    with resumed(model, layer, kept["states"]):
+        assert torch.equal(model.run_decoder(inputs), expected)
+    assert not torch.equal(expected, plain)
+    assert torch.equal(model.run_decoder(inputs), plain)
 
 
 @torch.inference_mode()
@@ -123,12 +162,17 @@ def test_an_exception_leaves_the_model_as_it_was(llama: Model) -> None:
     inputs = batch(llama, "left")
     plain = llama.network(**inputs).logits
     weights = {k: v.clone() for k, v in llama.network.state_dict().items()}
-    hooks = [len(module._forward_hooks) for module in llama.network.modules()]
+    hooks = hooks_of(llama)
     with pytest.raises(RuntimeError, match="on purpose"), make_vector(llama).applied(llama):
         raise RuntimeError("on purpose")
     assert torch.equal(llama.network(**inputs).logits, plain)
     assert all(torch.equal(v, weights[k]) for k, v in llama.network.state_dict().items())
-    assert [len(module._forward_hooks) for module in llama.network.modules()] == hooks
+    assert hooks_of(llama) == hooks
+
+
+def hooks_of(model: Model) -> list[tuple[int, int]]:
+    """How many hooks each module has, after it and before."""
+    return [(len(m._forward_hooks), len(m._forward_pre_hooks)) for m in model.network.modules()]
 
 
 @torch.inference_mode()
