@@ -49,7 +49,9 @@ def short(request: pytest.FixtureRequest) -> Model:
 def test_a_text_that_is_too_long(short: Model) -> None:
     assert short.positions == 128
     encode(short, ["y" * 127])
-    with pytest.raises(ModelError, match=r"text 2 has 129 tokens, and tiny-.* reads 128: 'zzz"):
+    with pytest.raises(
+        ModelError, match=r"text 2 has 129 tokens, and tiny-.* has 128 positions: 'zzz"
+    ):
         encode(short, ["y", "z" * 128, "y"])
     with pytest.raises(
         ModelError, match=r"text 1 has 201 .*'x+…' .and 1 more like it.; shorten it"
@@ -57,7 +59,7 @@ def test_a_text_that_is_too_long(short: Model) -> None:
         mean_states(short, [LONG, "y", LONG], [1])
     with pytest.raises(ModelError, match="the text has 129 tokens"):
         encode(short, [Prompt("a" * 100, "b" * 28)])
-    with pytest.raises(ModelError, match="129 tokens are more than the 128"):
+    with pytest.raises(ModelError, match="129 tokens are more than the 128 positions"):
         short.batch([[5] * 129])
 
 

@@ -71,7 +71,7 @@ def test_by_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert err.splitlines()[-1].startswith("langsteer: the logits of")
     code, _, err = run(capsys, "generate", "Habari", "--max-new-tokens", "2000", *named)
     assert code == 1
-    assert "2000 new ones are more than the 1024 that" in err
+    assert "2000 new ones are more than the 1024 positions of" in err
     code, _, err = run(capsys, "generate", "Habari", "--device", "cuda:9", *named)
     assert (code, "device" in err.splitlines()[-1]) == (1, True)
     code, _, err = run(capsys, "generate", "Haba\udcffri", *named)
@@ -101,5 +101,5 @@ def test_an_empty_turn() -> None:
 
 
 def test_prompts_of_the_whole_room(llama: Model) -> None:
-    with pytest.raises(ModelError, match="reads: shorten the prompt"):
+    with pytest.raises(ModelError, match="of tiny-llama: shorten the prompt"):
         generate(llama, ["x" * 1023], max_new_tokens=1)

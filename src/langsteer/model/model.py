@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
-from langsteer.errors import ModelError
+from langsteer.errors import LengthError, ModelError
 from langsteer.model.kept import Kept
 from langsteer.model.positions import positions_of
 
@@ -115,10 +115,10 @@ class Model:
         return layer
 
     def check_length(self, tokens: int) -> None:
-        """Raise ModelError where the model does not read so many tokens."""
+        """Raise LengthError where the model does not read so many tokens."""
         if self.positions is not None and tokens > self.positions:
-            raise ModelError(
-                f"{tokens} tokens are more than the {self.positions} that {self.name} reads: "
+            raise LengthError(
+                f"{tokens} tokens are more than the {self.positions} positions of {self.name}: "
                 "shorten the text"
             )
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from langsteer.errors import ModelError
+from langsteer.errors import LengthError, ModelError
 from langsteer.model.model import Model
 
 TOKEN_BUDGET = 2048
@@ -89,8 +89,8 @@ def _check_lengths(model: Model, prompts: Sequence[Text], encoded: Sequence[Toke
         first = str(prompts[long[0]])
         beginning = first if len(first) <= SHOWN else first[:SHOWN] + "…"
         which = f"text {long[0] + 1}" if len(encoded) > 1 else "the text"
-        raise ModelError(
-            f"{which} has {len(encoded[long[0]])} tokens, and {model.name} reads {most}: "
+        raise LengthError(
+            f"{which} has {len(encoded[long[0]])} tokens, and {model.name} has {most} positions: "
             f"{beginning!r}{f' (and {len(long) - 1} more like it)' if len(long) > 1 else ''}; "
             "shorten it or leave it out"
         )

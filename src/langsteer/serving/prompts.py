@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from langsteer.errors import LangsteerError
+from langsteer.errors import LangsteerError, LengthError
 from langsteer.model.tokens import Prompt, Text, Tokens, encode
 from langsteer.serving.asked import Asked
 from langsteer.serving.errors import RequestError
@@ -59,7 +59,8 @@ def _encoded(ready: Steered, prompt: Text) -> Tokens:
     except UnicodeEncodeError as error:
         raise RequestError("the text is not Unicode: it holds half a character") from error
     except LangsteerError as error:
-        raise RequestError(str(error)) from error
+        code = "context_length_exceeded" if isinstance(error, LengthError) else None
+        raise RequestError(str(error), code=code) from error
 
 
 def _room(

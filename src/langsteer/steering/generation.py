@@ -8,7 +8,7 @@ import torch
 import transformers
 from torch import Tensor
 
-from langsteer.errors import ModelError
+from langsteer.errors import LengthError, ModelError
 from langsteer.model.finite import check_finite
 from langsteer.model.model import Model
 from langsteer.model.tokens import Conversation, Text, encode, pad_mask, without_bos
@@ -134,9 +134,9 @@ def _check_room(model: Model, prompt: int, answer: int) -> None:
     most = model.positions
     if most is not None and prompt + answer > most:
         fewer = f"ask for at most {most - prompt} (--max-new-tokens), or " * (prompt < most)
-        raise ModelError(
-            f"a prompt of {prompt} tokens and {answer} new ones are more than the {most} that "
-            f"{model.name} reads: {fewer}shorten the prompt"
+        raise LengthError(
+            f"a prompt of {prompt} tokens and {answer} new ones are more than the {most} positions "
+            f"of {model.name}: {fewer}shorten the prompt"
         )
 
 
