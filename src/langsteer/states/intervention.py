@@ -160,8 +160,17 @@ class _Tracker:
     elsewhere: bool = False
 
     @torch.compiler.disable
-    def enter(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Before a forward pass of the network or its decoder: note what the pass is."""
+    def enter(
+        self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None
+    ) -> None:
+        """Before a forward pass of the network or its decoder: note what the pass is.
+
+        torch gives no `kwargs` where another thread puts this hook there, or takes it away, in the
+        course of the call: the pass is none of those inside then.
+        """
+        if kwargs is None:
+            self.local.call = None
+            return
         if self.owner is not None and threading.get_ident() != self.owner:
             self.elsewhere = True
             return
