@@ -24,6 +24,7 @@ from langsteer.evaluation.harness.lm_eval_parts import (
     handle_stop_sequences,
     normalize_gen_kwargs,
     postprocess_generated_text,
+    simple_parse_args_string,
 )
 from langsteer.evaluation.harness.requests import Asked, RequestReader, item_key, question_of
 from langsteer.evaluation.harness.scoring import Change, Scores, check_scores, score
@@ -120,6 +121,30 @@ class LangsteerLM(HFLM):
                 tag: _adjusted(change, strength, positions) for tag, change in self.changes.items()
             }
         self.languages = TaskLanguages(self.tasks, self.changes, language)
+
+    @classmethod
+    def create_from_arg_string(
+        cls, arg_string: str, additional_config: dict[str, Any] | None = None
+    ) -> "LangsteerLM":
+        """The model that the harness's command asks for: `--model_args`, and its other options."""
+        return cls.create_from_arg_obj(simple_parse_args_string(arg_string), additional_config)
+
+    @classmethod
+    def create_from_arg_obj(
+        cls, arg_dict: dict[str, Any], additional_config: dict[str, Any] | None = None
+    ) -> "LangsteerLM":
+        """The same of arguments by name, which come before the harness's own options.
+
+        The harness names a GPU where nobody did: without one, or with a `device_map`, that is
+        not heeded, as its own models do not.
+        """
+        given = {
+            key: value for key, value in (additional_config or {}).items() if value is not None
+        }
+        gpu = str(given.get("device")).startswith("cuda") and not torch.cuda.is_available()
+        if gpu or arg_dict.get("device_map") is not None:
+            given.pop("device", None)
+        return cls(**{**given, **arg_dict})
 
     @property
     def cost(self) -> Usage:

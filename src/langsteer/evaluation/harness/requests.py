@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from lm_eval.api.instance import Instance
-from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from langsteer.errors import ModelError
+from langsteer.evaluation.harness.lm_eval_parts import (
+    get_rolling_token_windows,
+    make_disjoint_window,
+)
 from langsteer.evaluation.harness.question import Question
 from langsteer.evaluation.harness.spans import Span, source_spans, texts_of
 from langsteer.evaluation.harness.tasks import TaskInfo
