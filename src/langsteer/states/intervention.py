@@ -273,7 +273,7 @@ class _Tracker:
         return torch.nn.functional.pad(part, (before, after), value=False)
 
     def _beginning(self, call: _Call, device: torch.device) -> Tensor:
-        """True at each row's beginning-of-sequence token."""
+        """True at each row's beginning-of-sequence token, and at one more right after it."""
         beginning = torch.zeros(call.rows, call.width, dtype=torch.bool, device=device)
         bos = self.model.bos_id
         if bos is None:
@@ -290,6 +290,8 @@ class _Tracker:
         here = (first >= 0) & (first < call.width)
         first = first.clamp(0, call.width - 1)
         beginning[rows, first] = here if call.ids is None else here & (call.ids[rows, first] == bos)
+        if call.ids is not None:
+            beginning[:, 1:] |= beginning[:, :-1] & (call.ids[:, 1:] == bos)
         return beginning
 
 

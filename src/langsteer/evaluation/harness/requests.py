@@ -80,7 +80,10 @@ class RequestReader:
         return [read[i] for i in range(len(requests))]
 
     def rolling(self, request: Instance) -> list[Asked]:
-        """A request of the kind `loglikelihood_rolling`, a window after the other: all of it is text."""
+        """A request of the kind `loglikelihood_rolling`, a window after the other.
+
+        All of it is text, but for a beginning-of-sequence token that the tokeniser adds.
+        """
         windows = get_rolling_token_windows(
             token_list=self._lm.tok_encode(request.args[0]),
             prefix_token=self._lm.prefix_token_id,
@@ -91,7 +94,8 @@ class RequestReader:
         for context, answer in map(make_disjoint_window, windows):
             context, answer = self._fitted(list(context), list(answer))
             source, text = self._no_special(context), self._no_special(answer)
-            read.append(Asked(tuple(context), source, tuple(answer), text))
+            window = Asked(tuple(context), source, tuple(answer), text)
+            read.append(window.split(min(text.index(True), len(text) - 1) if any(text) else 0))
         return read
 
     def prompt(self, request: Instance) -> Tokens:
