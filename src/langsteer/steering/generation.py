@@ -6,8 +6,10 @@ from typing import Any
 
 import torch
 import transformers
+from torch import Tensor
 
 from langsteer.errors import ModelError
+from langsteer.model.finite import check_finite
 from langsteer.model.model import Model
 from langsteer.model.tokens import Conversation, Text, encode, pad_mask, without_bos
 from langsteer.states.intervention import PositionKind
@@ -120,6 +122,19 @@ def _check_count(prompts: Sequence[Text], vector: Any) -> None:
             f"{len(prompts)} prompts and {len(vector)} vectors: give one for all, or one (or None) "
             "a prompt"
         )
+
+
+class Finite(transformers.LogitsProcessor):
+    """Refuses logits that are no numbers, at any step of `generate`: StateError."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # type: ignore[override]
+        what = f"the logits of {self._model.name} for the next token"
+        largest = scores.max(-1).values  # minus infinity leaves a token out, and is no fault
+        check_finite(largest, what, self._model.dtype, "choose a smaller strength")
+        return scores
 
 
 class _Streamer(transformers.TextStreamer):

@@ -217,14 +217,16 @@ def test_items_that_are_missed_are_counted(llama: Model, caplog: pytest.LogCaptu
     assert "touched no token of 1 of 3 items" in caplog.text
 
 
-@pytest.mark.parametrize("form", ["context", "whole", "rolling"])
+@pytest.mark.parametrize("form", ["context", "whole", "rolling", "written"])
 def test_scores_that_are_no_numbers(form: str) -> None:
     model = build_model("llama")
     with torch.no_grad():
         model.network.get_input_embeddings().weight[model.tokenizer.convert_tokens_to_ids("v")] = (
             torch.nan
         )
-    with pytest.raises(StateError, match="the log-likelihoods are not finite in float32"):
+    with pytest.raises(
+        StateError, match=r"the (log-likelihoods|logits of .*) are not finite in float32"
+    ):
         answers(LangsteerLM(model), make_task(**FORMS[form]))
 
 

@@ -37,6 +37,7 @@ from langsteer.progress import track
 from langsteer.states.intervention import PositionKind, intervene
 from langsteer.states.touched import Touched
 from langsteer.steering.folder import changes_by_language
+from langsteer.steering.generation import Finite
 
 logger = logging.getLogger(__name__)
 
@@ -317,6 +318,7 @@ class LangsteerLM(HFLM):
                 attention_mask=inputs["attention_mask"],
                 stop=until,
                 max_length=width + longest,
+                logits_processor=[Finite(self.steered)],
                 **options,
             )
         self.cost.seconds += time.perf_counter() - started
