@@ -1,11 +1,12 @@
 """What all choices of an item begin with, read once: operations and seconds, beside reading each choice whole.
 
-    python -m benchmarks.shared_start
+    python -m benchmarks.shared_start [ITEMS]
 
 Items in the native form of XNLI (`premise, right? Yes, hypothesis`, three choices, no context), of sentences of the built-in corpus in Swahili.
 """
 
 import logging
+import sys
 import time
 from typing import Any
 
@@ -21,7 +22,7 @@ from langsteer.evaluation.harness.scoring import score
 from langsteer.model.tokens import Tokens
 from langsteer.progress import show_progress
 
-ITEMS = 24
+ITEMS = int(sys.argv[1]) if len(sys.argv) > 1 else 24
 
 
 def requests() -> list[Instance]:
@@ -60,7 +61,7 @@ def main() -> None:
         )
         for q in shared
     ]
-    score(model, shared[:2])  # warm up
+    score(model, shared[:1])  # warm up
     once, each = measured(model, shared), measured(model, whole)
     apart = zip(once.pop("values"), each.pop("values"), strict=True)
     found = {
