@@ -10,8 +10,10 @@ import numpy as np
 
 from langsteer.errors import BenchmarkError
 from langsteer.evaluation.benchmarks import Benchmark, load_docs, make_task, registry
+from langsteer.evaluation.harness.coverage import Coverage
 from langsteer.evaluation.harness.model import LangsteerLM
 from langsteer.evaluation.harness.scoring import Change
+from langsteer.evaluation.harness.shown import ShownItem, shown_items
 from langsteer.evaluation.harness.tasks import TaskInfo, language_of_task, run_tasks
 from langsteer.evaluation.statistics import Interval, difference, paired_bootstrap
 from langsteer.model.model import Model
@@ -23,7 +25,10 @@ UNSTEERED, STEERED = "unsteered", "steered"
 
 @dataclass(frozen=True)
 class TaskResult:
-    """A task's score without and with a vector, the mean over its items, and their difference."""
+    """A task's score without and with a vector, the mean over its items, and their difference.
+
+    `missed` counts the items of which the vector touched no token.
+    """
 
     task: str
     language: str
@@ -32,6 +37,7 @@ class TaskResult:
     unsteered: float
     steered: float
     change: Interval
+    missed: int = 0
 
 
 def evaluate(
@@ -51,8 +57,55 @@ def evaluate(
     `tasks` are benchmarks of langsteer (`sib200`, asked in `languages`, or in all that have a
     vector; `data` is a folder with them, None for the hub) or tasks of the harness (`xcopa_sw`).
     `benchmark_files` are YAML files with benchmarks of one's own, or folders with them.
-    A task whose language has no vector is refused. Raises BenchmarkError or VectorError.
+    A task whose language has no vector is refused, and so is one in which its vector touches no
+    token of any item. Raises BenchmarkError, VectorError, or StateError for scores that are no
+    numbers.
     """
+    lm, loaded, changes = _opened(
+        model, tasks, vectors, languages, data, form, limit, other_weights, benchmark_files
+    )
+    return [
+        _evaluated(lm, name, task, changes[info.language or ""], info.language or "", limit)
+        for name, (task, info) in loaded.items()
+    ]
+
+
+def show_tokens(
+    model: Model,
+    tasks: Sequence[str],
+    vectors: str | Path | Mapping[str, Change],
+    *,
+    items: int = 1,
+    languages: Sequence[str] = (),
+    data: str | Path | None = None,
+    form: str | None = None,
+    other_weights: bool = False,
+    benchmark_files: Sequence[str | Path] = (),
+) -> list[ShownItem]:
+    """Which tokens of the first `items` of each task its vector acts on; arguments as of `evaluate`."""
+    lm, loaded, changes = _opened(
+        model, tasks, vectors, languages, data, form, items, other_weights, benchmark_files
+    )
+    return [
+        shown
+        for name, (task, info) in loaded.items()
+        for tag in [info.language or ""]
+        for shown in shown_items(lm, name, task, changes[tag], tag, items)
+    ]
+
+
+def _opened(
+    model: Model,
+    tasks: Sequence[str],
+    vectors: str | Path | Mapping[str, Change],
+    languages: Sequence[str],
+    data: str | Path | None,
+    form: str | None,
+    limit: int | None,
+    other_weights: bool,
+    benchmark_files: Sequence[str | Path],
+) -> tuple[LangsteerLM, dict[str, tuple[Any, TaskInfo]], dict[str, Change]]:
+    """The harness's model, the tasks by name, and the changes by language."""
     changes = changes_by_language(vectors)
     wanted = [parse_tag(tag) for tag in languages] or list(changes)
     for tag in wanted:
@@ -75,10 +128,7 @@ def evaluate(
         other_weights=other_weights,
         tasks={name: info for name, (_, info) in loaded.items()},
     )
-    return [
-        _evaluated(lm, name, task, changes[info.language or ""], info.language or "", limit)
-        for name, (task, info) in loaded.items()
-    ]
+    return lm, loaded, changes
 
 
 def _evaluated(
@@ -102,6 +152,7 @@ def _evaluated(
         unsteered=float(before.mean()),
         steered=float(after.mean()),
         change=paired_bootstrap(difference, before, after),
+        missed=lm.coverage.get((STEERED, name), Coverage()).missed,
     )
 
 

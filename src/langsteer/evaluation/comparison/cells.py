@@ -55,7 +55,10 @@ class Cost:
 
 @dataclass(frozen=True)
 class Cell:
-    """Raises CellError where it contradicts itself, or reports on items that it was chosen with."""
+    """Raises CellError where it contradicts itself, or reports on items that it was chosen with.
+
+    `missed` counts the items of which the method's change of the hidden states touched no token.
+    """
 
     model: str
     benchmark: str
@@ -72,6 +75,7 @@ class Cell:
     harness: Mapping[str, float] = field(default_factory=dict)
     cost: Cost = Cost()
     versions: Mapping[str, str] = field(default_factory=dict)
+    missed: int = 0
 
     def __post_init__(self) -> None:
         try:
