@@ -8,6 +8,9 @@ from typing import Any
 
 from langsteer.storage.files import write_text
 
+# Spaces, byte-order marks where files were joined, and DOS' end of file.
+_AROUND = " \t\r\n\f\v\ufeff\x1a"
+
 
 @dataclass(frozen=True)
 class JsonLine:
@@ -24,12 +27,15 @@ def json_lines(text: str) -> Iterator[JsonLine]:
     A line ends with a line feed alone: other ends of lines may stand inside a JSON text.
     """
     for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
+        line = line.strip(_AROUND)
+        if not line:
             continue
         try:
             yield JsonLine(number, json.loads(line))
         except json.JSONDecodeError as error:
             yield JsonLine(number, error=error.msg)
+        except (ValueError, RecursionError) as error:  # a number of thousands of digits, or depth
+            yield JsonLine(number, error=str(error))
 
 
 def read_json_lines(path: str | Path) -> list[JsonLine]:
