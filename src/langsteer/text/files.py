@@ -111,21 +111,7 @@ def read_text(path: str | Path) -> str:
     """The text of a file in UTF-8, or in UTF-16 with a byte-order mark, without marks and DOS' end
     of file. Raises CorpusError where it is missing, empty or not in that.
     """
-    with open_bytes(path) as file:
-        data = file.read()
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        encoding, name = "utf-16", "UTF-16, as its first bytes say"
-    else:
-        encoding, name = "utf-8", "UTF-8"
-    try:
-        text = data.decode(encoding)
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise CorpusError(f"{path} is not {name}: line {line} has an invalid byte") from error
-    text = text.rstrip(_DOS_END).replace(_MARK, "")
-    if not text.strip():
-        raise CorpusError(f"{path} is empty")
-    return text
+    return _read(path).replace(_MARK, "")
 
 
 def read_lines(path: str | Path) -> tuple[str, ...]:
@@ -133,5 +119,22 @@ def read_lines(path: str | Path) -> tuple[str, ...]:
 
     Only a line feed ends a line: str.splitlines would also cut at characters inside sentences.
     """
-    text = read_text(path).removesuffix("\n")
-    return tuple(line.removesuffix("\r") for line in text.split("\n"))
+    lines = _read(path).removesuffix("\n").split("\n")
+    return tuple(line.removesuffix("\r").replace(_MARK, "") for line in lines)
+
+
+def _read(path: str | Path) -> str:
+    with open_bytes(path) as file:
+        data = file.read()
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encoding, name = "utf-16", "UTF-16, as its first bytes say"
+    else:
+        encoding, name = "utf-8", "UTF-8"
+    try:
+        text = data.decode(encoding).rstrip(_DOS_END)
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise CorpusError(f"{path} is not {name}: line {line} has an invalid byte") from error
+    if not text.replace(_MARK, "").strip():
+        raise CorpusError(f"{path} is empty")
+    return text
