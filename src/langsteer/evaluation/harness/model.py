@@ -53,9 +53,9 @@ class LangsteerLM(HFLM):
 
     `pretrained` is a `Model` or whatever `load_model` takes. `vectors` is a file, a folder of
     files, or changes by language tag. A request's language is `language`, else that of its task
-    (from `tasks`, or from the task's name: `xcopa_sw`, `belebele_swh_Latn`), else that which its
-    text is surely in (with the extra `langid`); without a vector for it, the request is not
-    steered. `strength` and `positions` replace the vectors' own.
+    (from `tasks`, or from the task's name where it surely tells one: `xcopa_sw`,
+    `belebele_swh_Latn`), else that which its text is surely in (with the extra `langid`); without
+    a vector for it, the request is not steered. Which task is steered as what is said once. `strength` and `positions` replace the vectors' own.
     Raises VectorError where a vector does not fit.
     """
 
@@ -134,6 +134,7 @@ class LangsteerLM(HFLM):
         self, requests: list[Instance], disable_tqdm: bool = False
     ) -> list[tuple[float, bool]]:
         """Log-likelihood of each continuation, and whether greedy decoding would give it."""
+        self.languages.tell(requests)
         asked = [self._pair(request) for request in requests]
         missing: dict[tuple[Any, ...], None] = {}
         for tag, context, answer in asked:
@@ -166,6 +167,7 @@ class LangsteerLM(HFLM):
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Greedy text (unless a request says otherwise) after each context, up to a stop."""
+        self.languages.tell(requests)
         result = [""] * len(requests)
         groups: dict[tuple[str | None, str], list[int]] = {}
         for i, request in enumerate(requests):
