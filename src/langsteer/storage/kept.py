@@ -54,7 +54,7 @@ def read_record(path: str | Path) -> dict[str, Any]:
     """The JSON object in a file; empty where there is no file, or it is damaged."""
     try:
         record = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return record if isinstance(record, dict) else {}
 

@@ -3,6 +3,7 @@
 A float that does not exist is NaN in a record and null in its file.
 """
 
+import contextlib
 import json
 import math
 import types
@@ -76,7 +77,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise AnalysisError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise AnalysisError(f"{path} is not JSON: {error}") from error
 
 
@@ -123,7 +124,8 @@ def _typed(hint: Any, value: Any, place: str) -> Any:
                 for i, (kind, item) in enumerate(zip(kinds, value, strict=True))
             )
     if hint is float and (value is None or _is_number(value)):
-        return math.nan if value is None else float(value)
+        with contextlib.suppress(OverflowError):  # a whole number that no float holds
+            return math.nan if value is None else float(value)
     if hint in (int, str, bool) and type(value) is hint:
         return value
     raise AnalysisError(f"{place} is damaged: {str(value)[:40]!r}")

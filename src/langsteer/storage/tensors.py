@@ -51,7 +51,7 @@ def format_of(path: str | Path) -> str | None:
         written = (file.metadata() or {}).get("format", "null")
     try:
         named = json.loads(written)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return None
     return named if isinstance(named, str) else None
 
@@ -69,7 +69,7 @@ def read_tensors(path: str | Path, kind: FileKind) -> tuple[dict[str, Tensor], d
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     try:
         record: dict[str, Any] = {key: json.loads(value) for key, value in metadata.items()}
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise VectorError(f"{path} is not a langsteer {kind.name} file") from error
     found = record.pop("format", None)
     if found != kind.format:

@@ -25,6 +25,7 @@ _WORDS = {
     "doc", "id", "idx", "key", "num", "pid", "rank", "ref", "row", "seq", "set", "sid", "src", "tag",
     "tgt", "uid", "uri", "url",
 }  # fmt: skip
+_CODE = regex.compile(r"[A-Za-z]{2,3}(?:[-_][A-Za-z0-9]{1,10}){0,5}")
 _PREFIX = regex.compile(r"(?:sentence|sent|text|translation)[_-](.+)")
 _TERRITORY = r"(?:[A-Z]{2}|\d{3})"
 _LOOSE = regex.compile(
@@ -40,7 +41,7 @@ def file_tag(code: str, *, any_case: bool = False) -> str | None:
     Territories that there are not (`ES-EM`, of a translation tool) and variants are left out, and
     the script may come last (`uz-UZ-Latn`). `any_case` takes these in any case.
     """
-    if code[:2].lower() == "x-":
+    if not _CODE.fullmatch(code.strip()):
         return None
     try:
         return parse_tag(code)
