@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from langsteer.errors import CorpusError, MissingExtraError
+from langsteer.text import files as files_module
 from langsteer.text.files import cleaned, is_visible, kind_of, plain_name, read_lines, read_text
 from langsteer.text.readers import read_corpus
 from tests.made.parallel import COMPRESS, PAIRS, corpus, write_tmx
@@ -92,3 +93,15 @@ def test_invisible_lines_are_empty(tmp_path: Path) -> None:
         (tmp_path / tag).write_text("\n".join(p[side] for p in pairs), "utf-8")
     read = read_corpus(tmp_path / "sw", ["sw"], pivot_file=tmp_path / "en")
     assert (read.fingerprint, read.dropped) == (corpus().fingerprint, {"empty": 3})
+
+
+def test_nothing_that_is_read_is_cut_by_splitlines() -> None:
+    """It also cuts at characters inside sentences; messages of errors may be."""
+    source = Path(files_module.__file__).parents[1]
+    cutting = [
+        f"{path.name}: {line.strip()}"
+        for path in sorted(source.rglob("*.py"))
+        for line in path.read_text("utf-8").split("\n")
+        if ".splitlines(" in line and "error" not in line and "answer" not in line
+    ]
+    assert cutting == []

@@ -8,6 +8,7 @@ distance that best parts lines of the languages that were fitted from lines of t
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,26 +56,35 @@ def fit_router(
         texts = {**builtin().texts, **texts}
     _check_texts(texts, pivot)
     where = model.check_layer(layer if layer is not None else round(DEPTH * model.layers))
+    states = {
+        tag: beginnings(model, [lines[i] for i in spread(len(lines), most)], where, f"{tag} states")
+        for tag, lines in texts.items()
+    }
+    return router_of(states, pivot, where, {"name": model.name, "fingerprint": model.fingerprint})
+
+
+def router_of(
+    states: Mapping[str, Sequence[Tensor]], pivot: str, layer: int, model: dict[str, Any]
+) -> Router:
+    """The router of the states of lines, by language: of each line what `beginnings` gives."""
     fitted: list[Line] = []
     held_out: list[Line] = []
-    for place, (tag, lines) in enumerate(texts.items()):
-        read = [lines[i] for i in spread(len(lines), most)]
-        for line, states in enumerate(_beginnings(model, read, where, f"{tag} states")):
-            (fitted if line % HELD_OUT else held_out).append((place, states))
-    tags = list(texts)
-    told = _discriminant(fitted, len(texts))
+    for place, lines in enumerate(states.values()):
+        for number, line in enumerate(lines):
+            (fitted if number % HELD_OUT else held_out).append((place, line))
+    told = _discriminant(fitted, len(states))
     temperatures = _temperatures(told.weight, told.bias, held_out)
-    farthest = _farthest(fitted, held_out, tags, pivot)
-    told = _discriminant(fitted + held_out, len(texts))
+    farthest = _farthest(fitted, held_out, list(states), pivot)
+    told = _discriminant(fitted + held_out, len(states))
     return Router(
         weight=told.weight,
         bias=told.bias,
         temperatures=temperatures,
-        languages=tuple(texts),
+        languages=tuple(states),
         pivot=pivot,
-        layer=where,
-        model={"name": model.name, "fingerprint": model.fingerprint},
-        corpus={"lines": {tag: min(most, len(lines)) for tag, lines in texts.items()}},
+        layer=layer,
+        model=model,
+        corpus={"lines": {tag: len(lines) for tag, lines in states.items()}},
         bounds=None if farthest is None else Bounds(told.directions, told.centres, farthest),
     )
 
@@ -191,7 +201,7 @@ def _parting(inside: Sequence[float], outside: Sequence[float]) -> float:
     return float(tried[int(np.argmax(shares))])
 
 
-def _beginnings(model: Model, lines: Sequence[str], layer: int, progress: str) -> list[Tensor]:
+def beginnings(model: Model, lines: Sequence[str], layer: int, progress: str) -> list[Tensor]:
     """For each line the mean states of its first 2, 4, … tokens, and of all of them, float64
     [beginnings, hidden].
 

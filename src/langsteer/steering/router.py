@@ -104,7 +104,11 @@ class Router:
         """`identify`, of texts that are tokens already."""
         self.check_fits(model)
         states = sentence_states(model, texts, [self.layer])[:, 0].double()
-        counts = torch.tensor([sum(text.source) for text in texts])
+        return self.identify_states(states, torch.tensor([sum(text.source) for text in texts]))
+
+    def identify_states(self, states: Tensor, counts: Tensor) -> list[Identified]:
+        """`identify`, of mean states [texts, hidden], of so many tokens each [texts]."""
+        states = states.double()
         scores = states @ self.weight.double().T + self.bias.double()
         lengths = length_class(counts)
         best = torch.softmax(scores / self.temperatures[lengths, None], -1).max(-1)
