@@ -130,7 +130,7 @@ def cut(lines: Sequence[Tensor], tokens: int | None) -> tuple[Tensor, Tensor]:
     and how many tokens, as far as it matters."""
     if tokens is None:
         return torch.stack([line[-1] for line in lines]), torch.tensor(
-            [BEGINNINGS[min(len(line), len(BEGINNINGS)) - 1] for line in lines]
+            [BEGINNINGS[max(len(line) - 2, 0)] for line in lines]
         )
     place = BEGINNINGS.index(tokens)
     long_enough = [line[place] for line in lines if len(line) > place + 1]

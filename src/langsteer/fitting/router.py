@@ -177,18 +177,26 @@ def _farthest(
             around = told.centres.double()[nearest]
             distances = (states @ told.directions.double().T - around).norm(dim=-1)
             right = places.index(place) if place in places else None
-            for length in range(min(len(BEGINNINGS), len(states))):
-                if nearest[length] == of_pivot:
+            for row in range(len(states)):
+                length = min(row, len(BEGINNINGS) - 1)
+                is_short_whole = row == len(states) - 1 < len(BEGINNINGS)
+                if is_short_whole or nearest[row] == of_pivot:
                     continue
                 if right is None:
-                    outside[length].append(float(distances[length]))
-                elif nearest[length] == right:
-                    inside[length].append(float(distances[length]))
-    return torch.tensor([_parting(*pair) for pair in zip(inside, outside, strict=True)])
+                    outside[length].append(float(distances[row]))
+                elif nearest[row] == right:
+                    inside[length].append(float(distances[row]))
+    return _shrinking([_parting(*pair) for pair in zip(inside, outside, strict=True)])
+
+
+def _shrinking(distances: Sequence[float]) -> Tensor:
+    """Distances by length, where a longer text may lie no farther than a shorter one."""
+    return torch.tensor(distances).cummin(0).values
 
 
 def _parting(inside: Sequence[float], outside: Sequence[float]) -> float:
-    """The distance that parts most, among those that keep enough of what is inside."""
+    """The distance that parts most, among those that keep enough of what is inside; with nothing
+    inside, any."""
     if not inside:
         return _ANY
     kept, left = np.sort(inside), np.sort(outside)
