@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -150,6 +151,13 @@ def test_a_language_that_it_was_not_shown_is_not_steered(llama: Model, tmp_path:
 
 def test_few_languages_leave_none_out(llama: Model) -> None:
     assert fit_router(llama, texts(), with_builtin=False).bounds is None
+
+
+def test_longer_texts_must_lie_nearer() -> None:
+    bounds = Bounds(torch.zeros(1, 4), torch.zeros(2, 1), torch.tensor([8.0, 6.0, 4.0, 2.0]))
+    tokens = torch.tensor([0, 1, 2, 3, 4, 8, 12, 16, 500])
+    allowed = [8.0, 8.0, 8.0, 8 - 2 * math.log2(1.5), 6.0, 4.0, 4 - 2 * math.log2(1.5), 2.0, 2.0]
+    assert bounds.allowed(tokens).tolist() == pytest.approx(allowed)
 
 
 def test_bounds_of_other_languages() -> None:

@@ -36,7 +36,7 @@ class Bounds:
 
     The distance of a mean state x from language k is |x · directionsᵀ − centres[k]|: `directions` is
     [directions, hidden], `centres` [languages, directions]; `farthest` holds the largest distance
-    of texts of up to 3, 7 and 15 tokens, and of more.
+    of texts of 2, 4 and 8 tokens, and of 16 or more; of numbers between, what lies between.
     """
 
     directions: Tensor
@@ -47,6 +47,15 @@ class Bounds:
         """Of states [texts, hidden], each from the language at its place [texts]."""
         places = states.double() @ self.directions.double().T
         return (places - self.centres.double()[languages]).norm(dim=-1)
+
+    def allowed(self, tokens: Tensor) -> Tensor:
+        """How far texts of so many tokens [texts] may lie."""
+        places = torch.log2(tokens.clamp(BEGINNINGS[0], BEGINNINGS[-1]).double()) - 1
+        below = places.floor().long()
+        above = (below + 1).clamp(max=len(BEGINNINGS) - 1)
+        return torch.lerp(
+            self.farthest[below].double(), self.farthest[above].double(), places - below
+        )
 
     def check(self, languages: int, hidden: int) -> None:
         """Raise VectorError where the numbers are not of so many languages and so wide states."""
@@ -114,7 +123,7 @@ class Router:
         best = torch.softmax(scores / self.temperatures[lengths, None], -1).max(-1)
         far = torch.zeros(len(states), dtype=torch.bool)
         if self.bounds is not None:
-            far = self.bounds.distances(states, best.indices) > self.bounds.farthest[lengths]
+            far = self.bounds.distances(states, best.indices) > self.bounds.allowed(counts)
         return [
             Identified(UNDETERMINED, 0.0)
             if is_far
