@@ -25,8 +25,9 @@ from langsteer.steering.router import BEGINNINGS, CONFIDENT, Router
 from langsteer.text.corpus import ParallelCorpus, builtin, spread
 from langsteer.text.readers import read_flores, read_ntrex
 
-WIDTHS = (0.8, 0.9, 1.0, 1.1, 1.25, 1.5)  # times what fitting chooses
+WIDTHS = (0.8, 0.9, 1.0, 1.1, 1.25, 1.5)  # times the distance that parts most
 LENGTHS = (4, 8, 16)  # tokens
+ABOUT = {1: 2, 2: 3, 3: 6, 4: 12, 5: 32}  # tokens, by how many beginnings and whole a line has
 States = Mapping[str, Sequence[Tensor]]
 
 
@@ -130,7 +131,7 @@ def cut(lines: Sequence[Tensor], tokens: int | None) -> tuple[Tensor, Tensor]:
     and how many tokens, as far as it matters."""
     if tokens is None:
         return torch.stack([line[-1] for line in lines]), torch.tensor(
-            [BEGINNINGS[max(len(line) - 2, 0)] for line in lines]
+            [ABOUT[len(line)] for line in lines]
         )
     place = BEGINNINGS.index(tokens)
     long_enough = [line[place] for line in lines if len(line) > place + 1]

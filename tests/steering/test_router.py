@@ -154,15 +154,15 @@ def test_few_languages_leave_none_out(llama: Model) -> None:
 
 
 def test_longer_texts_must_lie_nearer() -> None:
-    bounds = Bounds(torch.zeros(1, 4), torch.zeros(2, 1), torch.tensor([8.0, 6.0, 4.0, 2.0]))
+    bounds = Bounds(torch.zeros(1, 4), torch.zeros(2, 1), torch.tensor([8.0, 6.0, 4.0, 2.0, 1.0]))
     tokens = torch.tensor([0, 1, 2, 3, 4, 8, 12, 16, 500])
-    allowed = [8.0, 8.0, 8.0, 8 - 2 * math.log2(1.5), 6.0, 4.0, 4 - 2 * math.log2(1.5), 2.0, 2.0]
+    allowed = [8.0, 8.0, 8.0, 8 - 2 * math.log2(1.5), 6.0, 4.0, 4 - 2 * math.log2(1.5), 2.0, 1.0]
     assert bounds.allowed(tokens).tolist() == pytest.approx(allowed)
 
 
 def test_bounds_of_other_languages() -> None:
     weight, bias, temperatures = torch.zeros(2, 4), torch.zeros(2), torch.ones(4)
-    bounds = Bounds(torch.zeros(1, 4), torch.zeros(3, 1), torch.ones(4))
+    bounds = Bounds(torch.zeros(1, 4), torch.zeros(3, 1), torch.ones(5))
     with pytest.raises(VectorError, match="bounds and its languages"):
         Router(weight, bias, temperatures, ("sw", "en"), "en", 0, {}, bounds=bounds)
 

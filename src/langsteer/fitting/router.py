@@ -18,7 +18,7 @@ from langsteer.errors import FitError
 from langsteer.extras import need
 from langsteer.model.model import Model
 from langsteer.states.capture import capture
-from langsteer.steering.router import BEGINNINGS, Bounds, Router
+from langsteer.steering.router import BEGINNINGS, LENGTHS, Bounds, Router
 from langsteer.text.corpus import builtin, spread
 
 DEPTH = 0.2
@@ -156,14 +156,15 @@ def _farthest(
 ) -> Tensor | None:
     """For each length, how far a text may lie from its language; None with too few languages.
 
+    Whole lines of more than 16 tokens stand for those of 32.
     Languages are left out by turns. Of the lines held out, those of the languages that were fitted
     and those of the ones left out, where they would be steered, are parted as well as can be.
     """
     others = [place for place, tag in enumerate(languages) if tag != pivot]
     if len(languages) < FEWEST_LANGUAGES:
         return None
-    inside: list[list[float]] = [[] for _ in BEGINNINGS]
-    outside: list[list[float]] = [[] for _ in BEGINNINGS]
+    inside: list[list[float]] = [[] for _ in LENGTHS]
+    outside: list[list[float]] = [[] for _ in LENGTHS]
     for fold in range(FOLDS):
         left_out = set(others[fold::FOLDS])
         places = [place for place in range(len(languages)) if place not in left_out]
@@ -178,14 +179,13 @@ def _farthest(
             distances = (states @ told.directions.double().T - around).norm(dim=-1)
             right = places.index(place) if place in places else None
             for row in range(len(states)):
-                length = min(row, len(BEGINNINGS) - 1)
                 is_short_whole = row == len(states) - 1 < len(BEGINNINGS)
                 if is_short_whole or nearest[row] == of_pivot:
                     continue
                 if right is None:
-                    outside[length].append(float(distances[row]))
+                    outside[row].append(float(distances[row]))
                 elif nearest[row] == right:
-                    inside[length].append(float(distances[row]))
+                    inside[row].append(float(distances[row]))
     return _shrinking([_parting(*pair) for pair in zip(inside, outside, strict=True)])
 
 

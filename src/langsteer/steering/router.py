@@ -27,6 +27,7 @@ from langsteer.version import __version__
 
 FILE = FileKind("langsteer router", 1, "router")
 BEGINNINGS = (2, 4, 8, 16)  # tokens
+LENGTHS = (*BEGINNINGS, 32)  # tokens, of bounds
 CONFIDENT = 0.9
 
 
@@ -36,7 +37,7 @@ class Bounds:
 
     The distance of a mean state x from language k is |x · directionsᵀ − centres[k]|: `directions` is
     [directions, hidden], `centres` [languages, directions]; `farthest` holds the largest distance
-    of texts of 2, 4 and 8 tokens, and of 16 or more; of numbers between, what lies between.
+    of texts of 2, 4, 8 and 16 tokens, and of 32 or more; of numbers between, what lies between.
     """
 
     directions: Tensor
@@ -50,9 +51,9 @@ class Bounds:
 
     def allowed(self, tokens: Tensor) -> Tensor:
         """How far texts of so many tokens [texts] may lie."""
-        places = torch.log2(tokens.clamp(BEGINNINGS[0], BEGINNINGS[-1]).double()) - 1
+        places = torch.log2(tokens.clamp(LENGTHS[0], LENGTHS[-1]).double()) - 1
         below = places.floor().long()
-        above = (below + 1).clamp(max=len(BEGINNINGS) - 1)
+        above = (below + 1).clamp(max=len(LENGTHS) - 1)
         return torch.lerp(
             self.farthest[below].double(), self.farthest[above].double(), places - below
         )
@@ -61,7 +62,7 @@ class Bounds:
         """Raise VectorError where the numbers are not of so many languages and so wide states."""
         count = len(self.directions)
         shapes = [tuple(t.shape) for t in (self.directions, self.centres, self.farthest)]
-        if shapes != [(count, hidden), (languages, count), (len(BEGINNINGS),)]:
+        if shapes != [(count, hidden), (languages, count), (len(LENGTHS),)]:
             raise VectorError("the router's bounds and its languages do not agree")
         check_finite("router", self.directions, self.centres, self.farthest)
 
