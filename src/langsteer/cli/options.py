@@ -260,6 +260,12 @@ PivotFile = Annotated[
     Path | None,
     typer.Option("--pivot-file", help="The translations of a text file, line by line."),
 ]
+Split = Annotated[
+    str | None,
+    typer.Option(
+        "--split", help="Split of a hub data set [train] or of FLORES [dev].", show_default=False
+    ),
+]
 Carry = Annotated[
     bool,
     typer.Option(

@@ -14,7 +14,13 @@ from langsteer.evaluation.harness.coverage import Coverage
 from langsteer.evaluation.harness.model import LangsteerLM
 from langsteer.evaluation.harness.scoring import Change
 from langsteer.evaluation.harness.shown import ShownItem, shown_items
-from langsteer.evaluation.harness.tasks import TaskInfo, language_of_task, run_tasks
+from langsteer.evaluation.harness.task_names import language_in_name
+from langsteer.evaluation.harness.tasks import (
+    TaskInfo,
+    language_of_docs,
+    language_of_task,
+    run_tasks,
+)
 from langsteer.evaluation.statistics import Interval, difference, paired_bootstrap
 from langsteer.model.model import Model
 from langsteer.steering.folder import changes_by_language
@@ -57,9 +63,10 @@ def evaluate(
     `tasks` are benchmarks of langsteer (`sib200`, asked in `languages`, or in all that have a
     vector; `data` is a folder with them, None for the hub) or tasks of the harness (`xcopa_sw`).
     `benchmark_files` are YAML files with benchmarks of one's own, or folders with them.
-    A task whose language has no vector is refused, and so is one in which its vector touches no
-    token of any item. Raises BenchmarkError, VectorError, or StateError for scores that are no
-    numbers.
+    A task of the harness is in the language that its name surely tells, else in the one of
+    `languages`, else in that of most of its texts; one without a vector is refused, and so is one
+    in which its vector touches no token of any item. Raises BenchmarkError, VectorError, or
+    StateError for scores that are no numbers.
     """
     lm, loaded, changes = _opened(
         model, tasks, vectors, languages, data, form, limit, other_weights, benchmark_files
@@ -121,7 +128,7 @@ def _opened(
                 benchmarks[name], wanted, Path(data) if data else None, form, limit
             )
         else:
-            loaded |= _harness_tasks(name, changes, list(benchmarks))
+            loaded |= _harness_tasks(name, changes, wanted if languages else [], list(benchmarks))
     lm = LangsteerLM(
         model,
         vectors=changes,
@@ -189,7 +196,10 @@ def _benchmark_tasks(
 
 
 def _harness_tasks(
-    name: str, changes: Mapping[str, Change], benchmarks: Sequence[str]
+    name: str,
+    changes: Mapping[str, Change],
+    languages: Sequence[str],
+    benchmarks: Sequence[str],
 ) -> dict[str, tuple[Any, TaskInfo]]:
     from lm_eval.tasks import TaskManager
 
@@ -207,11 +217,24 @@ def _harness_tasks(
         ) from error
     tasks = {}
     for task_name, task in loaded.items():
-        tag = language_of_task(task_name, changes)
+        tag = _language(task_name, task, changes, languages)
         if tag is None:
             raise BenchmarkError(
                 f"the task {task_name} names no language that has a vector "
-                f"({', '.join(sorted(changes))})"
+                f"({', '.join(sorted(changes))}), and its texts are not surely in one: name it "
+                "(languages=, --language)"
             )
         tasks[task_name] = (task, TaskInfo(tag))
     return tasks
+
+
+def _language(
+    name: str, task: Any, changes: Mapping[str, Change], languages: Sequence[str]
+) -> str | None:
+    """What a task's name tells, else the one of `languages`, else what most of its texts are in."""
+    if language_in_name(name) is not None:
+        return language_of_task(name, changes)
+    if len(languages) == 1:
+        return languages[0]
+    docs = getattr(task, "eval_docs", None) or ()
+    return language_of_docs(docs, name, changes)

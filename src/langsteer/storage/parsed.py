@@ -9,14 +9,17 @@ from langsteer.extras import need
 def parse_json(text: str | bytes) -> Any:
     """The value that a text of JSON holds.
 
-    Raises json.JSONDecodeError, also where it is nested too deeply to be read, and
-    UnicodeDecodeError for bytes that are no text; both are ValueErrors.
+    Raises json.JSONDecodeError, also for what is nested too deeply, for a number of thousands of
+    digits, and for bytes that are no text.
     """
     try:
         return json.loads(text)
-    except RecursionError as error:
+    except json.JSONDecodeError:
+        raise
+    except (RecursionError, ValueError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         shown = text if isinstance(text, str) else ""
-        raise json.JSONDecodeError("nested too deeply", shown, 0) from error
+        raise json.JSONDecodeError(reason, shown, 0) from error
 
 
 def parse_yaml(text: str) -> Any:

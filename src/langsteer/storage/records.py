@@ -3,6 +3,7 @@
 A float that does not exist is NaN in a record and null in its file.
 """
 
+import contextlib
 import math
 import types
 from collections.abc import Callable
@@ -125,7 +126,8 @@ def _typed(hint: Any, value: Any, place: str) -> Any:
                 for i, (kind, element) in enumerate(zip(kinds, value, strict=True))
             )
     if hint is float and (value is None or _is_number(value)):
-        return math.nan if value is None else float(value)
+        with contextlib.suppress(OverflowError):  # a whole number that no float holds
+            return math.nan if value is None else float(value)
     if hint in (int, str, bool) and type(value) is hint:
         return value
     raise AnalysisError(f"{place} is damaged: {str(value)[:40]!r}")

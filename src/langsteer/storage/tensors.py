@@ -52,7 +52,7 @@ def format_of(path: str | Path) -> str | None:
         written = (file.metadata() or {}).get("format", "null")
     try:
         named = parse_json(written)
-    except json.JSONDecodeError:
+    except ValueError:
         return None
     return named if isinstance(named, str) else None
 
@@ -70,7 +70,7 @@ def read_tensors(path: str | Path, kind: FileKind) -> tuple[dict[str, Tensor], d
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     try:
         record: dict[str, Any] = {key: parse_json(value) for key, value in metadata.items()}
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise VectorError(f"{path} is not a langsteer {kind.name} file") from error
     found = record.pop("format", None)
     if found != kind.format:

@@ -82,7 +82,7 @@ def table(
     if quoted is None:
         quoted = '""' in text
     reader = csv.reader(
-        text.splitlines(keepends=True) if quoted else text.split("\n"),
+        _with_ends(text) if quoted else text.split("\n"),
         delimiter=delimiter,
         quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
         strict=quoted,
@@ -104,6 +104,11 @@ def table(
     except csv.Error as error:
         raise BenchmarkError(f"{path}, line {place}: {error}") from error
     return filled(rows, path)
+
+
+def _with_ends(text: str) -> Iterator[str]:
+    """The lines with their line feeds: other ends of lines may stand inside a text."""
+    return (line + "\n" for line in text.split("\n"))
 
 
 def _check_header(names: Sequence[str], columns: Sequence[str], path: Path) -> None:

@@ -68,9 +68,9 @@ class LangsteerLM(HFLM):
 
     `pretrained` is a `Model` or whatever `load_model` takes. `vectors` is a file, a folder of
     files, or changes by language tag. A request's language is `language`, else that of its task
-    (from `tasks`, or from the task's name: `xcopa_sw`, `belebele_swh_Latn`), else that which its
-    text is surely in (with the extra `langid`); without a vector for it, the request is not
-    steered. `strength` and `positions` replace the vectors' own.
+    (from `tasks`, or from the task's name where it surely tells one: `xcopa_sw`,
+    `belebele_swh_Latn`), else that which its text is surely in (with the extra `langid`); without
+    a vector for it, the request is not steered. Which task is steered as what is said once. `strength` and `positions` replace the vectors' own.
     Raises VectorError where a vector does not fit.
     """
 
@@ -174,6 +174,7 @@ class LangsteerLM(HFLM):
         self, requests: list[Instance], disable_tqdm: bool = False
     ) -> list[tuple[float, bool]]:
         """Log-likelihood of each continuation, and whether greedy decoding would give it."""
+        self.languages.tell(requests)
         tags = [self.languages.of(request) for request in requests]
         asked = list(zip(tags, self.reader.asked(requests), strict=True))
         scored = self._scores_of(asked, None if disable_tqdm else "Scoring answers")
@@ -187,6 +188,7 @@ class LangsteerLM(HFLM):
         self, requests: list[Instance], disable_tqdm: bool = False
     ) -> list[float]:
         """Log-likelihood of each text, in windows of what the model reads."""
+        self.languages.tell(requests)
         tags = [self.languages.of(request) for request in requests]
         windows = [self.reader.rolling(request) for request in requests]
         asked = [(tag, window) for tag, of in zip(tags, windows, strict=True) for window in of]
@@ -231,6 +233,7 @@ class LangsteerLM(HFLM):
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Greedy text (unless a request says otherwise) after each context, up to a stop."""
+        self.languages.tell(requests)
         result, touched = [""] * len(requests), [0] * len(requests)
         tags = [self.languages.of(request) for request in requests]
         groups: dict[tuple[str | None, str], list[int]] = {}
