@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from langsteer.errors import ExportError
+from langsteer.export.check import check_control_vectors
 from langsteer.export.format import (
     ExportFormat,
     check_everywhere,
@@ -102,4 +103,10 @@ def _check_architecture(vectors: Sequence[SteeringVector]) -> None:
             )
 
 
-FORMAT = ExportFormat("gguf", "GGUF control vector (llama.cpp, repeng)", ".gguf", export)
+FORMAT = ExportFormat(
+    "gguf",
+    "GGUF control vector (llama.cpp, repeng)",
+    ".gguf",
+    export,
+    check=check_control_vectors,
+)

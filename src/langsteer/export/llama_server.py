@@ -10,13 +10,14 @@ The name that a request gives as its `model` chooses the language. The server ta
 the folder it was started in, so they are absolute; it splits FILE:SCALE at every colon, and lists at commas.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import gguf as reader
 
 from langsteer.errors import ExportError
 from langsteer.export import gguf
+from langsteer.export.check import Languages, Report, check_preset
 from langsteer.export.format import ExportFormat, everywhere_note
 from langsteer.progress import announce
 from langsteer.steering.change import Change
@@ -111,6 +112,23 @@ def _section(name: str, values: dict[str, str]) -> str:
     return "\n".join([f"[{name}]", *(f"{key} = {value}" for key, value in values.items()), ""])
 
 
+def check(
+    changes: Languages,
+    files: Mapping[str, Path],
+    model: str | Path,
+    *,
+    program: str | Path | None = None,
+) -> Report:
+    """Run llama-server with the preset, and compare each language; see `langsteer.export.check`."""
+    return check_preset(changes, next(iter(files.values())) / PRESET, model, program=program)
+
+
 FORMAT = ExportFormat(
-    "llama-server", "preset of llama.cpp's server", "", export, together=True, opens_model=False
+    "llama-server",
+    "preset of llama.cpp's server",
+    "",
+    export,
+    together=True,
+    opens_model=False,
+    check=check,
 )
