@@ -48,6 +48,22 @@ def command(
     log_texts: Annotated[
         bool, typer.Option("--log-texts", help="Write prompts and answers into the log.")
     ] = False,
+    engine: Annotated[
+        str,
+        shared.one_of(
+            lambda: shared.ENGINES,
+            "--engine",
+            help="What writes the answers: transformers, or llama-server with a GGUF file.",
+        ),
+    ] = "transformers",
+    everywhere: Annotated[
+        bool,
+        typer.Option(
+            "--everywhere",
+            help="With llama-server: let what was fitted for some tokens act on every token.",
+        ),
+    ] = False,
+    llama_server: shared.LlamaServer = None,
     carry: shared.Carry = False,
     dtype: shared.Dtype = "auto",
     device: shared.Device = None,
@@ -56,6 +72,8 @@ def command(
     """Serve a model as OpenAI's interface does, each request steered by its language.
 
     Example: `langsteer serve gemma-3-270m -v vectors/`
+
+    By llama.cpp: `langsteer serve model.gguf -v vectors/ --engine llama-server --everywhere`
 
     With a key: `LANGSTEER_API_KEY=secret langsteer serve gemma-3-270m -v vectors/ --port 8080`
     """
@@ -69,6 +87,23 @@ def command(
     changes, router = read_served(vectors, skip_damaged, say)
     listener = bind(host, port)
     shared.quiet_libraries()
+    called = name or (Path(model).stem if Path(model).exists() else model)
+    keys = tuple(key for key in api_key or () if key)
+    options = ServeOptions(keys, max_new_tokens, rows, queue, max_body, log_texts)
+    if not keys and host not in ("127.0.0.1", "::1", "localhost"):
+        say("anyone who reaches this address can use it: give --api-key")
+    address = f"http://{host}:{listener.getsockname()[1]}/v1"
+    serving = f"serving {called} on {address}, vectors for {', '.join(sorted(changes))}"
+    if engine == "llama-server":
+        from langsteer.serving.llama_server import build_llama_app
+        from langsteer.serving.llama_server import llama_server as started
+        from langsteer.serving.sections import Sections, hearing
+
+        sections = Sections(called, changes, hearing(changes, router, model))
+        with started(model, called, changes, everywhere=everywhere, program=llama_server) as server:
+            say(f"{serving}, by llama-server")
+            serve(build_llama_app(server, sections, options), listener)
+        return
     ready = steered(
         model,
         changes,
@@ -78,12 +113,5 @@ def command(
         device=device,
         device_map=device_map,
     )
-    called = name or (Path(model).stem if Path(model).exists() else model)
-    keys = tuple(key for key in api_key or () if key)
-    options = ServeOptions(keys, max_new_tokens, rows, queue, max_body, log_texts)
-    if not keys and host not in ("127.0.0.1", "::1", "localhost"):
-        say("anyone who reaches this address can use it: give --api-key")
-    say(
-        f"serving {called} on http://{host}:{listener.getsockname()[1]}/v1, vectors for {', '.join(sorted(changes))}"
-    )
+    say(serving)
     serve(build_app(ready, called, options), listener)
