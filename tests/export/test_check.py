@@ -35,7 +35,12 @@ class Engine:
     log: Path = Path("no.log")
 
     def places(
-        self, ids: Sequence[int], tokens: int, likeliest: int, model: str | None = None
+        self,
+        ids: Sequence[int],
+        tokens: int,
+        likeliest: int,
+        model: str | None = None,
+        bias: Any = (),
     ) -> list[Place]:
         row, places = list(ids), []
         for _ in range(tokens):

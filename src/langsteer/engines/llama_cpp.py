@@ -38,8 +38,8 @@ PRECISE = (
 
 @dataclass(frozen=True)
 class Place:
-    """What the engine says of one place of a text: the token it takes there, the likeliest one,
-    and the log-probabilities of the likeliest tokens, in nats, by token id.
+    """What the engine says of one place of a text: the token that it takes there, and the
+    log-probabilities of the likeliest tokens, in nats, by token id.
     """
 
     token: int
@@ -69,14 +69,28 @@ class LlamaServer:
             raise EngineError(f"{PROGRAM} did not answer {path}: {error}") from error
 
     def places(
-        self, ids: Sequence[int], tokens: int, likeliest: int, model: str | None = None
+        self,
+        ids: Sequence[int],
+        tokens: int,
+        likeliest: int,
+        model: str | None = None,
+        bias: Sequence[tuple[int | str, float | bool]] = (),
     ) -> list[Place]:
-        """The next `tokens` places after the tokens `ids`, each token the likeliest one there.
+        """The next `tokens` places after the tokens `ids`, each token the likeliest one there; fewer
+        where the text ends. `model` is a name that the server lists.
 
-        Fewer where the text ends. `model` is a name that the server lists. Raises EngineError.
+        `bias` is added to the scores of tokens, or those of a text, as one is chosen (False: never
+        that one), and is not in the log-probabilities. The server fails where what it
+        wrote is not Unicode, so it must not choose parts of characters. Raises EngineError.
         """
-        asked = {"prompt": list(ids), "n_predict": tokens, "n_probs": likeliest, "temperature": 0}
+        asked: dict[str, Any] = {
+            "prompt": list(ids),
+            "n_predict": tokens,
+            "n_probs": likeliest,
+            "temperature": 0,
+        }
         named = {} if model is None else {"model": model}
+        asked["logit_bias"] = [list(pair) for pair in bias]
         told = self.ask("/completion", {**asked, **named, "cache_prompt": True})
         try:
             return [

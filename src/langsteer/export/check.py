@@ -43,10 +43,12 @@ from langsteer.text.corpus import builtin
 
 TEXTS, WRITTEN = 4, 8  # lines of the corpus, and tokens that are written after each
 LIKELIEST = 1000  # tokens a place
+UNFINISHED = "\ufffd"  # what a part of a character is decoded to
 MOST_READ = 64  # tokens of a line
 FULL_PRECISION = ("F32", "F16", "BF16")
 
 Languages = Mapping[str, Sequence[Change]]
+Bias = Sequence[tuple[int | str, float | bool]]
 
 
 @dataclass(frozen=True)
@@ -158,11 +160,13 @@ def _check(changes: Languages, file: Path, program: Path, servers: Servers) -> R
 
 def compare_all(model: Model, changes: Languages, servers: Servers) -> tuple[Checked, ...]:
     """What comes out for each language, where `servers` gives what runs it."""
+    bias: Bias = [(token, False) for token in fragments(model)]
     checked = []
     for language, own in changes.items():
         announce(f"{language}: llama.cpp and transformers go on from {TEXTS} lines")
         with servers(language) as pair:
-            texts = [_compared(model, own, pair, ids) for ids in _lines(model, language)]
+            lines = _lines(model, language)
+            texts = [_compared(model, own, pair, ids, bias) for ids in lines]
         checked.append(compare(language, pair.steered_name or language, texts))
     return tuple(checked)
 
@@ -180,17 +184,23 @@ def _lines(model: Model, language: str) -> Iterable[list[int]]:
     return [text.ids[:MOST_READ] for text in encode(model, lines)]
 
 
+def fragments(model: Model) -> list[int]:
+    """Tokens that are parts of characters."""
+    texts = model.tokenizer.batch_decode([[token] for token in range(model.vocab_size)])
+    return [token for token, text in enumerate(texts) if UNFINISHED in text]
+
+
 def _compared(
-    model: Model, changes: Sequence[Change], pair: Pair, ids: list[int]
+    model: Model, changes: Sequence[Change], pair: Pair, ids: list[int], bias: Bias
 ) -> tuple[Ours, Theirs]:
     """One line: the server goes on from it steered, and says what it would say there unsteered."""
-    steered = pair.steered.places(ids, WRITTEN, LIKELIEST, pair.steered_name)
+    steered = pair.steered.places(ids, WRITTEN, LIKELIEST, pair.steered_name, bias)
     if not steered:
         raise EngineError(f"llama-server wrote nothing: {last_words(pair.steered.log)}")
     row = [*ids, *(place.token for place in steered[:-1])]
     plain: list[Place] = []
     for end in range(len(ids), len(row) + 1):
-        plain += pair.plain.places(row[:end], 1, LIKELIEST, pair.plain_name)
+        plain += pair.plain.places(row[:end], 1, LIKELIEST, pair.plain_name, bias)
     return _ours(model, changes, row, len(steered)), Theirs(steered, plain)
 
 

@@ -36,6 +36,7 @@ PATHS = ("/v1/completions", "/v1/chat/completions", "/v1/responses", "/v1/messag
 LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "n_predict")
 GONE_AFTER = 0.5  # seconds between looks whether a client is still there
 SAMPLE, SAMPLED = tuple(range(5, 17)), 50  # tokens that a server is tried with
+WRITES = (("a", 1000.0),)  # what it answers then, be it likely or not: whole characters
 SAME = 1e-5  # nats
 
 
@@ -68,9 +69,9 @@ def try_sections(server: LlamaServer, name: str, tags: Sequence[str]) -> None:
     """Start each section. Raises EngineError where one answers as the model does without a vector:
     llama-server starts, and is healthy, also where it took none.
     """
-    plain = server.places(SAMPLE, 1, SAMPLED, name)[0].logprobs
+    plain = server.places(SAMPLE, 1, SAMPLED, name, WRITES)[0].logprobs
     for tag in tags:
-        steered = server.places(SAMPLE, 1, SAMPLED, f"{name}-{tag}")[0].logprobs
+        steered = server.places(SAMPLE, 1, SAMPLED, f"{name}-{tag}", WRITES)[0].logprobs
         same = set(plain) == set(steered)
         if same and max(abs(plain[i] - steered[i]) for i in plain) < SAME:
             raise EngineError(
