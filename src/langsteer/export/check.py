@@ -102,11 +102,12 @@ def check_control_vectors(
     model: str | Path,
     *,
     program: str | Path | None = None,
+    opened: Model | None = None,
 ) -> Report:
     """Run llama-server with each language's control vector file, and compare.
 
     `changes` are what the `files` were made of, by language; `model` is the GGUF file of the
-    model, and `program` where llama-server is. Raises EngineError where it cannot be run,
+    model, which transformers opens too, unless it is `opened`; `program` is where llama-server is. Raises EngineError where it cannot be run,
     ExportError where the changes are no vectors, and ModelError.
     """
     server, file = find_server(program), Path(model).expanduser()
@@ -118,7 +119,7 @@ def check_control_vectors(
         with running(server, plain) as without, running(server, steered) as with_vector:
             yield Pair(with_vector, without)
 
-    return _check(changes, file, server, servers)
+    return _check(changes, file, server, servers, opened)
 
 
 def check_preset(
@@ -127,6 +128,7 @@ def check_preset(
     model: str | Path,
     *,
     program: str | Path | None = None,
+    opened: Model | None = None,
 ) -> Report:
     """Run llama-server with a preset of all languages, and compare each; arguments and errors as above.
 
@@ -140,7 +142,7 @@ def check_preset(
         yield Pair(router, router, f"{name}-{language}", name)
 
     with running(server, arguments) as router:
-        return _check(changes, Path(model), server, servers)
+        return _check(changes, Path(model), server, servers, opened)
 
 
 def _plain_section(preset: Path, model: Path) -> str:
@@ -152,9 +154,10 @@ def _plain_section(preset: Path, model: Path) -> str:
     return name
 
 
-def _check(changes: Languages, file: Path, program: Path, servers: Servers) -> Report:
-    opened = load_model(file)
-    checked = compare_all(opened, changes, servers)
+def _check(
+    changes: Languages, file: Path, program: Path, servers: Servers, opened: Model | None
+) -> Report:
+    checked = compare_all(opened or load_model(file), changes, servers)
     return Report(f"llama.cpp {version_of(program)}", file, is_quantised(file), checked)
 
 

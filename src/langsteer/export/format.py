@@ -19,7 +19,7 @@ class ExportFormat:
 
     With an empty `extension`, what is written is a folder. `together`: one file for all languages.
     `opens_model`: its option `model`, where it has one, is an open model, not the name of one.
-    `check(changes, files, model, program=None)` runs the engine with the files of each language, on
+    `check(changes, files, model, program=None, opened=None)` runs the engine with the files of each language, on
     the model's own file, and reports how it compares (`langsteer.export.check`).
     """
 

@@ -13,6 +13,7 @@ from langsteer.errors import ExportError, ModelError
 from langsteer.export.check import Report
 from langsteer.export.format import ExportFormat, path_for
 from langsteer.export.names import FORMATS as OWN
+from langsteer.model.model import Model
 from langsteer.plugins import Registry, instance_of
 from langsteer.steering.change import Change
 from langsteer.steering.folder import Source, load_changes
@@ -68,15 +69,19 @@ def check_export(
     *,
     strength: float | None = None,
     program: str | Path | None = None,
+    opened: Model | None = None,
 ) -> Report:
     """Run the engine with what `export` wrote, and compare it with transformers and the same change.
 
     `sources` and `strength` are those of the export, `files` what it returned, `model` the GGUF
-    file of the model, and `program` where llama-server is. Raises ExportError where the format
+    file of the model (`opened`, where transformers has opened it already), and `program` where
+    llama-server is. Raises ExportError where the format
     cannot be checked so, EngineError where the engine cannot be run, and ModelError.
     """
     check = can_check(to, model, program)
-    report: Report = check(_by_language(sources, strength), files, model, program=program)
+    report: Report = check(
+        _by_language(sources, strength), files, model, program=program, opened=opened
+    )
     return report
 
 

@@ -19,6 +19,7 @@ from langsteer.errors import ExportError
 from langsteer.export import gguf
 from langsteer.export.check import Languages, Report, check_preset
 from langsteer.export.format import ExportFormat, everywhere_note
+from langsteer.model.model import Model
 from langsteer.progress import announce
 from langsteer.steering.change import Change
 from langsteer.steering.vector import SteeringVector
@@ -118,9 +119,12 @@ def check(
     model: str | Path,
     *,
     program: str | Path | None = None,
+    opened: Model | None = None,
 ) -> Report:
     """Run llama-server with the preset, and compare each language; see `langsteer.export.check`."""
-    return check_preset(changes, next(iter(files.values())) / PRESET, model, program=program)
+    return check_preset(
+        changes, next(iter(files.values())) / PRESET, model, program=program, opened=opened
+    )
 
 
 FORMAT = ExportFormat(
