@@ -76,5 +76,9 @@ class ExportError(LangsteerError):
     """A change that a format cannot hold, or a format that there is not."""
 
 
+class EngineError(LangsteerError):
+    """An engine that is not there, is not known, or is to run in a way that it does not steer in."""
+
+
 class PluginError(LangsteerError):
     """A package that adds something to langsteer, and cannot be used."""
