@@ -146,7 +146,10 @@ def check_engine(config: Any) -> None:
     refused = {
         "dual batch overlap": parallel.enable_dbo or parallel.ubatch_size > 1,
         "prefill context parallelism": parallel.prefill_context_parallel_size > 1,
-        "sequence parallelism (pass_config.enable_sp)": bool(passes.enable_sp),
+        "sequence parallelism": any(
+            bool(getattr(owner, name, False))
+            for owner, name in ((passes, "enable_sp"), (parallel, "enable_hc_sp"))
+        ),
         "fast prefill over shared keys and values": bool(
             config.cache_config.kv_sharing_fast_prefill
         ),
