@@ -1,7 +1,7 @@
 """langsteer serve"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -48,6 +48,16 @@ def command(
     log_texts: Annotated[
         bool, typer.Option("--log-texts", help="Write prompts and answers into the log.")
     ] = False,
+    engine: Annotated[
+        Literal["transformers", "vllm"],
+        typer.Option("--engine", help="What runs the model; vllm needs langsteer[vllm]."),
+    ] = "transformers",
+    engine_arguments: Annotated[
+        str,
+        typer.Option(
+            "--engine-arguments", help="More arguments of the engine's own server, as in a shell."
+        ),
+    ] = "",
     carry: shared.Carry = False,
     dtype: shared.Dtype = "auto",
     device: shared.Device = None,
@@ -57,6 +67,8 @@ def command(
 
     Example: `langsteer serve gemma-3-270m -v vectors/`
 
+    With vLLM: `langsteer serve gemma-3-270m -v vectors/ --engine vllm`
+
     With a key: `LANGSTEER_API_KEY=secret langsteer serve gemma-3-270m -v vectors/ --port 8080`
     """
     from langsteer.serving.app import ServeOptions, build_app
@@ -65,6 +77,15 @@ def command(
 
     def say(line: str) -> None:
         typer.echo(line, err=True)
+
+    if engine == "vllm":
+        from langsteer.serving.vllm import serve_vllm
+
+        keys = tuple(key for key in api_key or () if key)
+        limits = ServeOptions(keys=keys, max_body=max_body)
+        called = name or Path(model).name
+        serve_vllm(model, vectors, called, bind(host, port), say, limits, engine_arguments, dtype)
+        return
 
     changes, router = read_served(vectors, skip_damaged, say)
     listener = bind(host, port)

@@ -102,8 +102,11 @@ def expected(model: Model, request: Mapping[str, Any], changes: Mapping[str, Cha
     ids = torch.tensor([request["prompt"]])
     options = {"max_new_tokens": request["tokens"], "do_sample": False, "eos_token_id": None}
     steered = [change] if change is not None else []
-    with torch.inference_mode(), steer(
-        model, steered or [None], strength=word.get("strength"), positions=word.get("positions")
+    with (
+        torch.inference_mode(),
+        steer(
+            model, steered or [None], strength=word.get("strength"), positions=word.get("positions")
+        ),
     ):
         written = model.network.generate(ids, attention_mask=torch.ones_like(ids), **options)
     return list(written[0, ids.shape[1] :].tolist())

@@ -149,9 +149,7 @@ def test_each_token_gets_the_row_of_its_position(steps: list[Any]) -> None:
         else:
             assert total == len(wanted)
             assert index[:total].tolist() == [row for row, _ in wanted]
-            assert all(
-                row == 0 or scale[i] == factor for i, (row, factor) in enumerate(wanted)
-            )
+            assert all(row == 0 or scale[i] == factor for i, (row, factor) in enumerate(wanted))
             assert (index[total:] == 9).all()
         for slot in own.tolist():
             slots.free(slot)

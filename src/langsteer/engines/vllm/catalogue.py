@@ -70,7 +70,10 @@ class Catalogue:
 
     @functools.cached_property
     def digest(self) -> str:
-        named = [f"{e.language} {e.strength} {sorted(map(str, e.rows.items()))}" for e in self.entries.values()]
+        named = [
+            f"{e.language} {e.strength} {sorted(map(str, e.rows.items()))}"
+            for e in self.entries.values()
+        ]
         return hashlib.sha256("\n".join(sorted(named)).encode()).hexdigest()[:DIGITS]
 
     def table(self, layer: int) -> Tensor:

@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 from langsteer.engines.vllm.start import catalogue_of, check_loader, prepare, settings_of
 from langsteer.engines.vllm.steering import Prompt, is_plain, steering_of
 from langsteer.engines.vllm.word import KEY, read_word
+from langsteer.engines.vllm.wrapping import wrap
 from langsteer.errors import LangsteerError
 
 _BEAM = "to_beam_search_params"
@@ -15,12 +16,12 @@ _PROTOCOLS = {
 }
 
 
-def create_engine_config(own: Callable[..., Any], engine_args: Any, *args: Any, **kwargs: Any) -> Any:
+def create_engine_config(
+    own: Callable[..., Any], engine_args: Any, *args: Any, **kwargs: Any
+) -> Any:
     config = own(engine_args, *args, **kwargs)
     settings = prepare(config)
     if settings is not None:
-        from langsteer.engines.vllm.plugin import wrap
-
         check_loader(config.load_config)
         config.additional_config = {**config.additional_config, KEY: settings}
         wrap({f"{module}:{name}.{_BEAM}": beam_search for module, name in _PROTOCOLS.items()})

@@ -28,6 +28,7 @@ def install(model: nn.Module, running: Running, layers: int) -> None:
     device = running.buffers.index.device
     for layer in running.catalogue.layers:
         block: Any = blocks[layer]
+        kind: Any = type(block)
         if isinstance(block, PPMissingLayer):
             continue
         table = running.catalogue.table(layer).to(device)
@@ -37,7 +38,7 @@ def install(model: nn.Module, running: Running, layers: int) -> None:
             ("scale", running.buffers.scale),
         ):
             block.register_buffer(f"langsteer_{name}", buffer, persistent=False)
-        block.__class__ = steered_class(type(block))
+        block.__class__ = steered_class(kind)
 
 
 def find_blocks(model: nn.Module, layers: int) -> nn.ModuleList:

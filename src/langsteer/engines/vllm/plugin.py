@@ -1,40 +1,16 @@
-"""What the plug-in changes in vLLM: wrappers around seven functions, put there by name when vLLM loads it."""
-
-import functools
-import importlib
-from collections.abc import Callable, Mapping
-from typing import Any
-
-_MARK = "_langsteer_wraps"
+"""What vLLM calls, in each of its processes, as it loads its plug-ins."""
 
 
 def register() -> None:
-    """Make vLLM steer, in this process. vLLM calls it, perhaps several times."""
+    """Make vLLM steer, in this process; it may be called several times.
+
+    Every point that is changed stands in `front`, `core` and `worker`.
+    """
     from langsteer.engines.vllm import core, front, worker
     from langsteer.engines.vllm.start import installed_version, is_known
+    from langsteer.engines.vllm.wrapping import wrap
 
     wrap(front.AT_START)
     if is_known(installed_version()):  # else engines with vectors are refused where they start
         for points in (front.POINTS, core.POINTS, worker.POINTS):
             wrap(points)
-
-
-def wrap(points: Mapping[str, Callable[..., Any]]) -> None:
-    """Put each wrapper, whose first argument is what it wraps, in the place of `module:name`, once."""
-    for place, wrapper in points.items():
-        module, _, name = place.partition(":")
-        owner: Any = importlib.import_module(module)
-        *path, last = name.split(".")
-        owner = functools.reduce(getattr, path, owner)
-        own = getattr(owner, last)
-        if getattr(own, _MARK, None) is None:
-            setattr(owner, last, _wrapped(own, wrapper))
-
-
-def _wrapped(own: Callable[..., Any], wrapper: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(own)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        return wrapper(own, *args, **kwargs)
-
-    setattr(wrapped, _MARK, own)
-    return wrapped

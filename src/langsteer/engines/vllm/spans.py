@@ -20,7 +20,9 @@ def text_spans(tokenizer: Any, ids: Sequence[int], texts: Sequence[str]) -> list
     offsets = _offsets(tokenizer, prompt, ids)
     if offsets is not None:
         return _by_offsets(places, offsets)
-    return [_by_bisection(place, ids, lambda part: len(_decode(tokenizer, part))) for place in places]
+    return [
+        _by_bisection(place, ids, lambda part: len(_decode(tokenizer, part))) for place in places
+    ]
 
 
 def _places(prompt: str, texts: Sequence[str]) -> list[Span]:
@@ -43,11 +45,7 @@ def _places(prompt: str, texts: Sequence[str]) -> list[Span]:
 
 
 def _decode(tokenizer: Any, ids: Sequence[int]) -> str:
-    return str(
-        tokenizer.decode(
-            ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
-        )
-    )
+    return str(tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
 
 def _offsets(tokenizer: Any, prompt: str, ids: list[int]) -> list[Span] | None:

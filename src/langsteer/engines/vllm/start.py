@@ -30,9 +30,14 @@ class EngineModel:
     @property
     def fingerprint(self) -> dict[str, str | int]:
         """As `Model.fingerprint`; the weights are not known."""
-        sizes = {"layers": self.layers, "hidden_size": self.hidden_size}
-        about = {"architecture": self.architecture, "vocab_size": self.vocab_size}
-        return {**about, **sizes, "dtype": "", "weights": ""}
+        return {
+            "architecture": self.architecture,
+            "layers": self.layers,
+            "hidden_size": self.hidden_size,
+            "vocab_size": self.vocab_size,
+            "dtype": "",
+            "weights": "",
+        }
 
 
 def installed_version() -> str | None:

@@ -71,7 +71,8 @@ class Slots:
         return total
 
     def _edges_of(self, steering: Steering) -> tuple[list[int], list[int]]:
-        edges, rows = [], [0]
+        edges: list[int] = []
+        rows = [0]
         for first, end, digest in steering.pieces:
             if edges and edges[-1] == first:
                 rows[-1] = self._places[digest]

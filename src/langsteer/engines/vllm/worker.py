@@ -15,7 +15,12 @@ _RUNNING = "langsteer_running"
 
 
 def load_model(
-    own: Callable[..., Any], loader: Any, vllm_config: Any, model_config: Any, *args: Any, **kwargs: Any
+    own: Callable[..., Any],
+    loader: Any,
+    vllm_config: Any,
+    model_config: Any,
+    *args: Any,
+    **kwargs: Any,
 ) -> Any:
     model = own(loader, vllm_config, model_config, *args, **kwargs)
     settings = settings_of(vllm_config)
@@ -104,7 +109,9 @@ def _state_class(vllm_config: Any, model: Any) -> Any:
 
         def _slots(self) -> Any:
             """The slot of each request by its place in the runner's own states."""
-            return self.__dict__.setdefault("langsteer_slots", np.zeros(self.max_num_reqs, np.int64))
+            return self.__dict__.setdefault(
+                "langsteer_slots", np.zeros(self.max_num_reqs, np.int64)
+            )
 
     return SteeredState
 
