@@ -1,4 +1,4 @@
-.PHONY: demo test test-quick check coverage wheels docs linkcheck graph clean
+.PHONY: demo test test-quick test-engines check coverage wheels docs linkcheck graph clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -15,6 +15,10 @@ test: $(VENV)/dev-installed
 
 test-quick: $(VENV)/dev-installed
 	$(PYTEST) $(PARALLEL) -m 'not slow and not model'
+
+# What needs engines: vLLM in this environment, llama.cpp's llama-server on the path or at LLAMA_CPP
+test-engines: $(VENV)/dev-installed
+	$(PYTEST) -m engines -rs
 
 coverage: $(VENV)/dev-installed
 	$(PYTEST) $(PARALLEL) --cov --cov-report=term-missing:skip-covered --cov-report=xml

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from langsteer.engines import llama_cpp
 from langsteer.engines.llama_cpp import find_server, running, version_of
 from langsteer.errors import EngineError
 from tests.made.llama_server import write_program
@@ -21,7 +20,6 @@ def test_it_is_found_where_it_is_named_or_on_the_path(
     program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("LLAMA_CPP", raising=False)
-    monkeypatch.setattr(llama_cpp.sys, "executable", str(tmp_path / "elsewhere" / "python"))
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
     with pytest.raises(EngineError, match="is not here"):
         find_server()
@@ -37,14 +35,16 @@ def test_it_is_found_where_it_is_named_or_on_the_path(
 
 def test_it_runs_and_ends(program: Path) -> None:
     assert version_of(program) == "4321 (abcdef0)"
-    with running(program, ["--model", "m.gguf"], key="secret") as server:
+    with running(program, ["--model", "m.gguf"]) as server:
         places = server.places([1, 2], tokens=3, likeliest=3)
         assert [place.token for place in places] == [5, 5, 5]
         assert places[0].logprobs == {5: -0.5, 6: -1.5, 7: -2.5}
         with pytest.raises(EngineError, match="refused /completion: model 'other' not found"):
             server.places([1], 1, 1, model="other")
         log = server.log
+        assert server.alive
     assert not log.exists()
+    assert not server.alive
     with pytest.raises(EngineError, match="did not answer"):
         server.ask("/health")
 

@@ -110,13 +110,16 @@ def client(file: Path, vectors: list[SteeringVector]) -> Iterator[Any]:
     pytest.importorskip("fastapi", reason="the extra serve is not installed")
     from fastapi.testclient import TestClient
 
-    from langsteer.serving.llama_server import build_llama_app, llama_server
-    from langsteer.serving.sections import Sections
+    from langsteer.serving.heard import Choices
+    from langsteer.serving.llama_server import LlamaSections, Started, llama_server
+    from langsteer.serving.proxy import build_proxy
 
     changes = {vector.language: vector for vector in vectors}
     with (
-        llama_server(file, "tiny", changes) as server,
-        TestClient(build_llama_app(server, Sections("tiny", changes))) as opened,
+        llama_server(Started(file, "tiny"), changes) as server,
+        TestClient(
+            build_proxy(LlamaSections(server, "tiny", 8), Choices(changes), "tiny")
+        ) as opened,
     ):
         yield opened
 
@@ -156,12 +159,12 @@ def test_a_section_whose_vector_the_server_leaves_out_is_not_served(
 ) -> None:
     pytest.importorskip("fastapi", reason="the extra serve is not installed")
     from langsteer.export import llama_server as preset
-    from langsteer.serving.llama_server import llama_server
+    from langsteer.serving.llama_server import Started, llama_server
 
     monkeypatch.setattr(preset, "_check_model", lambda file, vectors: None)
     other = replace(vectors[0], values=torch.ones(31))
     with (
         pytest.raises(EngineError, match="took no vector for sw"),
-        llama_server(file, "tiny", {"sw": other}),
+        llama_server(Started(file, "tiny"), {"sw": other}),
     ):
         pass

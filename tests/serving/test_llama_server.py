@@ -14,15 +14,21 @@ import gguf
 import pytest
 from fastapi.testclient import TestClient
 
-from langsteer.errors import EngineError, ExportError
-from langsteer.serving.app import ServeOptions
-from langsteer.serving.llama_server import build_llama_app, llama_server
-from langsteer.serving.sections import Sections, hearing, texts_of
+from langsteer.errors import EngineError, ExportError, VectorError
+from langsteer.serving import llama_server as module
+from langsteer.serving.heard import Choices
+from langsteer.serving.llama_server import (
+    LlamaSections,
+    Started,
+    chosen_among,
+    llama_server,
+)
+from langsteer.serving.proxy import build_proxy
 from langsteer.steering.change import Change
 from langsteer.steering.folder import read_changes
 from langsteer.steering.router import read_router
 from langsteer.text.identify import Identified
-from tests.helpers import make_vector
+from tests.helpers import build_model, make_vector, run, tiny
 from tests.made.llama_server import write_program
 
 SW, TR, EN = "abcdeabcde", "fghijfghij", "klmnoklmno"
@@ -30,8 +36,13 @@ HEARD = {SW: Identified("sw", 0.99), TR: Identified("tr", 0.99), EN: Identified(
 UNSURE = Identified("sw", 0.5)
 
 
-def hear(texts: Any) -> list[Identified | None]:
-    return [HEARD.get(text, UNSURE) for text in texts]
+class Ear:
+    """Hears what a test says."""
+
+    languages = ("sw", "tr", "en")
+
+    def identify(self, texts: Any) -> list[Identified]:
+        return [HEARD.get(text, UNSURE) for text in texts]
 
 
 def write_model(folder: Path, layers: int = 4, hidden: int = 32) -> Path:
@@ -62,11 +73,20 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def client(program: Path, model: Path, changes: Mapping[str, Change]) -> Iterator[Any]:
-    with llama_server(model, "tiny", changes, everywhere=True, program=program) as server:
-        sections = Sections("tiny", changes, hear)
-        with TestClient(build_llama_app(server, sections, ServeOptions(max_tokens=6))) as opened:
-            yield opened
+def started(model: Path, program: Path) -> Started:
+    return Started(model, "tiny", everywhere=True, program=program)
+
+
+@pytest.fixture(scope="module")
+def client(started: Started, changes: Mapping[str, Change]) -> Iterator[Any]:
+    everywhere = {tag: change.at("all") for tag, change in changes.items()}
+    with (
+        llama_server(started, changes) as server,
+        TestClient(
+            build_proxy(LlamaSections(server, "tiny", 6), Choices(everywhere, Ear()), "tiny")
+        ) as opened,
+    ):
+        yield opened
 
 
 def ask(client: Any, path: str = "/v1/completions", **body: Any) -> Any:
@@ -84,7 +104,7 @@ def told(reply: Any) -> dict[str, Any]:
     ("body", "section", "vector"),
     [
         ({"prompt": SW}, "tiny-sw", "sw"),
-        ({"prompt": [TR, TR]}, "tiny-tr", "tr"),
+        ({"prompt": [TR]}, "tiny-tr", "tr"),
         ({"prompt": EN}, "tiny", None),
         ({"prompt": "xyz"}, "tiny", None),  # the router is unsure
         ({"prompt": EN, "steering": "tr"}, "tiny-tr", "tr"),
@@ -112,20 +132,14 @@ def test_what_else_is_asked_is_passed_on(client: Any) -> None:
     assert told(ask(client, prompt=SW, max_tokens=2))["max_tokens"] == 2
 
 
-def test_chats_and_other_interfaces_that_it_serves(client: Any) -> None:
-    turns = [
-        {"role": "user", "content": EN},
-        {"role": "assistant", "content": EN},
-        {"role": "user", "content": [{"type": "text", "text": SW}]},
-    ]
-    for path, body in (
-        ("/v1/chat/completions", {"messages": turns}),
-        ("/v1/messages", {"messages": turns}),
-        ("/v1/responses", {"input": SW}),
-    ):
-        reply = ask(client, path, **body)
-        assert told(reply)["model"] == "tiny-sw"
-        assert reply.json()["path"] == path
+def test_chats_and_what_else_it_serves(client: Any) -> None:
+    turns = [{"role": "user", "content": EN}, {"role": "user", "content": SW}]
+    reply = ask(client, "/v1/chat/completions", messages=turns)
+    assert told(reply)["model"] == "tiny-sw"
+    assert reply.json()["path"] == "/v1/chat/completions"
+    reply = ask(client, "/v1/responses", input=SW)
+    assert told(reply) == {"model": "tiny", "input": SW}
+    assert reply.headers["x-langsteer-vector"] == "none"
 
 
 @pytest.mark.parametrize(
@@ -137,7 +151,7 @@ def test_chats_and_other_interfaces_that_it_serves(client: Any) -> None:
         ({"steering": {"language": "sw", "strength": 0.5}}, r"leave steering\.strength out"),
         ({"steering": {"positions": "prompt"}}, r"leave steering\.positions out"),
         ({"model": "tiny-sw", "steering": "tr"}, "the model's name asks for sw"),
-        ({"prompt": [SW, TR]}, "several languages"),
+        ({"prompt": [SW, TR]}, "get different vectors"),
         ({"max_tokens": 13}, "thirteen is too many"),  # llama-server's own
     ],
 )
@@ -145,12 +159,6 @@ def test_what_is_refused(client: Any, body: dict[str, Any], message: str) -> Non
     reply = ask(client, **{"prompt": SW, **body})
     assert reply.status_code == (404 if message.startswith("no model") else 400)
     assert re.search(message, reply.json()["error"]["message"])
-
-
-def test_a_body_that_is_none(client: Any) -> None:
-    for content in (b"{", b"[]", b"\xff"):
-        assert client.post("/v1/completions", content=content).status_code == 400
-    assert client.post("/v1/none", json={}).json()["error"]["message"] == "Not Found"
 
 
 def test_a_stream_comes_through(client: Any) -> None:
@@ -166,96 +174,78 @@ def test_a_stream_comes_through(client: Any) -> None:
     assert [part.get("steering", {}).get("vector") for part in parts] == [None, None, None, "sw"]
 
 
-def test_models_health_and_keys(program: Path, model: Path, changes: Mapping[str, Change]) -> None:
-    with llama_server(model, "tiny", changes, everywhere=True, program=program) as server:
-        options = ServeOptions(keys=("secret",))
-        app = build_llama_app(server, Sections("tiny", changes, hear), options)
-        with TestClient(app) as client:
-            assert client.get("/health").json() == {"status": "ok"}
-            assert ask(client, prompt=SW).status_code == 401
-            client.headers["Authorization"] = "Bearer secret"
-            listed = [entry["id"] for entry in client.get("/v1/models").json()["data"]]
-            assert listed == ["tiny", "tiny-auto", "tiny-sw", "tiny-tr"]
-            assert told(ask(client, prompt=SW))["model"] == "tiny-sw"
-            assert "langsteer_requests_total" in client.get("/metrics").text
-        with pytest.raises(EngineError, match="Invalid API Key"):
-            replace(server, key="other").places([1], 1, 1, "tiny")
-        with TestClient(app) as client:
-            app.state.stopping = True
-            assert client.get("/health").status_code == 503
+def test_the_vector_that_is_told_acts_everywhere(client: Any) -> None:
+    steering = ask(client, prompt=SW).json()["steering"]
+    assert (steering["positions"], steering["strength"]) == ("all", 4.0)
 
 
-def test_a_server_that_is_gone(program: Path, model: Path, changes: Mapping[str, Change]) -> None:
-    with llama_server(model, "tiny", changes, everywhere=True, program=program) as server:
-        app = build_llama_app(server, Sections("tiny", changes, hear))
+def test_a_server_that_is_gone(started: Started, changes: Mapping[str, Change]) -> None:
+    with llama_server(started, changes) as server:
+        assert server.alive
+    app = build_proxy(LlamaSections(server, "tiny", 6), Choices(changes, Ear()), "tiny")
     with TestClient(app) as client:
         assert client.get("/health").status_code == 503
-        reply = ask(client, prompt=SW)
-        assert (reply.status_code, reply.json()["error"]["type"]) == (502, "server_error")
+        assert ask(client, prompt=SW).status_code == 503
 
 
 def test_a_section_that_is_not_steered_is_not_served(
-    program: Path, model: Path, changes: Mapping[str, Change]
+    started: Started, changes: Mapping[str, Change]
 ) -> None:
     sw = changes["sw"]
     none = {"sw": sw, "xx": replace(sw, language="xx")}  # type: ignore[type-var]
-    with (
-        pytest.raises(EngineError, match="took no vector for xx"),
-        llama_server(model, "tiny", none, everywhere=True, program=program),
-    ):
+    with pytest.raises(EngineError, match="took no vector for xx"), llama_server(started, none):
         pass
 
 
-def test_positions_need_a_word(program: Path, model: Path, changes: Mapping[str, Change]) -> None:
+def test_positions_need_a_word(started: Started, changes: Mapping[str, Change]) -> None:
+    strict = replace(started, everywhere=False)
     with (
         pytest.raises(ExportError, match="acts on the positions 'prompt'"),
-        llama_server(model, "tiny", changes, program=program),
+        llama_server(strict, changes),
     ):
         pass
 
 
-def test_what_hears(vectors: Path, changes: Mapping[str, Change], monkeypatch: Any) -> None:
-    from langsteer.serving import sections
-    from tests.helpers import build_model
-
-    assert hearing({"sw": changes["sw"]}, None, "m.gguf") is None
-    monkeypatch.setattr(sections, "load_model", lambda name: build_model("llama", seed=3))
-    by_states = hearing(changes, read_router(vectors), "m.gguf")
-    assert by_states is not None
-    assert [heard and heard.language for heard in by_states([SW * 2, TR * 2])] == ["sw", "tr"]
-    assert by_states([""]) == [None]
-    monkeypatch.setattr(sections, "identifiable", lambda tag: tag != "tr")
-    assert hearing(changes, None, "m.gguf") is None
-    monkeypatch.setattr(sections, "identifiable", lambda tag: True)
-    monkeypatch.setattr(sections, "identify", lambda texts, tags: [tuple(tags)])
-    by_words = hearing(changes, None, "m.gguf")
-    assert by_words is not None
-    assert by_words([SW]) == [("sw", "tr", "en")]
+def test_arguments_of_its_own(started: Started, changes: Mapping[str, Change]) -> None:
+    given = replace(started, arguments="--threads 1 --ctx-size '512'")
+    with llama_server(given, changes) as server:
+        arguments = server.process.args
+    assert isinstance(arguments, list)
+    assert arguments[5:9] == ["--threads", "1", "--ctx-size", "512"]
+    for taken in ("--port 80", "--models-max=1"):
+        with (
+            pytest.raises(EngineError, match="is set by langsteer"),
+            llama_server(replace(started, arguments=taken), changes),
+        ):
+            pass
 
 
-def test_one_vector_is_every_texts_and_several_must_be_named(
-    changes: Mapping[str, Change],
+def test_what_hears(
+    vectors: Path, changes: Mapping[str, Change], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from langsteer.serving.errors import RequestError
-
-    alone = Sections("tiny", {"sw": changes["sw"]})
-    asked = alone.asked({"model": "tiny"})
-    assert alone.section(alone.used(asked, [EN])) == "tiny-sw"
-    with pytest.raises(RequestError, match="several vectors and no router"):
-        Sections("tiny", changes).asked({"model": "tiny"})
-
-
-def test_texts_of_bodies_that_are_odd() -> None:
-    for body in ({}, {"messages": 3}, {"messages": [{"role": "user"}]}, {"messages": ["a"]}):
-        assert texts_of(body) == [""]
-    assert texts_of({"prompt": [[1, 2], "a"]}) == ["", "a"]
-    assert texts_of({"prompt": 7}) == [""]
+    alone = chosen_among({"sw": changes["sw"]}, None, "m.gguf")
+    assert alone.router is None
+    monkeypatch.setattr(module, "load_model", lambda name: build_model("llama", seed=3))
+    chosen = chosen_among(changes, read_router(vectors), "m.gguf")
+    assert [heard.language for heard in chosen.identify([SW * 2, TR * 2])] == ["sw", "tr"]
+    assert {change.positions for change in chosen.changes.values()} == {"all"}
+    monkeypatch.setattr(module, "load_model", lambda name: build_model("llama", seed=4))
+    with pytest.raises(VectorError, match="has other weights"):
+        chosen_among(changes, read_router(vectors), "m.gguf")
 
 
-def test_the_command_with_llama_server(program: Path, model: Path, tmp_path: Path) -> None:
+def test_a_model_that_is_no_gguf_file(
+    vectors: Path, program: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["serve", "gemma-3-270m", "-v", str(vectors), "--engine", "llama-server"]
+    code, _, err = run(capsys, *arguments, "--everywhere", "--llama-server", str(program))
+    assert code == 1
+    assert "llama-server runs a GGUF file, and gemma-3-270m is none" in err
+
+
+def test_the_command_with_llama_server(model: Path, tmp_path: Path) -> None:
     """Served by a process of its own, which takes llama-server with it when it ends."""
-    from tests.helpers import tiny
-
+    program = write_program(tmp_path)
     make_vector(tiny("llama")).save(tmp_path / "sw.safetensors")
     command = [sys.executable, "-m", "langsteer", "serve", str(model), "--port", "0"]
     command += ["-v", str(tmp_path), "--engine", "llama-server", "--llama-server", str(program)]
@@ -263,7 +253,7 @@ def test_the_command_with_llama_server(program: Path, model: Path, tmp_path: Pat
     assert process.stderr is not None
     try:
         for line in process.stderr:
-            if match := re.search(r"serving tiny on (http://\S+)/v1, .* by llama-server", line):
+            if match := re.search(r"serving tiny on (http://\S+)/v1", line):
                 break
         else:
             pytest.fail("it did not start")

@@ -44,7 +44,6 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 SHORT_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 MAPS = ("pca", "umap")
 FORMS = ("english", "native")
-ENGINES = ("transformers", "llama-server")
 
 _MODEL_HELP = "Hub id, local folder, .gguf file, or gemma-3-270m / smollm2-135m."
 _CORPUS_HELP = "builtin; a text, .tsv, .jsonl or .tmx file; a FLORES or NTREX folder; hf:ID."

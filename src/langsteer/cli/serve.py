@@ -1,7 +1,7 @@
 """langsteer serve"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -49,11 +49,10 @@ def command(
         bool, typer.Option("--log-texts", help="Write prompts and answers into the log.")
     ] = False,
     engine: Annotated[
-        str,
-        shared.one_of(
-            lambda: shared.ENGINES,
+        Literal["transformers", "vllm", "llama-server"],
+        typer.Option(
             "--engine",
-            help="What writes the answers: transformers, or llama-server with a GGUF file.",
+            help="What runs the model; vllm needs langsteer[vllm], llama-server a GGUF file.",
         ),
     ] = "transformers",
     everywhere: Annotated[
@@ -64,6 +63,12 @@ def command(
         ),
     ] = False,
     llama_server: shared.LlamaServer = None,
+    engine_arguments: Annotated[
+        str,
+        typer.Option(
+            "--engine-arguments", help="More arguments of the engine's own server, as in a shell."
+        ),
+    ] = "",
     carry: shared.Carry = False,
     dtype: shared.Dtype = "auto",
     device: shared.Device = None,
@@ -73,7 +78,9 @@ def command(
 
     Example: `langsteer serve gemma-3-270m -v vectors/`
 
-    By llama.cpp: `langsteer serve model.gguf -v vectors/ --engine llama-server --everywhere`
+    With llama.cpp: `langsteer serve model.gguf -v vectors/ --engine llama-server --everywhere`
+
+    With vLLM: `langsteer serve gemma-3-270m -v vectors/ --engine vllm`
 
     With a key: `LANGSTEER_API_KEY=secret langsteer serve gemma-3-270m -v vectors/ --port 8080`
     """
@@ -83,6 +90,15 @@ def command(
 
     def say(line: str) -> None:
         typer.echo(line, err=True)
+
+    if engine == "vllm":
+        from langsteer.serving.vllm import serve_vllm
+
+        keys = tuple(key for key in api_key or () if key)
+        limits = ServeOptions(keys=keys, max_body=max_body)
+        called = name or Path(model).name
+        serve_vllm(model, vectors, called, bind(host, port), say, limits, engine_arguments, dtype)
+        return
 
     changes, router = read_served(vectors, skip_damaged, say)
     listener = bind(host, port)
@@ -95,14 +111,10 @@ def command(
     address = f"http://{host}:{listener.getsockname()[1]}/v1"
     serving = f"serving {called} on {address}, vectors for {', '.join(sorted(changes))}"
     if engine == "llama-server":
-        from langsteer.serving.llama_server import build_llama_app
-        from langsteer.serving.llama_server import llama_server as started
-        from langsteer.serving.sections import Sections, hearing
+        from langsteer.serving.llama_server import Started, serve_llama
 
-        sections = Sections(called, changes, hearing(changes, router, model))
-        with started(model, called, changes, everywhere=everywhere, program=llama_server) as server:
-            say(f"{serving}, by llama-server")
-            serve(build_llama_app(server, sections, options), listener)
+        started = Started(model, called, everywhere, llama_server, engine_arguments)
+        serve_llama(started, changes, router, listener, lambda: say(serving), options)
         return
     ready = steered(
         model,

