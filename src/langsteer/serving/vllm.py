@@ -146,7 +146,9 @@ def vllm_server(
     """
     own = shlex.split(arguments)
     if taken := [word for word in own if word.partition("=")[0] in OURS]:
-        raise EngineError(f"{taken[0]} is set by langsteer: leave it out of --engine-arguments")
+        raise EngineError(
+            f"{taken[0].partition('=')[0]} is set by langsteer: leave it out of --engine-arguments"
+        )
     with bind("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
     command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", checkpoint_of(model)]
