@@ -77,7 +77,7 @@ class ExportError(LangsteerError):
 
 
 class EngineError(LangsteerError):
-    """An engine that is not there, is not known, or is to run in a way that it does not steer in."""
+    """An engine that is not there, is not known, or does not do what langsteer does."""
 
 
 class PluginError(LangsteerError):

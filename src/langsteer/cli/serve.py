@@ -92,8 +92,20 @@ def command(
         typer.echo(line, err=True)
 
     if engine == "vllm":
-        from langsteer.serving.vllm import serve_vllm
+        from langsteer.serving.vllm import check_options, serve_vllm
 
+        check_options(
+            {
+                "--max-new-tokens": max_new_tokens != 256,
+                "--rows": rows != 8,
+                "--queue": queue != 64,
+                "--skip-damaged": skip_damaged,
+                "--log-texts": log_texts,
+                "--carry": carry,
+                "--device": device is not None,
+                "--device-map": device_map is not None,
+            }
+        )
         keys = tuple(key for key in api_key or () if key)
         limits = ServeOptions(keys=keys, max_body=max_body)
         called = name or Path(model).name

@@ -89,6 +89,14 @@ def _word(change: Change | None, texts: Sequence[str] | None) -> dict[str, Any] 
     return word
 
 
+def check_options(given: Mapping[str, bool]) -> None:
+    """Raise EngineError where an option was given that is not for vLLM."""
+    if named := [option for option, is_given in given.items() if is_given]:
+        raise EngineError(
+            f"{named[0]} is not for vLLM: leave it out, and tell vLLM itself in --engine-arguments"
+        )
+
+
 def check_changes(changes: Mapping[str, Change]) -> None:
     """Raise VectorError or EngineError where vLLM cannot serve these, before anything is started."""
     check_version(installed_version())
@@ -146,7 +154,9 @@ def vllm_server(
     """
     own = shlex.split(arguments)
     if taken := [word for word in own if word.partition("=")[0] in OURS]:
-        raise EngineError(f"{taken[0]} is set by langsteer: leave it out of --engine-arguments")
+        raise EngineError(
+            f"{taken[0].partition('=')[0]} is set by langsteer: leave it out of --engine-arguments"
+        )
     with bind("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
     command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", checkpoint_of(model)]

@@ -29,7 +29,7 @@ SIZES = {"hidden_size": 64, "head_dim": 32, "max_position_embeddings": 512}
 START = "The text is about what follows here: "  # a start that many prompts share
 WORDS = ("abcde", "fghij klm", "nopqrstu", "vwxyz!", "0123 45")
 POSITIONS = ("source", "prompt", "generated", "all", None)
-STEPS = {"max_model_len": 256, "max_num_batched_tokens": 64, "max_num_seqs": 64, "block_size": 16}
+STEPS = {"max_model_len": 256, "max_num_batched_tokens": 64, "max_num_seqs": 64, "block_size": 32}
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,7 @@ def test_every_answer_is_that_of_transformers(
     plain = [expected(model, {**request, "steering": None}, changes) for request in requests]
     moved = sum(a != b for a, b in zip(wanted, plain, strict=True))
     assert moved > 30, "the vectors must change what is written, or nothing is shown"
-    answered = run(folder, [requests, requests], num_gpu_blocks_override=60)
+    answered = run(folder, [requests, requests], num_gpu_blocks_override=20)
     first, second = answered["rounds"]
     assert tokens(first) == wanted
     assert tokens(second) == wanted
@@ -139,8 +139,8 @@ def test_every_answer_is_that_of_transformers(
 def test_blocks_are_shared_among_those_that_are_steered_alike(
     model: Model, folder: Path, changes: Mapping[str, Change]
 ) -> None:
-    ids = encode(model, [START * 3])[0].ids
-    whole = len(ids) // 16 * 16
+    ids = encode(model, [START * 4])[0].ids
+    whole = len(ids) // 32 * 32
 
     def asked(word: Any) -> list[dict[str, Any]]:
         return [{"prompt": ids, "steering": word, "tokens": 4}]
@@ -154,12 +154,12 @@ def test_blocks_are_shared_among_those_that_are_steered_alike(
         {"language": "sw", "positions": "prompt", "strength": 0.5},
         {"language": "tr", "positions": "prompt"},
         late,
-        {**late, "spans": [[70, 90], [95, 99]]},
+        {**late, "spans": [[70, 90], [100, 104]]},
         None,
     )
     answered = run(folder, [asked(word) for word in words])["rounds"]
     cached = [answers[0]["cached"] for answers in answered]
-    assert cached == [0, whole, 0, whole, 0, 0, 64, 80, whole]
+    assert cached == [0, whole, 0, whole, 0, 0, 64, 96, whole]
     wanted = [expected(model, asked(word)[0], changes) for word in words[:6]]
     assert [answers[0]["tokens"][0] for answers in answered[:6]] == wanted
     assert answered[8] == [{**answered[0][0], "cached": whole}]
