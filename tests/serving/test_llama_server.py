@@ -234,6 +234,16 @@ def test_what_hears(
         chosen_among(changes, read_router(vectors), "m.gguf")
 
 
+@pytest.mark.parametrize("option", [["--rows", "2"], ["--dtype", "float32"], ["--carry"]])
+def test_options_that_are_not_for_it(
+    option: list[str], vectors: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["serve", "tiny.gguf", "-v", str(vectors), "--engine", "llama-server"]
+    code, _, err = run(capsys, *arguments, *option)
+    assert code == 1
+    assert f"{option[0]} is not for llama-server" in err
+
+
 def test_a_model_that_is_no_gguf_file(
     vectors: Path, program: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -91,21 +91,27 @@ def command(
     def say(line: str) -> None:
         typer.echo(line, err=True)
 
-    if engine == "vllm":
-        from langsteer.serving.vllm import check_options, serve_vllm
+    if engine != "transformers":
+        from langsteer.serving.proxy import check_options
 
-        check_options(
-            {
-                "--max-new-tokens": max_new_tokens != 256,
-                "--rows": rows != 8,
-                "--queue": queue != 64,
-                "--skip-damaged": skip_damaged,
-                "--log-texts": log_texts,
-                "--carry": carry,
-                "--device": device is not None,
-                "--device-map": device_map is not None,
-            }
-        )
+        for_vllm = {
+            "--max-new-tokens": max_new_tokens != 256,
+            "--skip-damaged": skip_damaged,
+            "--everywhere": everywhere,
+        }
+        others = {
+            "--rows": rows != 8,
+            "--queue": queue != 64,
+            "--log-texts": log_texts,
+            "--carry": carry,
+            "--device": device is not None,
+            "--device-map": device_map is not None,
+        }
+        for_llama = {"--dtype": dtype != "auto"}
+        check_options(engine, {**others, **(for_vllm if engine == "vllm" else for_llama)})
+    if engine == "vllm":
+        from langsteer.serving.vllm import serve_vllm
+
         keys = tuple(key for key in api_key or () if key)
         limits = ServeOptions(keys=keys, max_body=max_body)
         called = name or Path(model).name

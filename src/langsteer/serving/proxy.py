@@ -13,6 +13,7 @@ import httpx2
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
+from langsteer.errors import EngineError
 from langsteer.serving.app import ServeOptions, add_refusals
 from langsteer.serving.asked import AUTO, Used, model_names, read_asked, resolve
 from langsteer.serving.errors import RequestError
@@ -67,6 +68,15 @@ class Upstream(Protocol):
 
     def fields(self, path: str) -> frozenset[str] | None:
         """The fields that the engine understands at a path, None where it does not say."""
+
+
+def check_options(engine: str, given: Mapping[str, bool]) -> None:
+    """Raise EngineError where an option was given that is not for an engine of its own process."""
+    if named := [option for option, is_given in given.items() if is_given]:
+        raise EngineError(
+            f"{named[0]} is not for {engine}: leave it out, and tell {engine} itself in "
+            "--engine-arguments"
+        )
 
 
 def build_proxy(

@@ -89,14 +89,6 @@ def _word(change: Change | None, texts: Sequence[str] | None) -> dict[str, Any] 
     return word
 
 
-def check_options(given: Mapping[str, bool]) -> None:
-    """Raise EngineError where an option was given that is not for vLLM."""
-    if named := [option for option, is_given in given.items() if is_given]:
-        raise EngineError(
-            f"{named[0]} is not for vLLM: leave it out, and tell vLLM itself in --engine-arguments"
-        )
-
-
 def check_changes(changes: Mapping[str, Change]) -> None:
     """Raise VectorError or EngineError where vLLM cannot serve these, before anything is started."""
     check_version(installed_version())
