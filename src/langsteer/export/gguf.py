@@ -49,11 +49,19 @@ def export(
     ExportError and SaveError.
     """
     vectors = checked(changes, everywhere)
-    note = everywhere_note(vectors)
-    if note:
+    if note := write_vectors(vectors, path):
         announce(f"{path}: {note}")
-    write_whole(path, lambda part: _write(part, vectors, note))
     return tuple(scaled(vector) for vector in vectors)
+
+
+def write_vectors(vectors: Sequence[SteeringVector], path: str | Path) -> str | None:
+    """Write what `checked` returned; what changes by acting on every token, None where nothing does.
+
+    Raises SaveError.
+    """
+    note = everywhere_note(vectors)
+    write_whole(path, lambda part: _write(part, vectors, note))
+    return note
 
 
 def checked(changes: Sequence[Change], everywhere: bool) -> list[SteeringVector]:

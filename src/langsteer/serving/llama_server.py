@@ -17,9 +17,10 @@ from typing import Any
 
 from langsteer.engines.llama_cpp import LlamaServer, find_server, running
 from langsteer.errors import EngineError
-from langsteer.export.llama_server import PRESET, export
+from langsteer.export.llama_server import write_preset
 from langsteer.model.model import Model
 from langsteer.model.opening import load_model
+from langsteer.progress import announce
 from langsteer.serving.app import ServeOptions
 from langsteer.serving.errors import RequestError
 from langsteer.serving.heard import Choices, choices
@@ -149,14 +150,12 @@ def llama_server(started: Started, changes: Mapping[str, Change]) -> Iterator[Ll
     if taken := [word for word in own if word.partition("=")[0] in OURS]:
         raise EngineError(f"{taken[0]} is set by langsteer: leave it out of --engine-arguments")
     with tempfile.TemporaryDirectory(prefix="langsteer-") as folder:
-        export(
-            list(changes.values()),
-            folder,
-            everywhere=started.everywhere,
-            model=started.model,
-            name=started.name,
+        preset, notes = write_preset(
+            list(changes.values()), folder, started.everywhere, started.model, started.name
         )
-        arguments = ["--models-preset", str(Path(folder) / PRESET)]
+        for tag, note in notes.items():
+            announce(f"{tag}: {note.replace('in this file', 'here')}")
+        arguments = ["--models-preset", str(preset)]
         arguments += ["--models-max", str(len(changes) + 1)]
         with running(program, [*arguments, *own]) as server:
             try_sections(server, started.name, list(changes))
