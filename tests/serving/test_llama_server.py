@@ -22,6 +22,7 @@ from langsteer.serving.llama_server import (
     Started,
     chosen_among,
     llama_server,
+    unheard,
 )
 from langsteer.serving.proxy import build_proxy
 from langsteer.steering.change import Change
@@ -244,6 +245,14 @@ def test_options_that_are_not_for_it(
     assert f"{option[0]} is not for llama-server" in err
 
 
+def test_which_languages_must_be_named(changes: Mapping[str, Change]) -> None:
+    assert unheard(Choices(changes, Ear())) is None
+    assert unheard(Choices({"sw": changes["sw"]})) is None
+    assert "langsteer[langid]" in (unheard(Choices(changes)) or "")
+    more = {**changes, "yo": changes["sw"], "ff": changes["sw"]}
+    assert (unheard(Choices(more, Ear())) or "").endswith(": yo, ff")
+
+
 def test_a_model_that_is_no_gguf_file(
     vectors: Path, program: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -263,7 +272,7 @@ def test_the_command_with_llama_server(model: Path, tmp_path: Path) -> None:
     assert process.stderr is not None
     try:
         for line in process.stderr:
-            if match := re.search(r"serving tiny on (http://\S+)/v1", line):
+            if match := re.search(r"serving tiny with llama-server on (http://\S+)/v1", line):
                 break
         else:
             pytest.fail("it did not start")

@@ -132,7 +132,7 @@ def command(
         from langsteer.serving.llama_server import Started, serve_llama
 
         started = Started(model, called, everywhere, llama_server, engine_arguments)
-        serve_llama(started, changes, router, listener, lambda: say(serving), options)
+        serve_llama(started, changes, router, listener, say, options)
         return
     ready = steered(
         model,

@@ -124,20 +124,36 @@ def serve_llama(
     changes: Mapping[str, Change],
     router: Router | None,
     listener: socket.socket,
-    ready: Callable[[], None],
+    say: Callable[[str], None],
     options: ServeOptions = ServeOptions(),
 ) -> None:
-    """Serve with llama.cpp on `listener` until a signal; `ready` is called when it begins.
+    """Serve with llama.cpp on `listener` until a signal; `say` is told what is served, and where.
 
     Raises what `llama_server` and `chosen_among` do, and EngineError where llama-server has ended.
     """
     with llama_server(started, changes) as server:
         chosen = chosen_among(changes, router, started.model)
         sections = LlamaSections(server, started.name, options.max_tokens)
-        ready()
+        if told := unheard(chosen):
+            say(told)
+        host, port = listener.getsockname()[:2]
+        say(
+            f"serving {started.name} with llama-server on http://{host}:{port}/v1, vectors for "
+            f"{', '.join(sorted(changes))}"
+        )
         serve(build_proxy(sections, chosen, started.name, options), listener)
         if not server.alive:
             raise EngineError(f"llama-server ended with {server.process.returncode}")
+
+
+def unheard(chosen: Choices) -> str | None:
+    """Which languages requests must name, in words; None where all are heard."""
+    if len(chosen.changes) == 1 and chosen.router is None:
+        return None
+    if chosen.router is None:
+        return "without lingua no language is told: pip install 'langsteer[langid]', or name them"
+    silent = [tag for tag in chosen.changes if tag not in chosen.router.languages]
+    return f"named only, as nothing tells them: {', '.join(silent)}" if silent else None
 
 
 @contextlib.contextmanager
