@@ -159,7 +159,13 @@ def vllm_server(
         )
     with bind("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
-    command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", checkpoint_of(model)]
+    command = [
+        sys.executable,
+        "-m",
+        "langsteer.engines.vllm.command",
+        "serve",
+        checkpoint_of(model),
+    ]
     command += ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", name]
     command += ["--dtype", dtype, "--additional-config", _config(vectors), *own]
     process = subprocess.Popen(command, env=_environment(), start_new_session=True)
