@@ -9,10 +9,12 @@ from langsteer.engines.vllm.start import PACKAGES, installed_version
 
 
 def main() -> None:
-    own = importlib.metadata.version
+    plain, installed = importlib.metadata.version, installed_version()
 
-    def version(name: str) -> str:
-        return (installed_version() or own(name)) if name in PACKAGES else own(name)
+    def version(distribution_name: str) -> str:
+        return (
+            installed if installed and distribution_name in PACKAGES else plain(distribution_name)
+        )
 
     importlib.metadata.version = version
     from vllm.entrypoints.cli.main import main as command
