@@ -186,7 +186,7 @@ def test_a_vector_is_named(client: Any, body: Any, told: Any) -> None:
 def test_the_texts_of_a_chat_are_its_users(client: Any) -> None:
     turns = [
         {"role": "system", "content": ET},
-        {"role": "user", "content": EN},
+        {"role": "user", "content": [{"type": "text", "text": EN}, {"type": "text", "text": FR}]},
         {"role": "assistant", "content": FR},
         {"role": "user", "content": [{"type": "text", "text": SW}, {"type": "image_url"}]},
     ]
@@ -195,7 +195,7 @@ def test_the_texts_of_a_chat_are_its_users(client: Any) -> None:
         "language": "sw",
         "strength": 2.0,
         "positions": "source",
-        "texts": [EN, SW],
+        "texts": [EN, FR, SW],
     }
     assert reply.json()["said"]["messages"] == turns
 
@@ -274,6 +274,37 @@ def test_all_else_passes_through(client: Any) -> None:
         assert refused.status_code == 400
         assert "requests to /v1/responses are not steered" in refused.json()["error"]["message"]
     assert client.get("/version").json()["path"] == "version"
+
+
+@pytest.mark.parametrize("path", ["/a/../v1/completions", "/a/%2e%2e/v1/completions"])
+def test_a_path_says_where_it_leads(client: Any, path: str) -> None:
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": path.replace("%2e", "."),
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": [],
+    }
+    sent: list[Any] = []
+
+    async def ask_raw() -> None:
+        async def receive() -> Any:
+            return {"type": "http.request", "body": b""}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await client.app(scope, receive, send)
+
+    asyncio.run(ask_raw())
+    assert sent[0]["status"] == 404
+
+
+def test_texts_are_said_where_they_matter(client: Any) -> None:
+    turns = [{"role": "user", "content": SW}]
+    told = word(ask(client, messages=turns, steering={"positions": "prompt"}))
+    assert told == {"language": "sw", "strength": 2.0, "positions": "prompt"}
 
 
 def test_models_health_and_metrics(client: Any, echo: Echo) -> None:

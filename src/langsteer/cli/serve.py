@@ -114,7 +114,7 @@ def command(
 
         keys = tuple(key for key in api_key or () if key)
         limits = ServeOptions(keys=keys, max_body=max_body)
-        called = name or Path(model).name
+        called = name or (Path(model).resolve().name if Path(model).exists() else model)
         serve_vllm(model, vectors, called, bind(host, port), say, limits, engine_arguments, dtype)
         return
 

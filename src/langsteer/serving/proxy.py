@@ -123,6 +123,8 @@ def build_proxy(
     async def passed_on(path: str, request: Request) -> Response:
         if app.state.stopping:
             raise RequestError("the server is stopping", 503, "stopping")
+        if {".", ".."} & set(path.split("/")):  # whoever reads it next may take it for another
+            raise RequestError(f"there is no {path!a:.200}", 404)
         if path in STEERED and request.method == "POST":
             return await proxy.steered(path, request)
         return await proxy.other(path, request)
@@ -143,12 +145,12 @@ class _Proxy:
         asked = read_asked(body.get("steering", named or AUTO), named, _as_steered(self._choices))
         rest = {key: value for key, value in body.items() if key != "steering"}
         self._check_fields(path, rest)
-        texts = _texts(STEERED[path], rest)
-        heard = [turns[-1] if turns else None for turns in texts]
-        pairs = [(text, asked) for text in heard]
+        chat = STEERED[path] == "messages"
+        prompts = [_turns(rest)] if chat else _prompts(rest)
+        pairs = [("\n".join(turns[-1]) if turns else None, asked) for turns in prompts]
         used = await asyncio.to_thread(resolve, _as_steered(self._choices), pairs)
-        inside = texts if STEERED[path] == "messages" else [None] * len(texts)
-        said = self._upstream.say(Asking(rest, used, inside))
+        texts = [[text for turn in turns for text in turn] if chat else None for turns in prompts]
+        said = self._upstream.say(Asking(rest, used, texts))
         reply = await self._send(request, json.dumps(said).encode())
         return await _told(reply, str(body["model"]), used, int(rest.get("n") or 1), request)
 
@@ -215,30 +217,36 @@ def _object(content: bytes) -> dict[str, Any]:
     return body
 
 
-def _texts(field: str, body: Mapping[str, Any]) -> list[list[str]]:
-    """For each prompt the texts that a person wrote, of which the last is heard; none of tokens."""
-    value = body.get(field)
-    if field == "messages":
-        if not isinstance(value, list) or not all(isinstance(turn, dict) for turn in value):
-            raise RequestError("messages is a list of turns", param=field)
-        return [[text for turn in value if turn.get("role") == "user" and (text := _content(turn))]]
-    if isinstance(value, str):
-        return [[value]]
-    if isinstance(value, list) and value and all(isinstance(text, str) for text in value):
-        return [[text] for text in value]
-    if isinstance(value, list) and value and all(isinstance(ids, list) for ids in value):
-        return [[] for _ in value]
-    if isinstance(value, list) and value and all(type(token) is int for token in value):
-        return [[]]
-    raise RequestError("prompt is a text, tokens, or a list of either", param=field)
+def _turns(body: Mapping[str, Any]) -> list[list[str]]:
+    """What the users of a chat wrote: the texts of each turn, of which the last is heard."""
+    turns = body.get("messages")
+    if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
+        raise RequestError("messages is a list of turns", param="messages")
+    written = [_content(turn) for turn in turns if turn.get("role") == "user"]
+    return [texts for texts in written if texts]
 
 
-def _content(turn: Mapping[str, Any]) -> str:
+def _content(turn: Mapping[str, Any]) -> list[str]:
     content = turn.get("content")
     if isinstance(content, list):
         parts = [part for part in content if isinstance(part, dict) and part.get("type") == "text"]
-        return "\n".join(str(part.get("text", "")) for part in parts)
-    return content if isinstance(content, str) else ""
+        return [str(part.get("text", "")) for part in parts]
+    return [content] if isinstance(content, str) else []
+
+
+def _prompts(body: Mapping[str, Any]) -> list[list[list[str]]]:
+    """For each prompt of a completion, its text as the one turn; of tokens, none."""
+    value = body.get("prompt")
+    if isinstance(value, str):
+        return [[[value]]]
+    if isinstance(value, list) and value:
+        if all(isinstance(text, str) for text in value):
+            return [[[text]] for text in value]
+        if all(isinstance(ids, list) for ids in value):
+            return [[] for _ in value]
+        if all(type(token) is int for token in value):
+            return [[]]
+    raise RequestError("prompt is a text, tokens, or a list of either", param="prompt")
 
 
 async def _while_there(request: Request, sending: "asyncio.Future[Any]") -> Any:

@@ -1,6 +1,7 @@
 """vLLM's own server, started with the plug-in, behind the layer that chooses vectors."""
 
 import contextlib
+import ipaddress
 import json
 import os
 import shlex
@@ -81,10 +82,10 @@ def xargs(asking: Asking) -> dict[str, Any]:
 def _word(change: Change | None, texts: Sequence[str] | None) -> dict[str, Any] | None:
     if change is None:
         return None
-    word = {"language": change.language, "strength": change.strength}
+    word: dict[str, Any] = {"language": change.language, "strength": change.strength}
     if change.positions is not None:
         word["positions"] = change.positions
-    if texts is not None:
+    if texts is not None and any(part.positions == "source" for part in change.parts):
         word["texts"] = list(texts)
     return word
 
@@ -117,7 +118,11 @@ def serve_vllm(
     elif silent := never_heard(changes):
         say(f"named only, as lingua does not tell them: {', '.join(silent)}")
     with vllm_server(model, vectors, name, arguments, dtype) as server:
-        say(f"serving {name} with vLLM, vectors for {', '.join(sorted(changes))}")
+        host, port = listener.getsockname()[:2]
+        if not options.keys and not ipaddress.ip_address(host).is_loopback:
+            say("anyone who reaches this address can use it: give --api-key")
+        address = f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
+        say(f"serving {name} on {address} with vLLM, vectors for {', '.join(sorted(changes))}")
         stopped = threading.Event()
         threading.Thread(target=_stop_with, args=(server, stopped), daemon=True).start()
         try:
@@ -151,7 +156,13 @@ def vllm_server(
         )
     with bind("127.0.0.1", 0) as listener:
         port = listener.getsockname()[1]
-    command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", checkpoint_of(model)]
+    command = [
+        sys.executable,
+        "-m",
+        "langsteer.engines.vllm.command",
+        "serve",
+        checkpoint_of(model),
+    ]
     command += ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", name]
     command += ["--dtype", dtype, "--additional-config", _config(vectors), *own]
     process = subprocess.Popen(command, env=_environment(), start_new_session=True)

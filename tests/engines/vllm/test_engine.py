@@ -77,6 +77,8 @@ def run(folder: Path, rounds: Sequence[Any], **told: Any) -> dict[str, Any]:
         env=environment,
         timeout=500,
     )
+    if "Model Runner V2 requires Triton" in done.stderr:
+        pytest.skip("vLLM's second runner needs Triton, which it has not here")
     assert done.returncode == 0, done.stderr[-6000:]
     answered: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return answered

@@ -89,10 +89,14 @@ def _state_class(vllm_config: Any, model: Any) -> Any:
         model.get_model_state_cls = ours
 
     class SteeredState(base):  # type: ignore[misc]
+        langsteer_slots = np.zeros(0, np.int64)  # by a request's place in the runner's own states
+
         def add_request(self, req_index: int, new_req_data: Any) -> None:
             super().add_request(req_index, new_req_data)
             slot = getattr(model, _RUNNING).start(new_req_data.req_id, _extra(new_req_data))
-            self._slots()[req_index] = slot
+            more = max(0, req_index + 1 - len(self.langsteer_slots))
+            self.langsteer_slots = np.pad(self.langsteer_slots, (0, more))
+            self.langsteer_slots[req_index] = slot
 
         def remove_request(self, req_id: str) -> None:
             super().remove_request(req_id)
@@ -101,17 +105,11 @@ def _state_class(vllm_config: Any, model: Any) -> Any:
         def prepare_inputs(self, input_batch: Any, req_states: Any) -> Any:
             count = input_batch.num_reqs
             getattr(model, _RUNNING).write(
-                self._slots()[input_batch.idx_mapping_np[:count]],
+                self.langsteer_slots[input_batch.idx_mapping_np[:count]],
                 input_batch.num_computed_tokens_np[:count],
                 input_batch.num_scheduled_tokens[:count],
             )
             return super().prepare_inputs(input_batch, req_states)
-
-        def _slots(self) -> Any:
-            """The slot of each request by its place in the runner's own states."""
-            return self.__dict__.setdefault(
-                "langsteer_slots", np.zeros(self.max_num_reqs, np.int64)
-            )
 
     return SteeredState
 
