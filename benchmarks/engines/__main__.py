@@ -9,7 +9,7 @@ Writes benchmarks/results/engines.json, and the table of docs/engines.md between
 import importlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -42,12 +42,15 @@ def main() -> None:
             continue
         results[name] = {"rows": [asdict(row) for row in rows], "versions": versions()}
         write_json(file, results)
-    told = [Row(**row) for engine in sorted(results) for row in results[engine]["rows"]]
-    if PAGE.is_file():
-        before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-        after = rest.partition(END)[2]
-        write_text(PAGE, f"{before}{BEGIN}\n\n{table(told)}\n\n{END}{after}")
-    print(table(told))
+    told = table(rows_in(results))
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    write_text(PAGE, f"{before}{BEGIN}\n\n{told}\n\n{END}{rest.partition(END)[2]}")
+    print(told)
+
+
+def rows_in(results: Mapping[str, Any]) -> list[Row]:
+    """What `engines.json` holds, engine by engine."""
+    return [Row(**row) for engine in sorted(results) for row in results[engine]["rows"]]
 
 
 def table(rows: Sequence[Row]) -> str:

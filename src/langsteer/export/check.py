@@ -63,7 +63,7 @@ class Report:
     @property
     def problems(self) -> dict[str, str]:
         """What is wrong, by language."""
-        told = {checked.language: checked.problem(self.quantised) for checked in self.checked}
+        told = {checked.language: checked.problem() for checked in self.checked}
         return {language: problem for language, problem in told.items() if problem is not None}
 
     def require(self) -> None:
@@ -79,7 +79,7 @@ class Report:
             "engine": self.engine,
             "model": str(self.model),
             "quantised": self.quantised,
-            "languages": [checked.record(self.quantised) for checked in self.checked],
+            "languages": [checked.record() for checked in self.checked],
         }
 
 

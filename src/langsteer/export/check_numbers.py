@@ -7,9 +7,10 @@ At each place the engine names its likeliest tokens S. With p of transformers an
 An engine rounds in its own way, in a quantised file so much that it hides what a vector does. So what is judged is how
 steering moves each: with m of log p and n of log q, from unsteered to steered,
 
-    share = Σ m n ÷ Σ m²        rest = √(Σ (n − m)² ÷ Σ m²)
+    share = Σ m n ÷ Σ m²        rest = √(Σ (n − m)² ÷ Σ m²)        noise = √(Σ (log q − log p)² ÷ Σ m²), unsteered
 
-A share of 1 and no rest is the same change; an engine without the vector has a share of 0 and a rest of 1.
+A share of 1 and no rest but what the noise explains is the same change; an engine without the vector has a share of 0
+and a rest of 1.
 """
 
 import math
@@ -36,8 +37,8 @@ class Difference:
     tokens: int
 
 
-MOST_REST = {False: 0.05, True: 0.5}
-"""by whether the file is quantised: how large the rest may be"""
+CLOSE, TIMES = 0.05, 2.0  # a rest may be so large, and so many times the noise more
+MOST_NOISE = 0.4
 LEAST_EFFECT = 1e-5  # nats a token
 NOT_THERE = 0.1
 
@@ -59,24 +60,30 @@ class Checked:
     fitted: float
     share: float
     rest: float
+    noise: float
 
-    def problem(self, quantised: bool) -> str | None:
+    def problem(self) -> str | None:
         """Why this is not the same change, in words; None where it is."""
         if not all(math.isfinite(x) for x in (self.steered.largest, self.effect, self.rest)):
             return "its numbers are not finite"
         if self.effect < LEAST_EFFECT:
             return "the vector does next to nothing to these texts, so nothing can be told"
-        if self.rest <= MOST_REST[quantised]:
-            return None
         if abs(self.share) < NOT_THERE:
             return "it answers as if the vector were not there"
+        if self.noise > MOST_NOISE:
+            return (
+                f"it differs without the vector too, by {self.noise:.2f} times what the vector does, so "
+                "nothing can be told: take a file that is quantised less"
+            )
+        if self.rest <= CLOSE + TIMES * self.noise:
+            return None
         return (
             f"it does {self.share:.2f} times what the vector does, and something else besides that is "
             f"{self.rest:.2f} times as large"
         )
 
-    def record(self, quantised: bool) -> dict[str, Any]:
-        return {**asdict(self), "problem": self.problem(quantised)}
+    def record(self) -> dict[str, Any]:
+        return {**asdict(self), "problem": self.problem()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +109,7 @@ def compare(language: str, name: str, texts: Sequence[tuple[Ours, Theirs]]) -> C
     """What holds over the places of all texts."""
     places = [len(theirs.steered) for _, theirs in texts]
     total = sum(places)
-    share, rest = _share(texts)
+    share, rest, noise = _moves(texts)
     return Checked(
         language=language,
         name=name,
@@ -113,6 +120,7 @@ def compare(language: str, name: str, texts: Sequence[tuple[Ours, Theirs]]) -> C
         fitted=sum(_moved(ours.fitted, ours.steered) for ours, _ in texts) / total,
         share=share,
         rest=rest,
+        noise=noise,
     )
 
 
@@ -146,19 +154,23 @@ def _moved(ours: Tensor, other: Tensor) -> float:
     return float((ours.double().exp() * (ours.double() - other.double())).sum())
 
 
-def _share(texts: Sequence[tuple[Ours, Theirs]]) -> tuple[float, float]:
-    """The share and the rest, over tokens that the engine names both steered and not."""
-    product = square = rest = 0.0
+def _moves(texts: Sequence[tuple[Ours, Theirs]]) -> tuple[float, float, float]:
+    """Share, rest and noise, over tokens that the engine names both steered and not."""
+    product = square = rest = noise = 0.0
     for ours, theirs in texts:
         rows = zip(ours.steered, ours.plain, theirs.steered, theirs.plain, strict=True)
         for our_steered, our_plain, their_steered, their_plain in rows:
             ids = [i for i in their_steered.logprobs if i in their_plain.logprobs]
+            steered, plain = (_listed(place, ids) for place in (their_steered, their_plain))
             moved = (our_steered[ids] - our_plain[ids]).double().cpu()
-            engine = torch.tensor(
-                [their_steered.logprobs[i] - their_plain.logprobs[i] for i in ids],
-                dtype=torch.float64,
-            )
-            product += float(moved @ engine)
+            product += float(moved @ (steered - plain))
             square += float(moved @ moved)
-            rest += float((engine - moved).square().sum())
-    return (product / square, math.sqrt(rest / square)) if square else (math.nan, math.nan)
+            rest += float((steered - plain - moved).square().sum())
+            noise += float((plain - our_plain[ids].double().cpu()).square().sum())
+    if not square:
+        return math.nan, math.nan, math.nan
+    return product / square, math.sqrt(rest / square), math.sqrt(noise / square)
+
+
+def _listed(place: Place, ids: Sequence[int]) -> Tensor:
+    return torch.tensor([place.logprobs[i] for i in ids], dtype=torch.float64)
