@@ -89,29 +89,20 @@ def _table(report: "Report") -> Table:
     """Each language's differences from transformers, steered and unsteered."""
     kind = "quantised" if report.quantised else "not quantised"
     title = f"{report.engine} on {report.model.name} ({kind}), against transformers"
-    table = Table(box=box.SIMPLE, title=title, title_justify="left")
+    table = Table(box=box.SIMPLE, title=title, title_justify="left", padding=(0, 1, 0, 0))
     table.add_column("language")
-    for name in (
-        "largest difference",
-        "divergence",
-        "other tokens",
-        "of",
-        "steering",
-        "share",
-        "rest",
-    ):
-        table.add_column(name, justify="right")
+    for name in ("difference", "divergence", "other tokens", "steering", "share", "rest"):
+        table.add_column(name, justify="right", no_wrap=True)
     for checked in report.checked:
         steered, unsteered = checked.steered, checked.unsteered
         table.add_row(
             checked.language,
             f"{steered.largest:.3f} ({unsteered.largest:.3f})",
-            f"{steered.divergence:.2g} ({unsteered.divergence:.2g})",
-            f"{steered.tokens} ({unsteered.tokens})",
-            str(checked.places),
+            f"{steered.divergence:.1g} ({unsteered.divergence:.1g})",
+            f"{steered.tokens} ({unsteered.tokens}) of {checked.places}",
             f"{checked.effect:.2g}",
-            f"{checked.share:.4f}",
-            f"{checked.rest:.4f}",
+            f"{checked.share:.3f}",
+            f"{checked.rest:.3f}",
         )
     table.caption = "in brackets without steering; log-probabilities and divergences in nats"
     return table
