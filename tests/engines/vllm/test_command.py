@@ -26,4 +26,4 @@ def test_the_command_finds_its_version(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, own.__name__, own)
     monkeypatch.setattr(importlib.metadata, "version", version)
     command.main()
-    assert told == ["0.32.0", plain("pytest")]
+    assert told == ["0.32.0+cpu", plain("pytest")]
