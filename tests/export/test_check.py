@@ -59,6 +59,12 @@ class Engine:
         return places
 
 
+@pytest.fixture(autouse=True)
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "TEXTS", 2)
+    monkeypatch.setattr(check, "WRITTEN", 4)
+
+
 @pytest.fixture
 def vector(llama: Model) -> SteeringVector:
     return make_vector(llama, strength=0.02)  # about the size of its states
