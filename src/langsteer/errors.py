@@ -80,5 +80,9 @@ class ExportError(LangsteerError):
     """A change that a format cannot hold, or a format that there is not."""
 
 
+class EngineError(LangsteerError):
+    """An engine that is not there, is not known, or does not do what langsteer does."""
+
+
 class PluginError(LangsteerError):
     """A package that adds something to langsteer, and cannot be used."""

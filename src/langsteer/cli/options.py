@@ -250,6 +250,15 @@ DeviceMap = Annotated[
         "--device-map", help="transformers' device_map, such as auto, for several devices."
     ),
 ]
+LlamaServer = Annotated[
+    Path | None,
+    typer.Option(
+        "--llama-server",
+        metavar="<path>",
+        envvar="LLAMA_CPP",
+        help="llama.cpp's program llama-server, or its folder; else the one on the path.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Strength = Annotated[float | None, strength("Strength, instead of the vector's own.")]
 Corpus = Annotated[str, corpus()]

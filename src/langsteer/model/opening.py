@@ -84,6 +84,13 @@ def load_model(
     return model
 
 
+def checkpoint_of(name: str | Path) -> str:
+    """What another program that reads checkpoints is to open for a model of this name: a folder or a
+    hub id. Raises ModelError as `load_model` does where a model cannot be converted.
+    """
+    return _source(str(name))
+
+
 def wrap_model(
     network: Any,
     tokenizer: Any = None,

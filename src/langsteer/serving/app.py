@@ -73,10 +73,7 @@ def build_app(
     )
     app.state.stopping = False
     app.add_middleware(Gate, keys=options.keys, max_body=options.max_body, metrics=metrics)
-    app.add_exception_handler(RequestError, _refusal)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _failure)
+    add_refusals(app)
     server = _Server(ready, name, options, writer, metrics, app)
 
     @app.get("/v1/models")
@@ -106,6 +103,14 @@ def build_app(
         return Response(metrics.text(), media_type="text/plain; version=0.0.4")
 
     return app
+
+
+def add_refusals(app: FastAPI) -> None:
+    """Have an application answer what goes wrong in OpenAI's form."""
+    app.add_exception_handler(RequestError, _refusal)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _failure)
 
 
 class _Server:

@@ -59,6 +59,11 @@ def identifiable(tag: str) -> bool:
     return _code(tag) in _known()
 
 
+def identifiable_languages() -> tuple[str, ...]:
+    """The tags of all languages that can be told apart; none where lingua is not installed."""
+    return tuple(_known())
+
+
 def identify(
     texts: Sequence[str], tags: Sequence[str] = (), *, quick: bool = False
 ) -> list[Identified | None]:
