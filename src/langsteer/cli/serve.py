@@ -1,5 +1,7 @@
 """langsteer serve"""
 
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -42,8 +44,20 @@ def command(
     max_body: Annotated[
         int, typer.Option("--max-body", min=1, help="Bytes that a request may have.")
     ] = 2**20,
-    skip_damaged: Annotated[
-        bool, typer.Option("--skip-damaged", help="Start without the files that are damaged.")
+    rate: Annotated[
+        int | None,
+        typer.Option(
+            "--rate",
+            min=1,
+            help="Requests a minute that a key, or an address without one, may make.",
+        ),
+    ] = None,
+    skip_bad_vectors: Annotated[
+        bool,
+        typer.Option(
+            "--skip-bad-vectors",
+            help="Start without the files that are damaged or for another model.",
+        ),
     ] = False,
     log_texts: Annotated[
         bool, typer.Option("--log-texts", help="Write prompts and answers into the log.")
@@ -59,31 +73,51 @@ def command(
 
     With a key: `LANGSTEER_API_KEY=secret langsteer serve gemma-3-270m -v vectors/ --port 8080`
     """
+    from langsteer.model.opening import load_model
     from langsteer.serving.app import ServeOptions, build_app
-    from langsteer.serving.run import bind, read_served, serve
-    from langsteer.steering.steered import steered
+    from langsteer.serving.run import bind, read_served, serve, url_of
 
     def say(line: str) -> None:
         typer.echo(line, err=True)
 
-    changes, router = read_served(vectors, skip_damaged, say)
+    served = read_served(vectors, skip_bad_vectors)
     listener = bind(host, port)
     shared.quiet_libraries()
-    ready = steered(
-        model,
-        changes,
-        router=router,
-        other_weights=carry,
-        dtype=dtype,
-        device=device,
-        device_map=device_map,
-    )
-    called = name or (Path(model).stem if Path(model).exists() else model)
+    opened = load_model(model, dtype=dtype, device=device, device_map=device_map)
+    ready, left_out = served.opened(opened, skip_bad_vectors, carry)
+    for file, reason in left_out.items():
+        say(f"left out {file}: {reason}")
+    called = name or served_name(model)
     keys = tuple(key for key in api_key or () if key)
-    options = ServeOptions(keys, max_new_tokens, rows, queue, max_body, log_texts)
+    options = ServeOptions(
+        keys=keys,
+        max_tokens=max_new_tokens,
+        batch=rows,
+        queue=queue,
+        max_body=max_body,
+        log_texts=log_texts,
+        rate=rate,
+        left_out=left_out,
+        recipe=recipe(model, vectors, carry),
+    )
     if not keys and host not in ("127.0.0.1", "::1", "localhost"):
         say("anyone who reaches this address can use it: give --api-key")
-    say(
-        f"serving {called} on http://{host}:{listener.getsockname()[1]}/v1, vectors for {', '.join(sorted(changes))}"
-    )
+    url = url_of(host, listener)
+    say(f"serving {called} on {url}/v1, vectors for {', '.join(sorted(ready.changes))}")
+    say(f"to try it in a browser: {url}/")
     serve(build_app(ready, called, options), listener)
+
+
+def served_name(model: str) -> str:
+    """What a model is called: its hub id or short name; of a path, what it ends with."""
+    path = Path(model)
+    if not path.exists():
+        return model
+    return path.stem if path.is_file() else path.resolve().name
+
+
+def recipe(model: str, vectors: Sequence[Path], carry: bool) -> str:
+    """The beginning of the command that steers a text as this server does."""
+    words = ["langsteer", "generate", "--model", model]
+    words += [word for path in vectors for word in ("--vectors", str(path))]
+    return shlex.join([*words, "--carry"] if carry else words)
