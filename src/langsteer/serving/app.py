@@ -117,6 +117,7 @@ def build_app(
     @app.get("/metrics")
     async def prometheus() -> Response:
         metrics.waiting.set(writer.waiting)
+        metrics.running.set(getattr(writer, "running", 0))
         return Response(metrics.text(), media_type="text/plain; version=0.0.4")
 
     add_playground(app)

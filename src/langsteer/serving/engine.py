@@ -64,6 +64,11 @@ class EmbeddedEngine:
         return len(self._rows)
 
     @property
+    def running(self) -> int:
+        """How many rows are being written."""
+        return len(self._writer.rows)
+
+    @property
     def alive(self) -> bool:
         return self._thread.is_alive() and not self._closing
 
