@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
 
 from langsteer.serving.asked import model_names, read_asked
@@ -23,25 +23,26 @@ from langsteer.serving.playground import add_playground
 from langsteer.serving.prompts import rows_of, texts_of
 from langsteer.serving.replies import Reply
 from langsteer.serving.rows import Piece, Row
-from langsteer.serving.schema import ChatRequest, CompletionRequest
+from langsteer.serving.schema import ChatRequest, CompletionRequest, Refused
 from langsteer.steering.steered import Steered
 from langsteer.version import __version__
 
 log = logging.getLogger("langsteer.serving")
 Result = TypeVar("Result")
 GONE_AFTER = 0.5  # seconds between looks whether a client is still there
+WHY: dict[int | str, str] = {
+    "4XX": "Refused",
+    400: "Not understood",
+    401: "No key",
+    404: "No such model",
+    408: "The body did not come in time",
+    413: "Too large",
+    429: "Too many wait, or too often",
+    500: "The model failed",
+    503: "Stopping",
+}
 REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {"description": what}
-    for status, what in {
-        400: "Not understood",
-        401: "No key",
-        404: "No such model",
-        408: "The body did not come in time",
-        413: "Too large",
-        429: "Too many wait, or too often",
-        500: "The model failed",
-        503: "Stopping",
-    }.items()
+    status: {"description": what, "model": Refused} for status, what in WHY.items()
 }
 
 
@@ -114,7 +115,7 @@ def build_app(
         alive = writer.alive and not app.state.stopping
         return JSONResponse(health_record(alive, options.left_out), 200 if alive else 503)
 
-    @app.get("/metrics")
+    @app.get("/metrics", response_class=PlainTextResponse)
     async def prometheus() -> Response:
         metrics.waiting.set(writer.waiting)
         metrics.running.set(getattr(writer, "running", 0))
