@@ -120,6 +120,7 @@ async function* events(reply) {
 async function answer(side, how, signal) {
   const card = $(side).closest("article");
   card.setAttribute("aria-busy", "true");
+  let cut = "";
   try {
     const asked = JSON.stringify({ ...body(how), stream: true });
     const reply = await fetch(path(), { method: "POST", headers: headers(), body: asked, signal });
@@ -128,10 +129,11 @@ async function answer(side, how, signal) {
       if (event.error) throw new Error(event.error.message);
       for (const choice of event.choices) {
         $(side).textContent += choice.text ?? choice.delta.content ?? "";
-        if (choice.finish_reason === "length") show(`${side}-told`, "Cut off at the tokens asked for.");
+        if (choice.finish_reason === "length") cut = " Cut off at the tokens asked for.";
       }
       if (side === "steered" && event.steering) told(event.steering);
     }
+    $(`${side}-told`).append(cut);
   } finally {
     card.removeAttribute("aria-busy");
   }
