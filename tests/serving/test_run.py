@@ -64,8 +64,15 @@ def test_a_real_server_and_openais_client(saved: Path, vectors: Path) -> None:
             client.completions.create(**{**asked, "model": "tiny"}, extra_body={"steering": "hi"})
         with pytest.raises(openai.AuthenticationError):
             openai.OpenAI(base_url=url, api_key="no", max_retries=0).models.list()
-        client.close()
+        stream = client.completions.create(**{**asked, "max_tokens": 100}, n=8, stream=True)
+        parts = [next(stream)]
         process.send_signal(signal.SIGTERM)
+        parts += stream
+        ends = [choice.finish_reason for part in parts for choice in part.choices]
+        assert len(list(filter(None, ends))) == 8  # what runs is finished
+        with pytest.raises((openai.APIConnectionError, openai.InternalServerError)):
+            client.completions.create(**asked)
+        client.close()
         assert process.wait(20) == 0
         log = process.stderr.read()
         assert "POST /v1/completions 200" in log
