@@ -38,11 +38,11 @@ SHORT = {
 }
 OTHERS = {
     "--after", "--api-key", "--base-model", "--batch", "--before", "--benchmarks", "--beta", "--carry", "--chat",
-    "--device", "--device-map", "--draws", "--dry-run", "--dtype", "--epochs", "--everywhere", "--form", "--gains",
-    "--held-out", "--host", "--items", "--json", "--layer", "--license", "--limit", "--log-texts", "--map",
+    "--device", "--device-map", "--draws", "--dry-run", "--check", "--dtype", "--engine", "--engine-arguments", "--epochs", "--everywhere", "--form", "--gains",
+    "--held-out", "--host", "--items", "--json", "--layer", "--license", "--limit", "--llama-server", "--log-texts", "--map",
     "--max-body", "--max-length", "--max-new-tokens", "--method", "--name", "--objective", "--overwrite", "--own", "--pivot",
     "--pivot-file", "--port", "--positions", "--private", "--queue", "--rank", "--rate", "--recipe", "--results",
-    "--router", "--rows", "--seed", "--show-tokens", "--skip-damaged", "--split", "--strength", "--template", "--to", "--together", "--transfer",
+    "--router", "--rows", "--seed", "--show-tokens", "--skip-bad-vectors", "--split", "--strength", "--template", "--to", "--together", "--transfer",
     "--tuned-lens",
 }  # fmt: skip
 

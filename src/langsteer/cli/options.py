@@ -27,6 +27,7 @@ OLD_SPELLINGS = {
     "--vector": "--vectors",
     "--other-weights": "--carry",
     "--items": "--limit",
+    "--skip-damaged": "--skip-bad-vectors",
 }
 BUILTIN = "builtin"
 DEFAULT_MODEL = "gemma-3-270m"

@@ -1,5 +1,7 @@
 """langsteer serve"""
 
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -42,8 +44,20 @@ def command(
     max_body: Annotated[
         int, typer.Option("--max-body", min=1, help="Bytes that a request may have.")
     ] = 2**20,
-    skip_damaged: Annotated[
-        bool, typer.Option("--skip-damaged", help="Start without the files that are damaged.")
+    rate: Annotated[
+        int | None,
+        typer.Option(
+            "--rate",
+            min=1,
+            help="Requests a minute that a key, or an address without one, may make.",
+        ),
+    ] = None,
+    skip_bad_vectors: Annotated[
+        bool,
+        typer.Option(
+            "--skip-bad-vectors",
+            help="Start without the files that are damaged or for another model.",
+        ),
     ] = False,
     log_texts: Annotated[
         bool, typer.Option("--log-texts", help="Write prompts and answers into the log.")
@@ -84,9 +98,9 @@ def command(
 
     With a key: `LANGSTEER_API_KEY=secret langsteer serve gemma-3-270m -v vectors/ --port 8080`
     """
+    from langsteer.model.opening import load_model
     from langsteer.serving.app import ServeOptions, build_app
-    from langsteer.serving.run import bind, read_served, serve
-    from langsteer.steering.steered import steered
+    from langsteer.serving.run import bind, read_served, serve, url_of
 
     def say(line: str) -> None:
         typer.echo(line, err=True)
@@ -96,7 +110,7 @@ def command(
 
         for_vllm = {
             "--max-new-tokens": max_new_tokens != 256,
-            "--skip-damaged": skip_damaged,
+            "--skip-bad-vectors": skip_bad_vectors,
             "--everywhere": everywhere,
         }
         others = {
@@ -109,39 +123,63 @@ def command(
         }
         for_llama = {"--dtype": dtype != "auto"}
         check_options(engine, {**others, **(for_vllm if engine == "vllm" else for_llama)})
+    called = name or served_name(model)
+    keys = tuple(key for key in api_key or () if key)
     if engine == "vllm":
         from langsteer.serving.vllm import serve_vllm
 
-        keys = tuple(key for key in api_key or () if key)
-        limits = ServeOptions(keys=keys, max_body=max_body)
-        called = name or (Path(model).resolve().name if Path(model).exists() else model)
+        limits = ServeOptions(keys=keys, max_body=max_body, rate=rate)
         serve_vllm(model, vectors, called, bind(host, port), say, limits, engine_arguments, dtype)
         return
 
-    changes, router = read_served(vectors, skip_damaged, say)
+    served = read_served(vectors, skip_bad_vectors)
     listener = bind(host, port)
     shared.quiet_libraries()
-    called = name or (Path(model).stem if Path(model).exists() else model)
-    keys = tuple(key for key in api_key or () if key)
-    options = ServeOptions(keys, max_new_tokens, rows, queue, max_body, log_texts)
     if not keys and host not in ("127.0.0.1", "::1", "localhost"):
         say("anyone who reaches this address can use it: give --api-key")
-    address = f"http://{host}:{listener.getsockname()[1]}/v1"
-    serving = f"serving {called} on {address}, vectors for {', '.join(sorted(changes))}"
     if engine == "llama-server":
         from langsteer.serving.llama_server import Started, serve_llama
 
+        _say_left_out(served.left_out, say)
+        limits = ServeOptions(keys, max_new_tokens, max_body=max_body, rate=rate)
         started = Started(model, called, everywhere, llama_server, engine_arguments)
-        serve_llama(started, changes, router, listener, say, options)
+        serve_llama(started, served.changes, served.router, listener, say, limits)
         return
-    ready = steered(
-        model,
-        changes,
-        router=router,
-        other_weights=carry,
-        dtype=dtype,
-        device=device,
-        device_map=device_map,
+    opened = load_model(model, dtype=dtype, device=device, device_map=device_map)
+    ready, left_out = served.opened(opened, skip_bad_vectors, carry)
+    _say_left_out(left_out, say)
+    options = ServeOptions(
+        keys=keys,
+        max_tokens=max_new_tokens,
+        batch=rows,
+        queue=queue,
+        max_body=max_body,
+        log_texts=log_texts,
+        rate=rate,
+        left_out=left_out,
+        recipe=recipe(model, vectors, carry),
     )
-    say(serving)
+    url = url_of(host, listener)
+    say(f"serving {called} on {url}/v1, vectors for {', '.join(sorted(ready.changes))}")
+    say(f"to try it in a browser: {url}/")
     serve(build_app(ready, called, options), listener)
+
+
+def _say_left_out(left_out: Mapping[str, str], say: Callable[[str], None]) -> None:
+    for file, reason in left_out.items():
+        say(f"left out {file}: {reason}")
+
+
+def served_name(model: str) -> str:
+    """What a model is called: its hub id or short name; of a path, what it ends with."""
+    path = Path(model)
+    if not path.exists():
+        return model
+    return path.stem if path.is_file() else path.resolve().name
+
+
+def recipe(model: str, vectors: Sequence[Path], carry: bool) -> str:
+    """The beginning of the command that steers a text as this server does."""
+    words = ["langsteer", "generate", "--model", model]
+    words += [word for path in vectors for word in ("--vectors", str(path))]
+    return shlex.join([*words, "--carry"] if carry else words)

@@ -98,7 +98,9 @@ def build_proxy(
         title="langsteer", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan
     )
     app.state.stopping = False
-    app.add_middleware(Gate, keys=options.keys, max_body=options.max_body, metrics=metrics)
+    app.add_middleware(
+        Gate, keys=options.keys, max_body=options.max_body, metrics=metrics, rate=options.rate
+    )
     add_refusals(app)
 
     @app.get("/v1/models")

@@ -140,6 +140,13 @@ def _check_room(model: Model, prompt: int, answer: int) -> None:
         )
 
 
+def check_logits(model: Model, scores: Tensor) -> None:
+    """Raise StateError where logits [rows, vocabulary] are no numbers; a token may be left out."""
+    what = f"the logits of {model.name} for the next token"
+    largest = scores.max(-1).values  # minus infinity leaves a token out, and is no fault
+    check_finite(largest, what, model.dtype, "choose a smaller strength")
+
+
 class Finite(transformers.LogitsProcessor):
     """Refuses logits that are no numbers, at any step of `generate`: StateError."""
 
@@ -147,9 +154,7 @@ class Finite(transformers.LogitsProcessor):
         self._model = model
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # type: ignore[override]
-        what = f"the logits of {self._model.name} for the next token"
-        largest = scores.max(-1).values  # minus infinity leaves a token out, and is no fault
-        check_finite(largest, what, self._model.dtype, "choose a smaller strength")
+        check_logits(self._model, scores)
         return scores
 
 
