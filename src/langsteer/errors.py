@@ -17,6 +17,10 @@ class ModelError(LangsteerError):
     """A model that cannot be opened, or whose parts cannot be found."""
 
 
+class LengthError(ModelError):
+    """A text, or a prompt and its answer, that is longer than the model reads."""
+
+
 class StateError(LangsteerError):
     """Hidden states or vectors that are not finite numbers."""
 

@@ -13,6 +13,7 @@ from langsteer.errors import MissingExtraError
 EXTRAS: dict[str, tuple[str, ...]] = {
     "hub": ("datasets",),
     "langid": ("lingua",),
+    "zst": ("zstandard",),
     "fitting": ("sklearn",),
     "analysis": ("sklearn", "scipy", "matplotlib", "jinja2"),
     "umap": ("umap",),

@@ -42,7 +42,7 @@ OTHERS = {
     "--held-out", "--host", "--items", "--json", "--layer", "--license", "--limit", "--log-texts", "--map",
     "--max-body", "--max-length", "--max-new-tokens", "--method", "--name", "--objective", "--overwrite", "--own", "--pivot",
     "--pivot-file", "--port", "--positions", "--private", "--queue", "--rank", "--rate", "--recipe", "--results",
-    "--router", "--rows", "--seed", "--skip-damaged", "--strength", "--template", "--to", "--together", "--transfer",
+    "--router", "--rows", "--seed", "--show-tokens", "--skip-damaged", "--split", "--strength", "--template", "--to", "--together", "--transfer",
     "--tuned-lens",
 }  # fmt: skip
 

@@ -30,7 +30,7 @@ def lines(letters: str) -> list[str]:
 
 
 def build() -> Model:
-    built = build_model("llama", seed=3)
+    built = build_model("llama", seed=3, max_position_embeddings=128)
     built.tokenizer.chat_template = TEMPLATE
     return built
 

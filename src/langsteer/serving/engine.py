@@ -21,6 +21,7 @@ from langsteer.serving.asked import resolve
 from langsteer.serving.errors import RequestError
 from langsteer.serving.rows import Row, ends_of
 from langsteer.steering.change import steer
+from langsteer.steering.generation import Finite
 from langsteer.steering.steered import Steered
 
 log = logging.getLogger("langsteer.serving")
@@ -143,7 +144,7 @@ class EmbeddedEngine:
                 do_sample=False,
                 num_beams=1,
                 pad_token_id=model.pad_id,
-                logits_processor=[_Chooser(rows)],
+                logits_processor=[Finite(model), _Chooser(rows)],
                 stopping_criteria=[_Watcher(rows, self._ends, self._decode)],
             )
 
