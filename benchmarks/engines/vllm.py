@@ -3,7 +3,7 @@
     python -m benchmarks.engines vllm           the rows of the table
     python -m benchmarks.engines.vllm --cost    processor time: steered ÷ idle plug-in ÷ no plug-in
 
-Run in an environment that has vLLM. Log-probabilities are compared at every token of the prompts, for the 20 tokens that
+Run in an environment that has vLLM; MODEL names the folder of the model where its package is not there. Log-probabilities are compared at every token of the prompts, for the 20 tokens that
 vLLM finds likeliest; the greedy answers token by token. A difference of tokens where transformers' own first two are
 within 0.001 nats is a tie, and is not counted. Cost is measured by turns of engines in processes of their own, each compiled.
 """
@@ -37,7 +37,7 @@ from langsteer.steering.vector import SteeringVector
 from langsteer.storage.files import write_json
 from langsteer.version import versions
 
-NAME = "gemma-3-270m"
+NAME = os.environ.get("MODEL", "gemma-3-270m")
 LANGUAGES, LAYER, LINES = ("sw", "tr"), 8, 64
 PROMPTS, WRITTEN, TIED, TOP = 8, 24, 1e-3, 20
 ROUNDS, REQUESTS, TOKENS = 12, 32, 32

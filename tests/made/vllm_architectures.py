@@ -32,7 +32,10 @@ def run(told: dict[str, Any], name: str) -> Any:
         asked = [
             {"prompt": ids, "steering": word} for word in told["words"] for ids in told["prompts"]
         ]
-        written = [answer["tokens"][0] for answer in answers(llm, asked)]
+        told_of = answers(llm, asked)
+        if "error" in told_of[0]:
+            return told_of[0]["error"]
+        written = [answer["tokens"][0] for answer in told_of]
         llm.llm_engine.engine_core.shutdown()
         del llm
         return written

@@ -30,7 +30,6 @@ NAMES = (
     "gemma3",
     "cohere",
     "gpt2",
-    "gpt_neox",
     "phi3",
     "olmo2",
     "mixtral",

@@ -84,6 +84,7 @@ def test_each_token_gets_its_own(catalogue: Catalogue) -> None:
         changed, residual = block(hidden, hidden)
         assert torch.equal(changed, wanted[layer])
         assert residual is hidden
+        assert torch.equal(block(hidden[None]), wanted[layer][None])
 
 
 def test_what_has_ended_leaves_nothing(catalogue: Catalogue) -> None:

@@ -76,9 +76,12 @@ def steered_class(block: Any) -> Any:
 
 
 def _added(block: Any, hidden: Tensor) -> Tensor:
-    """`hidden` [tokens, hidden] with what this step adds."""
-    table, tokens = block.langsteer_table, hidden.shape[0]
-    if hidden.dim() != 2 or hidden.shape[1] != table.shape[1]:
+    """`hidden` with what this step adds: [tokens, hidden], or [1, tokens, hidden] where a model is
+    transformers' own, run by vLLM.
+    """
+    table, tokens = block.langsteer_table, hidden.shape[-2]
+    single = hidden.dim() == 2 or (hidden.dim() == 3 and hidden.shape[0] == 1)
+    if not single or hidden.shape[-1] != table.shape[1]:
         raise VectorError(
             f"{type(block).__name__} returns states of another form than [tokens, {table.shape[1]}]"
         )
