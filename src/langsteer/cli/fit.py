@@ -9,7 +9,7 @@ from rich.table import Table
 
 from langsteer.cli import options as shared
 from langsteer.cli.inspect import print_vector
-from langsteer.errors import LanguageError, SaveError
+from langsteer.errors import FitError, LanguageError, SaveError
 from langsteer.fitting.names import DEFAULT_METHOD
 
 if TYPE_CHECKING:
@@ -82,6 +82,37 @@ def command(
             help="Also make the folder's router.safetensors, which tells its languages apart.",
         ),
     ] = False,
+    task: Annotated[
+        str | None,
+        shared.task(
+            "--for", "Search for the recipe that is best for a benchmark, or for a file of items."
+        ),
+    ] = None,
+    budget: Annotated[
+        float,
+        typer.Option("--budget", min=0.01, help="Minutes that --for may take, for a language."),
+    ] = 15.0,
+    anyway: Annotated[
+        bool,
+        typer.Option(
+            "--anyway", help="With --for, write the best also where it is no better than nothing."
+        ),
+    ] = False,
+    vectors: Annotated[
+        list[Path] | None,
+        shared.vectors("With --for, vectors of other languages, to average; several times."),
+    ] = None,
+    data: Annotated[
+        Path | None, shared.data("With --for, folder with the data sets as published.")
+    ] = None,
+    english: shared.EnglishItems = None,
+    form: Annotated[
+        str | None,
+        shared.one_of(lambda: shared.FORMS, "--form", help="With --for, form of the prompt."),
+    ] = None,
+    limit: Annotated[int | None, shared.limit(least=16)] = None,
+    scoring: shared.Score = "auto",
+    benchmarks: shared.Benchmarks = None,
     seed: shared.Seed = 0,
     overwrite: shared.Overwrite = False,
     dtype: shared.Dtype = "auto",
@@ -105,8 +136,12 @@ def command(
 
     Your own text: `langsteer fit -l sw -c my.sw --pivot-file my.en -m google/gemma-3-1b-pt -o sw.safetensors`
 
+    What is best for a task of yours, on items of it, if anything is: `langsteer fit -l id --for items.jsonl --budget 15 -o id.safetensors`
+
     An interrupted fit goes on where it stopped when the same command is run again.
     """
+    from langsteer.cli.recipes import search_for
+    from langsteer.diagnosis.task import read_task
     from langsteer.fitting.learning import learn_all, method_of
     from langsteer.fitting.router import fit_router
     from langsteer.fitting.search import check_strengths
@@ -120,6 +155,33 @@ def command(
     text = read_corpus(corpus, tags, pivot=pivot, pivot_file=pivot_file)
     shared.print_checks(text)
     files = _files(text.languages, output)
+    if task is not None:
+        chosen = {"--recipe": recipe, "--objective": objective, "--positions": positions}
+        chosen |= {"--layer": layer, "--strength": strength, "--together": together}
+        chosen |= {"--router": router, "--method": method if method != DEFAULT_METHOD else None}
+        for name, value in chosen.items():
+            if value:
+                raise FitError(f"--for searches for a recipe: leave {name} out")
+        reading = {"english": english, "data": data, "form": form, "seed": seed}
+        tasks = {
+            tag: read_task(task, tag, benchmark_files=benchmarks or (), **reading)  # type: ignore[arg-type]
+            for tag in text.languages
+        }
+        search_for(
+            lambda: shared.open_model(model, dtype, device, device_map),
+            tasks,
+            text,
+            files,
+            budget=budget,
+            vectors=vectors or (),
+            scoring=scoring,
+            limit=limit,
+            seed=seed,
+            overwrite=overwrite,
+            anyway=anyway,
+            as_json=as_json,
+        )
+        return
     method_of(recipe or method)  # what cannot be learned is said before a model is opened
     check_strengths(strength or [1.0])
     if router and not Path(output).is_dir() and not output.endswith("/"):
