@@ -155,21 +155,36 @@ def command(
     text = read_corpus(corpus, tags, pivot=pivot, pivot_file=pivot_file)
     shared.print_checks(text)
     files = _files(text.languages, output)
+    _refuse_beside_search(
+        task is not None,
+        {
+            "--recipe": recipe,
+            "--objective": objective,
+            "--positions": positions,
+            "--layer": layer,
+            "--strength": strength,
+            "--together": together,
+            "--router": router,
+            "--method": method != DEFAULT_METHOD,
+        },
+        {
+            "--anyway": anyway,
+            "--vectors": vectors,
+            "--data": data,
+            "--english": english,
+            "--form": form,
+            "--limit": limit,
+            "--benchmarks": benchmarks,
+        },
+    )
     if task is not None:
-        chosen = {"--recipe": recipe, "--objective": objective, "--positions": positions}
-        chosen |= {"--layer": layer, "--strength": strength, "--together": together}
-        chosen |= {"--router": router, "--method": method if method != DEFAULT_METHOD else None}
-        for name, value in chosen.items():
-            if value:
-                raise FitError(f"--for searches for a recipe: leave {name} out")
         reading = {"english": english, "data": data, "form": form, "seed": seed}
-        tasks = {
-            tag: read_task(task, tag, benchmark_files=benchmarks or (), **reading)  # type: ignore[arg-type]
-            for tag in text.languages
-        }
         search_for(
             lambda: shared.open_model(model, dtype, device, device_map),
-            tasks,
+            {
+                tag: read_task(task, tag, benchmark_files=benchmarks or (), **reading)  # type: ignore[arg-type]
+                for tag in text.languages
+            },
             text,
             files,
             budget=budget,
@@ -187,7 +202,7 @@ def command(
     if router and not Path(output).is_dir() and not output.endswith("/"):
         raise SaveError(f"a router lies in a folder of vectors: write --output {output}/")
     opened = shared.open_model(model, dtype, device, device_map)
-    vectors = learn_all(
+    learned = learn_all(
         opened,
         text,
         recipe or method,
@@ -203,18 +218,28 @@ def command(
     if router:
         fit_router(opened, text.texts, text.pivot).save(Path(output) / ROUTER_NAME)
     if as_json:
-        told = [{"file": str(files[tag]), **vectors[tag].describe()} for tag in vectors]
+        told = [{"file": str(files[tag]), **learned[tag].describe()} for tag in learned]
         shared.print_json(told if len(told) > 1 else told[0])
         return
-    if len(vectors) == 1:
-        ((tag, vector),) = vectors.items()
+    if len(learned) == 1:
+        ((tag, vector),) = learned.items()
         print_vector(vector, str(files[tag]))
     else:
-        shared.console().print(_table(vectors, output))
-    _print_unhelpful(vectors)
-    tag, first = next(iter(vectors.items()))
+        shared.console().print(_table(learned, output))
+    _print_unhelpful(learned)
+    tag, first = next(iter(learned.items()))
     if first.options.get("objective") == "centred" and not together and len(text) < FEW:
         _print_few(len(text), tag, files[tag])
+
+
+def _refuse_beside_search(
+    searching: bool, fixed: Mapping[str, object], searched: Mapping[str, object]
+) -> None:
+    """Raise FitError for an option that says what --for is to find out, or that only it takes."""
+    for name, value in (fixed if searching else searched).items():
+        if value:
+            hint = "searches for that: leave it out" if searching else "is needed with it"
+            raise FitError(f"{name}: --for {hint}")
 
 
 def _print_few(lines: int, tag: str, file: Path) -> None:

@@ -160,7 +160,7 @@ class _Search:
 
     def run(self) -> tuple[Candidate, Found]:
         """The best candidate on development items, and what it is worth on the others."""
-        self.scorer.nothing(ALL, self._most_items())
+        self._prepare()
         default, some = self.fits.default(), self.scorer.some
         pool = [default, *cheap_candidates(self.fits)]
         pool += averaged_candidates(self.vectors, self.task.language, default.change)
@@ -200,18 +200,18 @@ class _Search:
         took = self.trials.longest_fit()
         return took < FIT_SHARE * self._left_to_choose()
 
-    def _most_items(self) -> int:
-        """Development items that the model is asked as it is: what a tenth of the budget pays for."""
-        first = min(2 * FEWEST_ITEMS, len(self.task.development))
-        self.scorer.nothing(ALL, first)
-        seconds = 0.1 * 60 * self.budget
-        told = self.trials.told("development items") or self.trials.tell(
-            "development items",
-            items=max(first, min(len(self.task.development), int(seconds / self.scorer.seconds))),
-        )
-        self.scorer.most = int(told["items"])
-        self.scorer.choose_among(CHOICES)
-        return self.scorer.most
+    def _prepare(self) -> None:
+        """Ask development items of the model as it is: as many as a tenth of the budget pays for."""
+        scorer, there = self.scorer, len(self.task.development)
+        first = min(FEWEST, there)
+        scorer.nothing(ALL, first)
+        told = self.trials.told("development items")
+        if told is None:
+            paid = int(6 * self.budget / scorer.seconds)
+            told = self.trials.tell("development items", items=max(first, min(there, paid)))
+        scorer.most = int(told["items"])
+        scorer.nothing(ALL, scorer.most)
+        scorer.choose_among(CHOICES)
 
     def _found(self, best: Candidate, default: Candidate) -> Found:
         items = self.task.report[: self._reported_items()]

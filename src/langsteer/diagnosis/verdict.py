@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from langsteer.diagnosis.corners import LANGUAGE, Corners
+from langsteer.diagnosis.corners import ENGLISH, Corners
 from langsteer.diagnosis.reach import Reach, Reaches
 from langsteer.evaluation.statistics import Array, Interval
 from langsteer.look.words import signed
@@ -19,6 +19,10 @@ CHANGED = 0.2  # of the items that a change makes right or wrong, where nothing 
 LEAST_SEEN = 20.0  # points: where less cannot be seen, nothing can be said
 _POWER = (1.959964 + 0.841621) ** 2  # two-sided at 5%, seen four times in five
 
+LITTLE, MUCH = 0.2, 0.6  # shares of a gap
+GUESSING = 1.3  # times chance, and the answers are close to guesses
+
+ARTICLE = {"offset": "an offset", "map": "a linear map", "labels": "a vector learned from labels"}
 AT = {
     "source": "the text in the language",
     "prompt": "the whole prompt",
@@ -74,8 +78,7 @@ def judge(
     effect: float = EFFECT,
 ) -> Verdict:
     """The verdict of a diagnosis; `value` is what the items are worth as they are asked."""
-    name = language_name(language)
-    points = unit == "points"
+    name, points = language_name(language), unit == "points"
     seen, needed = (smallest_seen(items), items_needed(effect)) if points else (None, None)
     if seen is not None and seen > LEAST_SEEN:
         return Verdict(
@@ -92,90 +95,100 @@ def judge(
         if seen is not None
         else ""
     )
+    kind, sentence, most = _said(
+        name, corners, reaches.best, unit, value, chance, english, english_chance
+    )
+    sentences = tuple(part for part in (sentence, size) if part)
+    return Verdict(kind, sentences, most, seen, needed)
 
-    def verdict(kind: Kind, *sentences: str, most: float | None = None) -> Verdict:
-        return Verdict(kind, tuple(s for s in (*sentences, size) if s), most, seen, needed)
 
-    if english is None:
-        return verdict(*_without_english(name, reaches, unit))
+Said = tuple[Kind, str, float | None]
+
+
+def _said(
+    name: str,
+    corners: Corners,
+    best: Reach | None,
+    unit: str,
+    value: float,
+    chance: float,
+    english: Array | None,
+    english_chance: Array | None,
+) -> Said:
+    """The kind of verdict, in words, and the most that can be won."""
+    if english is None or corners.gap is None:
+        return _without_english(name, best, unit)
     if _cannot(english, chance, english_chance):
-        return verdict(
+        return (
             "not in English",
             f"The model cannot do this in English either ({english.mean():.1f} {unit}, where "
             f"{_chance_told(chance, english_chance)} is chance): there is nothing to bring over. "
             "Ask it otherwise, or take another model.",
+            None,
         )
-    gap = corners.gap
-    assert gap is not None
-    if gap.low <= 0:
-        return verdict(
+    if corners.gap.low <= 0:
+        return (
             "no gap",
-            f"There is no clear gap between {name} and English ({interval(gap, unit)}): nothing that a "
-            "vector towards English could win back.",
+            f"There is no clear gap between {name} and English ({interval(corners.gap, unit)}): nothing "
+            "that a vector towards English could surely win back.",
+            None,
         )
-    return verdict(*_of_gap(name, corners, reaches, gap, unit, value, chance))
+    return _of_gap(name, corners, corners.gap, best, unit, value, chance)
 
 
 def _of_gap(
     name: str,
     corners: Corners,
-    reaches: Reaches,
     gap: Interval,
+    best: Reach | None,
     unit: str,
     value: float,
     chance: float,
-) -> tuple[Kind, str] | tuple[Kind, str, str]:
-    alone = [part for part in (corners.reading, corners.answering) if part is not None]
-    two_corners = corners.at(LANGUAGE, LANGUAGE) is None or len(alone) < 2
-    parts = [] if two_corners else alone
-    best = reaches.best
-    helped = best is not None and best.gain.low > 0
-    won = [part for part in parts if part.low > 0]
-    if helped or won:
-        return "steer", *_steer(corners, best, parts, gap, unit)
-    known = "" if not math.isfinite(chance) or value > 1.3 * chance else ", close to guessing"
-    nothing = _nothing_won(best, unit)
-    most = min(gap.high, max([p.high for p in parts] + ([best.gain.high] if best else [0.0])))
-    if parts and all(part.value < gap.value / 5 for part in parts) and most < 0.6 * gap.value:
+) -> Said:
+    """What a clear gap comes to. With English alone in one part, what that wins bounds it too."""
+    told = (corners.reading, corners.answering)
+    parts = [part for part in told if part is not None] if None not in told else []
+    gains = [*parts, *([best.gain] if best is not None else [])]
+    most = max(0.0, min(gap.high, max((gain.high for gain in gains), default=gap.high)))
+    if any(gain.low > 0 for gain in gains):
+        return (
+            "steer",
+            f"Steering can win back at most {most:.0f} {unit} here, of a gap of {interval(gap, unit)}. It "
+            f"would act on {_where(corners, best, unit)}.",
+            most,
+        )
+    little = all(part.value < LITTLE * gap.value for part in parts)
+    if parts and little and most < MUCH * gap.value:
+        near = " close to guessing," if value <= GUESSING * chance else ""
+        there = corners.at(ENGLISH, ENGLISH)
+        english = there.value.value if there is not None else value + gap.value
         return (
             "not known",
-            f"The model does not know this in {name} ({value:.1f} {unit}{known}): neither an English prompt "
-            f"nor English answers alone win much of the gap of {gap.value:.1f}. {nothing} No vector "
-            "will help: translate, or fine-tune.",
+            f"The model does not know this in {name} ({value:.1f} {unit},{near} where English has "
+            f"{english:.1f}): neither an English prompt nor English answers alone win much of the "
+            f"gap. {_nothing_won(best, unit)}No vector will help: translate, or fine-tune.",
+            most,
         )
     return (
         "unclear",
-        f"Nothing that was tried won any of the gap of {interval(gap, unit)} by more than chance. {nothing} At "
-        f"most {max(most, 0):.0f} {unit} are in reach: translate, or fine-tune, unless a search on more "
-        "items says otherwise.",
+        f"Nothing that was tried won any of the gap of {interval(gap, unit)} by more than chance. "
+        f"{_nothing_won(best, unit)}At most {most:.0f} {unit} are in reach: translate, or fine-tune, unless "
+        "a search on more items says otherwise.",
+        most,
     )
 
 
-def _steer(
-    corners: Corners, best: Reach | None, parts: list[Interval], gap: Interval, unit: str
-) -> tuple[str, str]:
-    estimates = list(parts) + ([best.gain] if best is not None else [])
-    most = min(gap.high, max(estimate.high for estimate in estimates))
-    return (
-        f"Steering can win back at most {most:.0f} {unit} here, of a gap of {interval(gap, unit)}.",
-        f"It would act on {_where(corners, best)}.",
-    )
-
-
-def _where(corners: Corners, best: Reach | None) -> str:
-    """What a change would act on: where one was seen to help, else what English alone wins most at."""
+def _where(corners: Corners, best: Reach | None, unit: str) -> str:
+    """What a change would act on: where one was seen to help, else where English alone wins most."""
     if best is not None and best.gain.low > 0:
         return (
             f"{AT[best.positions]}, at or near layer {best.layer}: there {ARTICLE[best.means]} won "
-            f"{interval(best.gain, 'points')} on items that it was not learned from"
+            f"{interval(best.gain, unit)} on items that it was not learned from"
         )
     reading, answering = corners.reading, corners.answering
     if answering is not None and (reading is None or answering.value > reading.value):
-        return f"{AT['generated']}, or make the model answer in English"
+        return f"{AT['generated']}, or the model would answer in English"
     return AT["prompt"]
-
-
-ARTICLE = {"offset": "an offset", "map": "a linear map", "labels": "a vector learned from labels"}
 
 
 def _nothing_won(best: Reach | None, unit: str) -> str:
@@ -183,23 +196,25 @@ def _nothing_won(best: Reach | None, unit: str) -> str:
         return ""
     return (
         f"The best of what was tried, {ARTICLE[best.means]} at layer {best.layer}, won "
-        f"{interval(best.gain, unit)}."
+        f"{interval(best.gain, unit)}. "
     )
 
 
-def _without_english(name: str, reaches: Reaches, unit: str) -> tuple[Kind, str]:
-    best = reaches.best
+def _without_english(name: str, best: Reach | None, unit: str) -> Said:
+    start = "Without the English of the items nothing is known of a gap"
     if best is not None and best.gain.low > 0:
         return (
             "steer",
-            f"Without the English of the items nothing is known of a gap. Steering can win at most "
-            f"{best.gain.high:.0f} {unit}: {ARTICLE[best.means]} at layer {best.layer}, at {AT[best.positions]}, "
-            f"won {interval(best.gain, unit)} on items that it was not learned from.",
+            f"{start}. Steering can win at most {best.gain.high:.0f} {unit}: {ARTICLE[best.means]} at layer "
+            f"{best.layer}, at {AT[best.positions]}, won {interval(best.gain, unit)} on items that it was "
+            "not learned from.",
+            best.gain.high,
         )
     return (
         "unclear",
-        f"Without the English of the items nothing is known of a gap, and nothing that was tried in "
-        f"{name} won anything by more than chance. {_nothing_won(best, unit)}",
+        f"{start}, and nothing that was tried in {name} won anything by more than chance. "
+        f"{_nothing_won(best, unit)}".rstrip(),
+        None if best is None else max(0.0, best.gain.high),
     )
 
 
