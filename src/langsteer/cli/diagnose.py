@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from langsteer.diagnosis.diagnose import Diagnosis
     from langsteer.evaluation.statistics import Interval
 
+ITEMS, EFFECT = 200, 5.0  # asked; points looked for
+
 
 def command(
     on: Annotated[
@@ -28,10 +30,10 @@ def command(
     form: Annotated[
         str | None, shared.one_of(lambda: shared.FORMS, "--form", help="Form of the prompt.")
     ] = None,
-    limit: Annotated[int, shared.limit(least=2)] = 200,
+    limit: Annotated[int, shared.limit(least=2)] = ITEMS,
     effect: Annotated[
         float, typer.Option("--effect", min=0.1, max=100, help="The points that are looked for.")
-    ] = 5.0,
+    ] = EFFECT,
     scoring: shared.Score = "auto",
     output: Annotated[
         Path | None, shared.output("Write what was found as JSON, too.", "<file>")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from langsteer.steering.change import Change
 
 FEW = 100  # pairs
+BUDGET = 15.0  # minutes
 
 
 def command(
@@ -91,7 +92,7 @@ def command(
     budget: Annotated[
         float,
         typer.Option("--budget", min=0.01, help="Minutes that --for may take, for a language."),
-    ] = 15.0,
+    ] = BUDGET,
     anyway: Annotated[
         bool,
         typer.Option(

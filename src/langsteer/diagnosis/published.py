@@ -22,6 +22,7 @@ from langsteer.evaluation.benchmarks import (
     load_translations,
     make_task,
 )
+from langsteer.evaluation.harness import lm_eval_parts
 from langsteer.evaluation.harness.spans import source_spans, texts_of
 from langsteer.text.languages import parse_tag
 
@@ -127,8 +128,9 @@ class _Reader:
 
     def _rendered(self, docs: Sequence[Doc], language: str, form: str) -> "Rendered":
         """Each item's wording and right answer, by its id; without items of one choice, or of two alike."""
-        task = make_task(self.benchmark, language, docs, form=form)
-        rendered = {doc["id"]: self._rendered_doc(task, doc) for doc in task.test_docs()}
+        with lm_eval_parts.compiled_once():
+            task = make_task(self.benchmark, language, docs, form=form)
+            rendered = {doc["id"]: self._rendered_doc(task, doc) for doc in task.test_docs()}
         return {name: pair for name, pair in rendered.items() if pair is not None}
 
     def _rendered_doc(self, task: Any, doc: Doc) -> tuple[Wording, int] | None:
