@@ -57,8 +57,8 @@ def test_a_benchmark_of_one_s_own(tmp_path: Path) -> None:
 
 
 def test_what_there_is_not(data: Path) -> None:
-    with pytest.raises(BenchmarkError, match="has no 'qu'"):
-        read_published_items("sib200", "qu", data)
+    with pytest.raises(BenchmarkError, match="has no 'la'"):
+        read_published_items("sib200", "la", data)
     with pytest.raises(DiagnosisError, match="another language than English"):
         read_published_items("sib200", "en", data)
     with pytest.raises(BenchmarkError, match="no benchmark 'sib20'"):
