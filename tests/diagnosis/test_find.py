@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from langsteer.diagnosis import find as module
-from langsteer.diagnosis.find import BEST, RESULTS, find_recipe, write_if_better
+from langsteer.diagnosis.find import BEST, RESULTS, check_place, find_recipe, write_if_better
 from langsteer.diagnosis.found import Found
 from langsteer.diagnosis.items import TaskItems
 from langsteer.diagnosis.trials import NAME
-from langsteer.errors import DiagnosisError
+from langsteer.errors import DiagnosisError, SaveError
 from langsteer.evaluation.statistics import Interval
 from langsteer.model.model import Model
 from langsteer.steering.change import Change
@@ -147,3 +147,19 @@ def test_nothing_is_written_that_is_not_better(
     told = load(file).scores["search"]
     assert told["better_than_nothing"] is True
     assert told["gain"] == {"value": 5.0, "low": 1.0, "high": 9.0}
+
+
+def test_another_vector_is_not_replaced(
+    searched: tuple[Path, Change, Found], llama: Model, tmp_path: Path
+) -> None:
+    file = tmp_path / "sw.safetensors"
+    check_place(file)
+    make_vector(llama).save(file)
+    with pytest.raises(SaveError, match="is there already"):
+        check_place(file)
+    check_place(file, overwrite=True)
+    write_if_better(make_vector(llama), searched[2], file, anyway=True)
+    check_place(file)
+    file.write_text("notes", encoding="utf-8")
+    with pytest.raises(SaveError, match="is there already"):
+        check_place(file)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from langsteer.diagnosis.scoring import Asked, Scale, answer_scores, asked, scale_of
+from langsteer.errors import DiagnosisError
 from langsteer.evaluation.harness.scoring import Question
 from langsteer.model.model import Model
 from langsteer.model.tokens import Tokens
@@ -70,3 +71,13 @@ def test_fewer_choices_are_the_right_one_and_the_likeliest_others() -> None:
     assert few.questions[0].answers == ((3,), (5,), (6,))
     assert few.right == (2,)
     assert questions.among([np.array([-1.0, -3.0, -2.0, -9.0])], 9).questions == questions.questions
+
+
+def test_an_item_longer_than_the_model_reads(llama: Model, tmp_path: Path) -> None:
+    rows = item_rows(4)
+    rows[2]["prompt"] = "jua " * 40
+    items = made_task(tmp_path, rows).all
+    with pytest.raises(
+        DiagnosisError, match=r"item q2 is 1\d\d tokens long, and tiny-llama reads 128"
+    ):
+        asked(llama, [item.own for item in items], items)

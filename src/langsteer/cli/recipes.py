@@ -32,14 +32,13 @@ def search_for(
     **settings: Any,
 ) -> None:
     """Search for each language, and write the vectors that are better than nothing."""
-    from langsteer.diagnosis.find import find_recipe, write_if_better
+    from langsteer.diagnosis.find import check_place, find_recipe, write_if_better
     from langsteer.diagnosis.task import check_apart
     from langsteer.steering.folder import read_changes
-    from langsteer.storage.files import check_writable
 
     for tag, task in tasks.items():
         check_apart(task, text)
-        check_writable(files[tag])
+        check_place(files[tag], settings["overwrite"])
     given = read_changes(*vectors) if vectors else {}
     model, told = open_model(), []
     for tag, task in tasks.items():

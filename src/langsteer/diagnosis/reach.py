@@ -31,7 +31,7 @@ from langsteer.states.intervention import PositionKind
 from langsteer.steering.change import Change
 from langsteer.steering.projection import Projection
 from langsteer.steering.vector import SteeringVector
-from langsteer.text.corpus import ParallelCorpus
+from langsteer.text.corpus import ParallelCorpus, spread
 
 Means = Literal["offset", "map", "labels"]
 MEANS: tuple[Means, ...] = ("offset", "map", "labels")
@@ -46,6 +46,7 @@ STRENGTHS: dict[Means, tuple[float, ...]] = {
 MOST_SLOPES = 120  # items, of which a mean slope is known well enough to tell layers apart
 RIDGE = 1.0  # of the map, relative to the mean square of the states' numbers
 STEP = 0.1  # of the states' length: how far the first-order estimate goes along labels
+LINES = 200  # of a corpus that stands in for the English of the items
 USUAL_DEPTH = 0.45
 LAST = 1  # layers at the end that nothing is learned at
 
@@ -156,6 +157,7 @@ def halves_of(
         return Halves(here, states, sides, own=True), "the items and their English"
     if corpus is None:
         return Halves(here, None, sides, own=True), ""
+    corpus = corpus.lines(spread(len(corpus), LINES))
     lines = [
         sentence_states(model, corpus.texts[tag], layers) for tag in (corpus.language, corpus.pivot)
     ]

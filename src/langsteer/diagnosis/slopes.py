@@ -12,12 +12,15 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from langsteer.diagnosis.scoring import Asked
+from langsteer.fitting.descent import check_gradients
 from langsteer.model.model import Model, frozen
 from langsteer.model.tokens import Tokens, batches, pad_mask, token_budget
 from langsteer.progress import track
 from langsteer.states.intervention import Intervention, PositionKind, intervene, steered_tokens
 
 KINDS: tuple[PositionKind, ...] = ("source", "prompt", "generated")
+
+TOKENS = 512  # of a batch: what lies between the layers is kept for the way back
 
 Shift = Callable[[int, Tensor, Sequence[int]], Tensor]
 """(layer, states [rows, tokens, hidden], the question of each row): what would be added to them"""
@@ -129,7 +132,7 @@ def row_batches(model: Model, asked: Asked, most: int | None = None) -> list[lis
         single = all(len(answer) == 1 for answer in question.answers)
         longest = len(question.context) + max(map(len, question.answers)) - 1
         sizes.append(Sized(longest * (1 if single else len(question.answers))))
-    return list(batches(sizes, token_budget(model), most))
+    return list(batches(sizes, min(token_budget(model), TOKENS), most))
 
 
 def slopes(
@@ -138,7 +141,11 @@ def slopes(
     biases: Tensor | None = None,
     shift: Shift | None = None,
 ) -> Slopes:
-    """One forward and one backward pass over the questions."""
+    """One forward and one backward pass over the questions.
+
+    Raises FitError where no gradient passes through the model's weights.
+    """
+    check_gradients(model)
     shape = (len(asked.questions), model.layers, len(KINDS))
     gradients, shifted = torch.zeros(*shape, model.hidden_size), torch.zeros(shape)
     groups = row_batches(model, asked)
@@ -147,10 +154,9 @@ def slopes(
         states, moved = _with_gradients(model, rows, biases)
         owners = torch.tensor(rows.question_of_rows)
         for layer in range(model.layers):
-            slope = moved[layer].grad
-            if slope is None:
-                continue
-            slope = -slope.float().cpu()
+            gradient = moved[layer].grad
+            assert gradient is not None
+            slope = -gradient.float().cpu()
             added = None if shift is None else shift(layer, states[layer], rows.question_of_rows)
             for place, kind in enumerate(KINDS):
                 own = slope * rows.masks[kind][..., None]
