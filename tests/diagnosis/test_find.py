@@ -9,6 +9,7 @@ from langsteer.diagnosis import find as module
 from langsteer.diagnosis.find import BEST, RESULTS, check_place, find_recipe, write_if_better
 from langsteer.diagnosis.found import Found
 from langsteer.diagnosis.items import TaskItems
+from langsteer.diagnosis.scoring import answer_scores, asked, scale_of
 from langsteer.diagnosis.trials import NAME
 from langsteer.errors import DiagnosisError, SaveError
 from langsteer.evaluation.statistics import Interval
@@ -25,7 +26,8 @@ BUDGET = 0.02  # minutes
 @pytest.fixture(scope="module")
 def task(tmp_path_factory: pytest.TempPathFactory) -> TaskItems:
     rows = item_rows(40)
-    for row in rows:
+    for i, row in enumerate(rows):
+        row["answer"] = (i * i // 5) % 3  # not as often right in one half as in the other
         row["translation"] = {**row["english"], "prompt": row["english"]["prompt"] + " the"}
     return made_task(tmp_path_factory.mktemp("items"), rows)
 
@@ -58,12 +60,16 @@ def test_the_best_is_reported_beside_the_default_and_nothing(
 
 
 def test_what_is_reported_was_not_chosen_on(
-    searched: tuple[Path, Change, Found], task: TaskItems
+    searched: tuple[Path, Change, Found], llama: Model, task: TaskItems
 ) -> None:
-    folder, *_ = searched
+    folder, change, found = searched
     text = (folder / NAME).read_text(encoding="utf-8")
     assert f'"{task.development[0].id}":' in text
     assert not any(f'"{item.id}":' in text for item in task.report)
+    questions = asked(llama, [item.own for item in task.report], task.report)
+    scores = answer_scores(llama, questions, [None, change])
+    values = [scale_of(questions).values(rows, questions.right).mean() for rows in scores]
+    assert [row.value for row in found.reported[:2]] == pytest.approx(values)
 
 
 def test_a_search_that_is_done_is_read(
@@ -103,6 +109,7 @@ def test_a_search_that_was_stopped_goes_on(
     written = (tmp_path / NAME).read_text(encoding="utf-8").splitlines(keepends=True)
     assert written[: stopped + 1] == lines[: stopped + 1]
     assert len(written) > stopped + 1
+    assert sum('"round ' in line for line in written) == 4
 
 
 def test_other_searches_are_not_mixed(

@@ -6,7 +6,8 @@ import pytest
 
 pytest.importorskip("lm_eval", reason="lm-eval is not installed")
 
-from langsteer.diagnosis.published import read_published_items
+from langsteer.diagnosis.items import Wording, wording
+from langsteer.diagnosis.published import _like, read_published_items
 from langsteer.diagnosis.task import read_task
 from langsteer.errors import BenchmarkError, DiagnosisError
 from tests.made.own import own_data, own_file
@@ -63,3 +64,24 @@ def test_what_there_is_not(data: Path) -> None:
         read_published_items("sib200", "en", data)
     with pytest.raises(BenchmarkError, match="no benchmark 'sib20'"):
         read_published_items("sib20", "sw", data)
+
+
+def test_items_that_are_reported_on_are_not_chosen_on(data: Path) -> None:
+    folder = data / "sib200" / "swh_Latn"
+    asked = (folder / "test.tsv").read_text(encoding="utf-8").splitlines()[1].split("\t")
+    with (folder / "train.tsv").open("a", encoding="utf-8") as file:
+        file.write("\t".join(["999", *asked[1:]]) + "\n")
+    task = read_published_items("sib200", "sw", data)
+    assert len(task.development) == 21 + 14
+    assert "train-999" not in {item.id for item in task.development}
+
+
+def test_another_wording_has_as_many_answers_and_the_same_one_right() -> None:
+    def rendered(right: int, *answers: str) -> dict[str, tuple[Wording, int]]:
+        return {"1": (wording(["", "jua"], answers), right)}
+
+    own, doc = rendered(1, "a", "b"), {"id": "1"}
+    assert _like(own, rendered(1, "c", "d"), doc) is not None
+    assert _like(own, rendered(0, "c", "d"), doc) is None
+    assert _like(own, rendered(1, "c", "d", "e"), doc) is None
+    assert _like(own, {}, doc) is None
