@@ -1,20 +1,25 @@
-.PHONY: demo test test-quick check coverage wheels docs linkcheck graph clean
+.PHONY: demo test test-quick reliability check coverage wheels docs linkcheck graph clean
 
 PYTHON ?= python3
 VENV := .venv
 TORCH := torch==2.13.0
 WORKERS ?= 2
-PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+TRIALS ?= 2
+PARALLEL := -n $(WORKERS) --dist worksteal
 PYTEST := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false $(VENV)/bin/python -m pytest
 
 demo: $(VENV)/demo-installed
 	$(VENV)/bin/langsteer demo
 
 test: $(VENV)/dev-installed
-	$(PYTEST) $(PARALLEL)
+	$(PYTEST) $(PARALLEL) -m 'not reliability'
 
 test-quick: $(VENV)/dev-installed
-	$(PYTEST) $(PARALLEL) -m 'not slow and not model'
+	$(PYTEST) $(PARALLEL) -m 'not slow and not model and not reliability'
+
+# Kills, full disks and cut files, TRIALS times each; docs/reliability.md says what a long run gave
+reliability: $(VENV)/dev-installed
+	LANGSTEER_TRIALS=$(TRIALS) $(PYTEST) tests/reliability
 
 coverage: $(VENV)/dev-installed
 	$(PYTEST) $(PARALLEL) --cov --cov-report=term-missing:skip-covered --cov-report=xml

@@ -15,13 +15,11 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-import torch
-
 import langsteer
-from benchmarks.common import paired, report
+from benchmarks.common import paired, plain_passes, report
 from langsteer.analysis.layers.analyze import AnalysisOptions, analyze
 from langsteer.analysis.layers.reading import Pick, read_texts
-from langsteer.model.tokens import Tokens, batches, encode
+from langsteer.model.tokens import Tokens, encode
 from langsteer.progress import show_progress
 from langsteer.text.corpus import ParallelCorpus, spread
 
@@ -29,18 +27,10 @@ LANGUAGES = ("sw", "et", "tr", "hi", "el", "de", "ar", "zh-Hans", "fr", "ja", "r
 
 
 def corpus(languages: int, lines: int) -> ParallelCorpus:
-    found = langsteer.builtin(*LANGUAGES[:languages])
-    places = spread(len(found), lines) if lines <= len(found) else range(lines)
-    text = found.lines(i % len(found) for i in places)
+    builtin = langsteer.builtin(*LANGUAGES[:languages])
+    places = spread(len(builtin), lines) if lines <= len(builtin) else range(lines)
+    text = builtin.lines(i % len(builtin) for i in places)
     return replace(text, parts=(), topics=())
-
-
-def plain_passes(model: langsteer.Model, texts: list[list[Tokens]]) -> None:
-    """The backbone alone, over the batches that the reading makes."""
-    for tokens in texts:
-        for index in batches(tokens):
-            with torch.inference_mode():
-                model.run_decoder(model.batch([tokens[i].ids for i in index]))
 
 
 def read(model: langsteer.Model, texts: list[list[Tokens]]) -> None:
@@ -79,7 +69,7 @@ def main() -> None:
         {
             "languages": list(text.languages),
             "lines": chosen.lines,
-            "tokens": sum(len(one) for tokens in texts for one in tokens),
+            "tokens": sum(len(line) for tokens in texts for line in tokens),
             "layers": model.layers,
             "dtype": str(model.dtype),
             "ratio": ratio,

@@ -55,8 +55,8 @@ def run(model: Model, language: str) -> dict[str, Any]:
     measure = Measure(model, held_out)
     trials: list[tuple[SteeringVector | None, float]] = [(None, 0.0)]
     trials += [(vector, strength) for vector in vectors for strength in STRENGTHS]
-    unsteered, *found = measure.several(trials)
-    exact = torch.tensor(found).view(len(layers), len(STRENGTHS)) - unsteered
+    unsteered, *steered = measure.several(trials)
+    exact = torch.tensor(steered).view(len(layers), len(STRENGTHS)) - unsteered
     with frozen(model):
         slopes = gradients(model, measure)
     estimate = torch.stack([slopes[v.layer] @ v.values for v in vectors])
@@ -65,8 +65,8 @@ def run(model: Model, language: str) -> dict[str, Any]:
     return {
         "language": language,
         "divergence_unsteered": round(unsteered, 4),
-        "best_change_by_layer": [round(float(x), 4) for x in best],
-        "estimated_change_by_layer": [round(float(x), 4) for x in estimate],
+        "best_change_by_layer": [round(float(change), 4) for change in best],
+        "estimated_change_by_layer": [round(float(change), 4) for change in estimate],
         "spearman": round(float(spearmanr(estimate, best).statistic), 2),
         "spearman_at_the_least_strength": round(
             float(spearmanr(estimate, exact[:, 0]).statistic), 2

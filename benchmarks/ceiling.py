@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 import langsteer
-from benchmarks.common import RESULTS, SHARED, add_line, find_line, rounded
+from benchmarks.common import RESULTS, SHARED, add_line, find_line, right_topics, rounded
 from benchmarks.strength import answers
 from langsteer.evaluation.benchmarks import get_benchmark, load_docs
 from langsteer.evaluation.demo import AFTER, BEFORE, TOPICS
@@ -91,7 +91,7 @@ def learned_from_labels(model: Model, about: dict[str, Any]) -> tuple[SteeringVe
     """
     language, layer, epochs = about["language"], about["layer"], about["epochs"]
     docs = load_docs(get_benchmark("sib200"), language, "train", SHARED)[MEASURED:]
-    right = torch.tensor([list(TOPICS).index(doc["category"]) for doc in docs])
+    right = right_topics(docs)
     tokens = encode(model, [Prompt(doc["text"], BEFORE, AFTER) for doc in docs])
     tokens = [acted_on(model, text, about["positions"]) for text in tokens]
     states, norm = kept_states(model, tokens, layer)
@@ -144,10 +144,12 @@ def kept_states(model: Model, tokens: list[Tokens], layer: int) -> tuple[list[Te
     """Each text's states at the layer [tokens, hidden], and the mean length of their means."""
     states: list[Tensor] = [torch.empty(0)] * len(tokens)
     for index in batches(tokens):
-        found: dict[int, Tensor] = {}
-        visit_states(model, model.batch([tokens[i].ids for i in index]), [layer], found.__setitem__)
+        by_layer: dict[int, Tensor] = {}
+        visit_states(
+            model, model.batch([tokens[i].ids for i in index]), [layer], by_layer.__setitem__
+        )
         for row, i in enumerate(index):
-            states[i] = found[layer][row, -len(tokens[i]) :].clone()
+            states[i] = by_layer[layer][row, -len(tokens[i]) :].clone()
     means = [
         own[torch.tensor(t.source)].float().mean(0) for own, t in zip(states, tokens, strict=True)
     ]

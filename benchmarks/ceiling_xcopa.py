@@ -58,9 +58,11 @@ def learned_from_labels(model: Model, items: Items, about: dict[str, Any]) -> St
             adam.zero_grad()
             chosen = [2 * i + choice for i in index for choice in (0, 1)]
             with frozen(model):
-                found = logprobs(model, rows, states, tails, layer, chosen, vector).view(-1, 2)
+                likelihoods = logprobs(model, rows, states, tails, layer, chosen, vector).view(
+                    -1, 2
+                )
                 right = torch.tensor([items.right[i] for i in index])
-                torch.nn.functional.cross_entropy(found, right).backward()  # type: ignore[no-untyped-call]
+                torch.nn.functional.cross_entropy(likelihoods, right).backward()  # type: ignore[no-untyped-call]
             adam.step()
             fall.step()
     return vector_of_labels(model, vector, about)
@@ -83,10 +85,10 @@ def logprobs(
         final = model.run_decoder(inputs)
     read = torch.cat([final[row, -tails[i] - 1 : -1] for row, i in enumerate(chosen)])
     tokens = torch.tensor([token for i in chosen for token in rows[i].ids[-tails[i] :]])
-    found = -torch.nn.functional.cross_entropy(
+    token_logprobs = -torch.nn.functional.cross_entropy(
         model.logits_of(read).float(), tokens, reduction="none"
     )
-    return torch.stack([part.sum() for part in found.split([tails[i] for i in chosen])])
+    return torch.stack([part.sum() for part in token_logprobs.split([tails[i] for i in chosen])])
 
 
 def run(model: Model, about: dict[str, Any]) -> None:
@@ -94,12 +96,12 @@ def run(model: Model, about: dict[str, Any]) -> None:
     languages = {tag: items_of(model, tag, "test") for tag in about["language"].split("+")}
     direct, steered, seen = [], [], []
     for first in (0, 1):
-        mine, other = (halves(languages, half) for half in (first, 1 - first))
-        vector = learned_from_labels(model, joined(mine), about)
-        before, after = hits(model, other, [None, vector])
+        learned, held_out = (halves(languages, half) for half in (first, 1 - first))
+        vector = learned_from_labels(model, joined(learned), about)
+        before, after = hits(model, held_out, [None, vector])
         direct.append(before)
         steered.append(after)
-        seen += hits(model, mine, [vector])
+        seen += hits(model, learned, [vector])
     without, with_vector = np.concatenate(direct), np.concatenate(steered)
     line = {
         **about,
@@ -127,11 +129,11 @@ def hits(
     model: Model, languages: Sequence[Items], vectors: Sequence[SteeringVector | None]
 ) -> list[Array]:
     """Under each vector, the share of languages in which an item is right, calibrated, in per cent."""
-    found: list[list[Array]] = [[] for _ in vectors]
+    by_vector: list[list[Array]] = [[] for _ in vectors]
     for items in languages:
-        for own, scores in zip(found, score(model, items.questions, vectors), strict=True):
+        for own, scores in zip(by_vector, score(model, items.questions, vectors), strict=True):
             own.append(correct(calibrate(np.array(scores.loglikelihoods)), items.right))
-    return [np.mean(own, axis=0) for own in found]
+    return [np.mean(own, axis=0) for own in by_vector]
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from langsteer.evaluation.statistics import Interval
+from langsteer.evaluation.demo import TOPICS
+from langsteer.evaluation.statistics import Array, Interval
+from langsteer.model.model import Model
+from langsteer.model.tokens import Tokens, batches
 from langsteer.states.intervention import Intervention, PositionKind
 from langsteer.steering.change import Change
 from langsteer.storage.files import write_json
@@ -139,9 +142,9 @@ def markdown(heads: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def rounded(found: Interval) -> list[float]:
+def rounded(estimate: Interval) -> list[float]:
     """An estimate and the ends of its interval, to one decimal."""
-    return [round(x, 1) for x in (found.value, found.low, found.high)]
+    return [round(number, 1) for number in (estimate.value, estimate.low, estimate.high)]
 
 
 def bracketed(change: Sequence[float]) -> str:
@@ -154,6 +157,24 @@ def add_line(file: Path, line: dict[str, Any]) -> None:
     file.parent.mkdir(exist_ok=True)
     with file.open("a", encoding="utf-8") as opened:
         opened.write(json.dumps(line) + "\n")
+
+
+def plain_passes(model: Model, texts: Iterable[list[Tokens]]) -> None:
+    """The backbone alone, over the batches of each of the texts' tokens."""
+    for tokens in texts:
+        for index in batches(tokens):
+            with torch.inference_mode():
+                model.run_decoder(model.batch([tokens[i].ids for i in index]))
+
+
+def right_topics(docs: Iterable[Mapping[str, Any]]) -> Tensor:
+    """The place of each item's topic among the answers, of items of SIB-200."""
+    return torch.tensor([list(TOPICS).index(doc["category"]) for doc in docs])
+
+
+def marks(scores: Tensor, right: Tensor) -> Array:
+    """Of each item, 100 where the right choice scores most [items, choices], and 0 elsewhere."""
+    return (scores.argmax(1) == right).double().numpy() * 100
 
 
 def _seconds(run: Callable[[], object]) -> float:
@@ -176,6 +197,6 @@ def noisy(text: ParallelCorpus, share: float) -> ParallelCorpus:
     if not moved:
         return text
     lines = list(text.texts[text.language])
-    for i, other in zip(moved, [*moved[1:], moved[0]], strict=True):
-        lines[i] = text.texts[text.language][other]
+    for i, following in zip(moved, [*moved[1:], moved[0]], strict=True):
+        lines[i] = text.texts[text.language][following]
     return replace(text, texts={**text.texts, text.language: tuple(lines)})

@@ -19,7 +19,17 @@ import numpy as np
 import torch
 
 import langsteer
-from benchmarks.common import RESULTS, SHARED, add_line, bracketed, markdown, read_lines, rounded
+from benchmarks.common import (
+    RESULTS,
+    SHARED,
+    add_line,
+    bracketed,
+    markdown,
+    marks,
+    read_lines,
+    right_topics,
+    rounded,
+)
 from benchmarks.strength import corpus, fitted_vector
 from langsteer.evaluation.benchmarks import get_benchmark, load_docs
 from langsteer.evaluation.demo import AFTER, BEFORE, TOPICS
@@ -89,7 +99,7 @@ def questions(
         tag = language if condition.examples == "own" else condition.examples
         first = examples_before(model, tag)
         texts = [_after(first, text, condition.moved, model.bos_id) for text in texts]
-    right = torch.tensor([list(TOPICS).index(doc["category"]) for doc in docs])
+    right = right_topics(docs)
     return [Question(text, answers) for text in texts], right
 
 
@@ -105,21 +115,23 @@ def right_items(model: langsteer.Model, language: str, condition: Condition) -> 
     asked, right = questions(model, language, condition)
     change: SteeringVector | None = None
     if condition.fit is not None:
-        found = fitted_vector(model, corpus("ntrex", language, LINES), condition.fit)
+        vector = fitted_vector(model, corpus("ntrex", language, LINES), condition.fit)
         positions: PositionKind = "all" if condition.moved == "all" else "source"
-        change = replace(found, strength=condition.strength, positions=positions)
+        change = replace(vector, strength=condition.strength, positions=positions)
     scores = torch.tensor(score(model, asked, [change])[0].loglikelihoods)
-    return (batch_calibrated(scores).argmax(1) == right).double().numpy() * 100
+    return marks(batch_calibrated(scores), right)
 
 
 def table(lines: Sequence[dict[str, Any]], languages: Sequence[str]) -> str:
     """Accuracy, and the change against the same examples unmoved."""
     rows = []
     for condition in CONDITIONS:
-        here = {line["language"]: line for line in lines if line["condition"] == condition.name}
-        if all(tag in here for tag in languages):
-            cells = [_cell(here[tag]) for tag in languages]
-            mean = np.mean([here[tag]["accuracy"] for tag in languages])
+        by_language = {
+            line["language"]: line for line in lines if line["condition"] == condition.name
+        }
+        if all(tag in by_language for tag in languages):
+            cells = [_cell(by_language[tag]) for tag in languages]
+            mean = np.mean([by_language[tag]["accuracy"] for tag in languages])
             rows.append([condition.name, *cells, f"{mean:.1f}"])
     return markdown(["", *map(language_name, languages), "mean"], rows)
 
@@ -150,14 +162,14 @@ def main() -> None:
             base = condition.moved is None and condition.examples in missing
             if condition.name in done and not base:
                 continue
-            found = right_items(model, language, condition)
-            before = unmoved.setdefault(condition.examples, found)
+            hits = right_items(model, language, condition)
+            before = unmoved.setdefault(condition.examples, hits)
             moved = condition.moved is not None
-            change = rounded(paired_bootstrap(difference, before, found)) if moved else None
+            change = rounded(paired_bootstrap(difference, before, hits)) if moved else None
             line = {
                 "language": language,
                 "condition": condition.name,
-                "accuracy": round(float(found.mean()), 1),
+                "accuracy": round(float(hits.mean()), 1),
                 "change": change,
                 "dtype": chosen.dtype,
             }

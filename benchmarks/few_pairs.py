@@ -53,10 +53,10 @@ def vectors(model: Model, language: str) -> dict[str, SteeringVector]:
         fitted_vector(model, corpus("ntrex", language, lines), FIT) for lines in (FEW, ALL)
     )
     others = vectors_of_others(model, language, "ntrex", MANY, FIT)
-    found = (few, average(others, language), average(others, language, few), many)
+    by_condition = (few, average(others, language), average(others, language, few), many)
     return {
         name: replace(vector, positions="all").with_strength(STRENGTH)
-        for name, vector in zip(CONDITIONS, found, strict=True)
+        for name, vector in zip(CONDITIONS, by_condition, strict=True)
     }
 
 
@@ -77,14 +77,14 @@ def main() -> None:
 
 def _run(model: Model, language: str) -> dict[str, Any]:
     steering = vectors(model, language)
-    found = answers(model, language, ITEMS, [None, *steering.values()], "test")
+    by_condition = answers(model, language, ITEMS, [None, *steering.values()], "test")
     return {
         "language": language,
         "version": __version__,
         **{
             kind: {
                 name: (hits[kind] > 0).astype(int).tolist()
-                for name, hits in zip(("direct", *steering), found, strict=True)
+                for name, hits in zip(("direct", *steering), by_condition, strict=True)
             }
             for kind in ("calibrated", "raw")
         },
@@ -117,12 +117,12 @@ def _compared(columns: Mapping[str, Array], name: str) -> tuple[str, str]:
     """The gain over direct, and its share of that of `many`, with their intervals."""
     if name == "direct":
         return "", ""
-    samples = [columns[each] for each in ("direct", name, "many")]
+    samples = [columns[condition] for condition in ("direct", name, "many")]
     drawn = resampled_means(samples)
-    whole = [sample.ravel() for sample in samples]
-    gain = percentile_interval(float(difference(*whole[:2])), difference(*drawn[:2]))
+    observed = [sample.ravel() for sample in samples]
+    gain = percentile_interval(float(difference(*observed[:2])), difference(*drawn[:2]))
     share = percentile_interval(
-        float(gap_closed(whole[2], *whole[:2])), gap_closed(drawn[2], *drawn[:2])
+        float(gap_closed(observed[2], *observed[:2])), gap_closed(drawn[2], *drawn[:2])
     )
     return (
         bracketed(rounded(gain)),

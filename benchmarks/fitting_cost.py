@@ -11,12 +11,11 @@ import subprocess
 import sys
 
 import psutil
-import torch
 
 import langsteer
-from benchmarks.common import paired, report
+from benchmarks.common import paired, plain_passes, report
 from langsteer.fitting import mean_difference
-from langsteer.model.tokens import batches, encode
+from langsteer.model.tokens import encode
 from langsteer.progress import show_progress
 from langsteer.text.corpus import ParallelCorpus
 
@@ -25,17 +24,13 @@ ROUNDS = 3
 
 
 def corpus() -> ParallelCorpus:
-    found = langsteer.builtin("sw")
-    return found.lines(i % len(found) for i in range(PAIRS))
+    builtin = langsteer.builtin("sw")
+    return builtin.lines(i % len(builtin) for i in range(PAIRS))
 
 
-def plain_passes(model: langsteer.Model, pairs: ParallelCorpus) -> None:
+def encoded_passes(model: langsteer.Model, pairs: ParallelCorpus) -> None:
     """The backbone alone, over the batches that a fit reads; tokenising is in both."""
-    for lines in pairs.texts.values():
-        tokens = encode(model, lines)
-        for index in batches(tokens):
-            with torch.inference_mode():
-                model.run_decoder(model.batch([tokens[i].ids for i in index]))
+    plain_passes(model, (encode(model, lines) for lines in pairs.texts.values()))
 
 
 def fit(model: langsteer.Model, pairs: ParallelCorpus) -> None:
@@ -65,7 +60,7 @@ def main() -> None:
     show_progress(False)
     memory = peak_memory()
     model, pairs = langsteer.load_model(), corpus()
-    ratio = paired(lambda: fit(model, pairs), lambda: plain_passes(model, pairs), ROUNDS, warm=0)
+    ratio = paired(lambda: fit(model, pairs), lambda: encoded_passes(model, pairs), ROUNDS, warm=0)
     report(
         "fitting_cost",
         {"pairs": PAIRS, "layers": model.layers, "ratio": ratio, "memory": memory},

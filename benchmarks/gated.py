@@ -50,10 +50,10 @@ class _Gated:
 def fit(model: Model, corpus: ParallelCorpus, layer: int, name: str) -> Moved:
     options = DescentOptions(steps=STEPS)
     descent = Descent(model, corpus, [layer], options)
-    found = descent.run(layer, lambda pairs, start: _Gated(pairs, start, options, name), None)
+    learned = descent.run(layer, lambda pairs, start: _Gated(pairs, start, options, name), None)
 
     def move(states: Tensor, strength: float) -> Tensor:
         with torch.no_grad():
-            return states + (strength * found.change.shift(states)).to(states)
+            return states + (strength * learned.change.shift(states)).to(states)
 
     return Moved(layer, move)

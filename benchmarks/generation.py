@@ -108,8 +108,9 @@ def values(task: str, language: str, answers: list[str], references: list[str]) 
         pairs = zip(first, references, strict=True)
         return np.array([sacrebleu.sentence_chrf(a, [r], word_order=2).score for a, r in pairs])
     wanted = "en" if task == "into_english" else language
-    found = identify(first)
-    return np.array([100.0 if f is not None and f.language == wanted else 0.0 for f in found])
+    guesses = identify(first)
+    right = [guess is not None and guess.language == wanted for guess in guesses]
+    return np.array(right, dtype=np.float64) * 100
 
 
 def vector_of(model: Model, language: str, about: Condition | None) -> SteeringVector | None:
@@ -154,20 +155,20 @@ def run(model: Model, about: dict[str, Any], baseline: Array | None) -> Array:
     chosen = list(zip(own, english, strict=True))[: about["items"]]
     prompts = [prompt(task, language, text) for text, _ in chosen]
     answers = answered(model, prompts, language, CONDITIONS[about["condition"]])
-    found = values(task, language, answers, [e for _, e in chosen])
-    line = {**about, "mean": round(float(found.mean()), 1)}
+    scores = values(task, language, answers, [e for _, e in chosen])
+    line = {**about, "mean": round(float(scores.mean()), 1)}
     if baseline is not None:
-        change = paired_bootstrap(difference, baseline, found)
+        change = paired_bootstrap(difference, baseline, scores)
         line["change"] = rounded(change)
     line |= {
         "seconds": round(time.perf_counter() - start, 1),
         "version": __version__,
-        "values": [round(x, 1) for x in found.tolist()],
+        "values": [round(score, 1) for score in scores.tolist()],
         "answers": answers[:3],
     }
     add_line(FILE, line)
     print(json.dumps({k: v for k, v in line.items() if k != "values"}), flush=True)
-    return found
+    return scores
 
 
 def main() -> None:
@@ -190,10 +191,10 @@ def main() -> None:
             baseline: Array | None = None
             for condition in tried(task, chosen):
                 about = settings(task, language, condition, chosen)
-                found = _known(about)
-                if found is None:
-                    found = run(model, about, baseline)
-                baseline = found if condition == "none" else baseline
+                scores = _known(about)
+                if scores is None:
+                    scores = run(model, about, baseline)
+                baseline = scores if condition == "none" else baseline
 
 
 def tried(task: str, chosen: argparse.Namespace) -> list[str]:
@@ -217,29 +218,31 @@ def settings(
 def table(task: str, chosen: argparse.Namespace) -> str:
     """Means and, in brackets, changes against `none`; the languages share their sentences."""
     conditions = tried(task, chosen)
-    found = {
-        (c, tag): values
+    scores = {
+        (c, tag): known
         for c in conditions
         for tag in chosen.languages
-        if (values := _known(settings(task, tag, c, chosen))) is not None
+        if (known := _known(settings(task, tag, c, chosen))) is not None
     }
-    whole = [tag for tag in chosen.languages if all((c, tag) in found for c in conditions)]
+    complete = [tag for tag in chosen.languages if all((c, tag) in scores for c in conditions)]
     heads = [task, *map(language_name, chosen.languages), "mean"]
     rows: list[list[str]] = []
     for c in conditions:
-        groups = [*([tag] if (c, tag) in found else [] for tag in chosen.languages), whole]
-        rows.append([c, *(_cell(found, c, tags) for tags in groups)])
+        groups = [*([tag] if (c, tag) in scores else [] for tag in chosen.languages), complete]
+        rows.append([c, *(_cell(scores, c, tags) for tags in groups)])
     return markdown(heads, rows)
 
 
-def _cell(found: dict[tuple[str, str], Array], condition: str, tags: list[str]) -> str:
+def _cell(scores: dict[tuple[str, str], Array], condition: str, tags: list[str]) -> str:
     if not tags:
         return ""
-    here, there = (np.mean([found[c, tag] for tag in tags], axis=0) for c in (condition, "none"))
+    moved, unmoved = (
+        np.mean([scores[c, tag] for tag in tags], axis=0) for c in (condition, "none")
+    )
     if condition == "none":
-        return f"{here.mean():.1f}"
-    change = bracketed(rounded(paired_bootstrap(difference, there, here)))
-    return f"{here.mean():.1f} ({change})"
+        return f"{moved.mean():.1f}"
+    change = bracketed(rounded(paired_bootstrap(difference, unmoved, moved)))
+    return f"{moved.mean():.1f} ({change})"
 
 
 def _known(about: dict[str, Any]) -> Array | None:

@@ -44,9 +44,9 @@ class Run:
 
 def run(lm: Any, task: Any, name: str) -> Run:
     start = time.perf_counter()
-    found = run_tasks(lm, {name: task})
+    outcome = run_tasks(lm, {name: task})
     seconds = time.perf_counter() - start
-    samples = found["samples"][name]
+    samples = outcome["samples"][name]
     scores = [[value for value, _ in sample["filtered_resps"]] for sample in samples]
     return Run(seconds, sum(sample["acc"] for sample in samples) / len(samples), scores)
 
@@ -95,8 +95,8 @@ def steered_model(model: langsteer.Model, vector: SteeringVector, folder: Path) 
 
 def main() -> None:
     file = RESULTS / "harness_speed.json"
-    found: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.exists() else {}
-    found |= {"items": ITEMS, "batch_sizes_of_hf": BATCH_SIZES}
+    results: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    results |= {"items": ITEMS, "batch_sizes_of_hf": BATCH_SIZES}
     logging.disable(logging.WARNING)
     show_progress(False)
     model = langsteer.load_model()
@@ -114,21 +114,23 @@ def main() -> None:
         fewer = operations(hf(model, size), task, name) / operations(
             LangsteerLM(model, tasks=info), task, name
         )
-        found[name] = {
+        results[name] = {
             "language": language,
             "form": form,
             "accuracy": ours.accuracy,
             "seconds": ours.seconds,
-            "seconds_of_hf": {str(size): other.seconds for size, other in theirs.items()},
+            "seconds_of_hf": {str(size): run_of_hf.seconds for size, run_of_hf in theirs.items()},
             "times_faster_than_the_fastest_hf": fastest / ours.seconds,
             "times_fewer_operations_than_the_fastest_hf": fewer,
-            "against_hf": {str(size): compared(ours, other) for size, other in theirs.items()},
+            "against_hf": {
+                str(size): compared(ours, run_of_hf) for size, run_of_hf in theirs.items()
+            },
             "hf_against_itself": compared(theirs[BATCH_SIZES[0]], theirs[BATCH_SIZES[-1]]),
             "against_steered": against_steered(model, task, name, language, info),
         }
-        print(name, found[name], flush=True)
-    found.pop("machine", None)
-    report("harness_speed", found)
+        print(name, results[name], flush=True)
+    results.pop("machine", None)
+    report("harness_speed", results)
 
 
 def against_steered(

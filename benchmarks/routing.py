@@ -109,25 +109,25 @@ def cut(text: str, words: int | None, tag: str) -> str:
 def measured(ask: Ask, texts: Sequence[tuple[str, str]]) -> dict[str, float]:
     """Shares in per cent: right, sure, right where sure, and English texts surely called other."""
     start = time.perf_counter()
-    found = ask([text for text, _ in texts])
+    answers = ask([text for text, _ in texts])
     seconds = time.perf_counter() - start
-    pairs = [(f, tag) for f, (_, tag) in zip(found, texts, strict=True)]
-    right = [f is not None and f.language == tag for f, tag in pairs]
-    sure = [f is not None and f.confidence >= CONFIDENT for f, _ in pairs]
+    pairs = [(answer, tag) for answer, (_, tag) in zip(answers, texts, strict=True)]
+    right = [answer is not None and answer.language == tag for answer, tag in pairs]
+    sure = [answer is not None and answer.confidence >= CONFIDENT for answer, _ in pairs]
     right_and_sure = [a and b for a, b in zip(right, sure, strict=True)]
-    english = [(f, s) for (f, tag), s in zip(pairs, sure, strict=True) if tag == "en"]
-    taken = [s and f is not None and f.language != "en" for f, s in english]
+    english = [(answer, s) for (answer, tag), s in zip(pairs, sure, strict=True) if tag == "en"]
+    misled = [s and answer is not None and answer.language != "en" for answer, s in english]
     return {
         "right": share(right),
         "sure": share(sure),
         "right_where_sure": round(100 * sum(right_and_sure) / max(1, sum(sure)), 1),
-        "english_taken_for_other": share(taken),
+        "english_taken_for_other": share(misled),
         "seconds": round(seconds, 1),
     }
 
 
-def share(found: Sequence[bool]) -> float:
-    return round(100 * sum(found) / len(found), 1)
+def share(marks: Sequence[bool]) -> float:
+    return round(100 * sum(marks) / len(marks), 1)
 
 
 if __name__ == "__main__":

@@ -26,10 +26,11 @@ def main() -> None:
     options: dict[str, Any] = {"max_new_tokens": NEW_TOKENS, "min_new_tokens": NEW_TOKENS}
     torch.manual_seed(0)
     direct = functools.partial(generate, model, prompts, **options)
-    found = {
-        p: paired(functools.partial(direct, vector, positions=p), direct, ROUNDS) for p in POSITIONS
+    ratios = {
+        positions: paired(functools.partial(direct, vector, positions=positions), direct, ROUNDS)
+        for positions in POSITIONS
     }
-    report("steering_cost", {"new_tokens": NEW_TOKENS, "prompts": len(prompts), "ratio": found})
+    report("steering_cost", {"new_tokens": NEW_TOKENS, "prompts": len(prompts), "ratio": ratios})
 
 
 if __name__ == "__main__":

@@ -45,8 +45,10 @@ from benchmarks.common import (
     add_line,
     bracketed,
     markdown,
+    marks,
     noisy,
     read_lines,
+    right_topics,
     rounded,
 )
 from langsteer.evaluation.benchmarks import get_benchmark, load_docs
@@ -79,10 +81,10 @@ USUAL = {"positions": "source", "noise": 0.0}  # in lines that do not say
 
 def corpus(name: str, language: str, lines: int | None) -> ParallelCorpus:
     if name == "builtin":
-        found = langsteer.builtin(language).split()["fit"]
+        text = langsteer.builtin(language).split()["fit"]
     else:
-        found = read_ntrex(SHARED / "ntrex", [language]).checked()
-    return found if lines is None else found.lines(range(0, len(found), len(found) // lines))
+        text = read_ntrex(SHARED / "ntrex", [language]).checked()
+    return text if lines is None else text.lines(range(0, len(text), len(text) // lines))
 
 
 def fitted(model: langsteer.Model, text: ParallelCorpus, fit: str, way: str = "") -> Change:
@@ -105,8 +107,8 @@ def _fit(model: langsteer.Model, text: ParallelCorpus, fit: str) -> Change:
 
 def _parts(fit: str) -> tuple[str, int, dict[str, Any]]:
     """The method, layer and options of METHOD:LAYER[:OPTION=VALUE...]."""
-    method, layer, *rest = fit.split(":")
-    options = dict(part.split("=", 1) for part in rest)
+    method, layer, *settings = fit.split(":")
+    options = dict(part.split("=", 1) for part in settings)
     return method, int(layer), {key: _value(value) for key, value in options.items()}
 
 
@@ -114,9 +116,9 @@ def fitted_vector(
     model: langsteer.Model, text: ParallelCorpus, fit: str, way: str = ""
 ) -> SteeringVector:
     """That of a fit which gives a vector."""
-    found = fitted(model, text, fit, way)
-    assert isinstance(found, SteeringVector)
-    return found
+    vector = fitted(model, text, fit, way)
+    assert isinstance(vector, SteeringVector)
+    return vector
 
 
 def _made(model: langsteer.Model, text: ParallelCorpus, about: dict[str, Any]) -> Change:
@@ -133,10 +135,10 @@ def _made(model: langsteer.Model, text: ParallelCorpus, about: dict[str, Any]) -
         vector = fitted_vector(model, mixed(texts, int(first or 0)), f"learned:{layer}")
         return replace(vector, language=about["language"])
     if name in variants.NAMES:
-        return variants.made(model, text, name, fitted_vector(model, text, f"learned:{layer}"))
+        return variants.variant(model, text, name, fitted_vector(model, text, f"learned:{layer}"))
     if name == "every":
-        whole = text.lines(i for i in range(len(text)) for _ in SUFFIXES)  # suffixes take turns
-        return fitted_vector(model, whole, f"learned:{layer}")
+        repeated = text.lines(i for i in range(len(text)) for _ in SUFFIXES)  # suffixes take turns
+        return fitted_vector(model, repeated, f"learned:{layer}")
     if name in ("others", "shared", "helped", "nearest"):
         return of_others(model, text, about, name, layer)
     return fitted(model, text, about["fit"])
@@ -240,9 +242,9 @@ def one_language_a_batch(apart: ParallelCorpus, mixed: ParallelCorpus) -> Iterat
     def parted(pairs: Pairs) -> list[list[int]]:
         turns = pairs.turns
         pairs.turns = [[*turn, mark] for turn, mark in zip(turns, own, strict=True)]
-        found = usual(pairs)
+        batches = usual(pairs)
         pairs.turns = turns
-        return found
+        return batches
 
     with patch.object(Pairs, "batches", parted):
         yield
@@ -269,15 +271,15 @@ def answers(
 ) -> list[dict[str, np.ndarray]]:
     """Which items are right, 0 or 100, calibrated and raw, under each vector."""
     docs = load_docs(get_benchmark("sib200"), language, part, SHARED)[:items]
-    right = torch.tensor([list(TOPICS).index(doc["category"]) for doc in docs])
+    right = right_topics(docs)
     prompts = [Prompt(doc["text"], BEFORE, AFTER) for doc in docs]
-    scores = choice_scores(model, prompts, list(TOPICS.values()), vectors)
+    by_vector = choice_scores(model, prompts, list(TOPICS.values()), vectors)
     return [
         {
-            name: (values.argmax(1) == right).double().numpy() * 100
-            for name, values in (("calibrated", batch_calibrated(found)), ("raw", found))
+            "calibrated": marks(batch_calibrated(scores), right),
+            "raw": marks(scores, right),
         }
-        for found in scores
+        for scores in by_vector
     ]
 
 
@@ -326,19 +328,19 @@ def table(lines: Sequence[dict[str, Any]], chosen: argparse.Namespace) -> str:
     rows: list[list[str]] = []
     for fit in chosen.fits:
         for strength in chosen.strengths:
-            found = {
+            by_language = {
                 line["language"]: line
                 for line in known
                 if (line["fit"], line["strength"]) == (fit, strength)
             }
-            cells = [_cell(found.get(tag)) for tag in languages]
-            here = [found[tag] for tag in languages if tag in found]
+            cells = [_cell(by_language.get(tag)) for tag in languages]
+            present = [by_language[tag] for tag in languages if tag in by_language]
             means = (
                 [
-                    np.mean([line["change"][0] for line in here]),
-                    np.mean([line["raw_steered"] - line["raw_direct"] for line in here]),
+                    np.mean([line["change"][0] for line in present]),
+                    np.mean([line["raw_steered"] - line["raw_direct"] for line in present]),
                 ]
-                if len(here) == len(languages)
+                if len(present) == len(languages)
                 else []
             )
             rows.append([fit, f"{strength:g}", *cells, *(f"{mean:+.1f}" for mean in means)])
@@ -356,17 +358,17 @@ def _run(model: langsteer.Model, about: dict[str, Any], strengths: Sequence[floa
     seconds = time.perf_counter() - start
     changes = [None, *(vector.with_strength(strength) for strength in strengths)]
     direct, *steered = answers(model, about["language"], about["items"], changes)
-    for strength, found in zip(strengths, steered, strict=True):
-        change = paired_bootstrap(difference, direct["calibrated"], found["calibrated"])
+    for strength, hits in zip(strengths, steered, strict=True):
+        change = paired_bootstrap(difference, direct["calibrated"], hits["calibrated"])
         line = {
             **about,
             "strength": strength,
             "relative_strength": relative(vector.with_strength(strength)),
             "direct": round(float(direct["calibrated"].mean()), 1),
-            "steered": round(float(found["calibrated"].mean()), 1),
+            "steered": round(float(hits["calibrated"].mean()), 1),
             "change": rounded(change),
             "raw_direct": round(float(direct["raw"].mean()), 1),
-            "raw_steered": round(float(found["raw"].mean()), 1),
+            "raw_steered": round(float(hits["raw"].mean()), 1),
             "fit_seconds": round(seconds, 1),
             "version": __version__,
         }

@@ -21,10 +21,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 import langsteer
-from benchmarks.common import RESULTS, SHARED, add_line, markdown, read_lines, rounded
+from benchmarks.common import (
+    RESULTS,
+    SHARED,
+    add_line,
+    markdown,
+    marks,
+    read_lines,
+    right_topics,
+    rounded,
+)
 from langsteer.evaluation.benchmarks import get_benchmark, load_docs
 from langsteer.evaluation.demo import AFTER, BEFORE, TOPICS
 from langsteer.evaluation.harness.choices import batch_calibrated, choice_scores
@@ -57,8 +65,8 @@ def framed(model: Model, frame: str, texts: Sequence[str]) -> tuple[list[Prompt]
     if frame == "text":
         return [Prompt(text, BEFORE, AFTER) for text in texts], list(TOPICS.values())
     record = Record("", None, (("user", ASK.format("\ue001")),), "")
-    whole = str(prompt_of(model, template_of(model), record))
-    before, _, after = whole.partition("\ue001")
+    rendered = str(prompt_of(model, template_of(model), record))
+    before, _, after = rendered.partition("\ue001")
     return [Prompt(text, before, after) for text in texts], [t.strip() for t in TOPICS.values()]
 
 
@@ -74,10 +82,10 @@ def hits(
         for part in setting["parts"].split("+")
         for doc in load_docs(get_benchmark("sib200"), language, part, SHARED)
     ][: setting["items"]]
-    right = torch.tensor([list(TOPICS).index(doc["category"]) for doc in docs])
+    right = right_topics(docs)
     prompts, answers = framed(model, setting["frame"], [doc["text"] for doc in docs])
     return [
-        (_right(batch_calibrated(scores), right), _right(scores, right))
+        (marks(batch_calibrated(scores), right), marks(scores, right))
         for scores in choice_scores(model, prompts, answers, vectors)
     ]
 
@@ -117,14 +125,14 @@ def _cell(
     measured: Mapping[tuple[str, str, str], Array], row: tuple[str, str], tags: Sequence[str]
 ) -> str:
     """The mean over languages item by item: they share their items."""
-    here = [measured.get((*row, tag)) for tag in tags]
-    there = [measured.get(("base", NONE, tag)) for tag in tags]
-    known = [part for part in here if part is not None]
+    steered = [measured.get((*row, tag)) for tag in tags]
+    unsteered = [measured.get(("base", NONE, tag)) for tag in tags]
+    known = [part for part in steered if part is not None]
     if not tags or len(known) < len(tags):
         return ""
     after = np.mean(known, axis=0)
     text = f"{after.mean():.1f}"
-    base = [part for part in there if part is not None]
+    base = [part for part in unsteered if part is not None]
     if row == ("base", NONE) or len(base) < len(tags):
         return text
     return f"{text} ({_interval(paired_bootstrap(difference, np.mean(base, axis=0), after))})"
@@ -209,9 +217,9 @@ def _fitted(
     model: Model, languages: Sequence[str], setting: Mapping[str, Any]
 ) -> dict[str, Change]:
     texts = {tag: langsteer.builtin(tag).split()["fit"] for tag in languages}
-    given = {"method": setting["method"], "layer": setting["layer"]}
+    options = {"method": setting["method"], "layer": setting["layer"]}
     return {
-        tag: langsteer.fit(model, text, **given).with_strength(setting["strength"])
+        tag: langsteer.fit(model, text, **options).with_strength(setting["strength"])
         for tag, text in texts.items()
     }
 
@@ -250,10 +258,6 @@ def _digest(folder: Path | None) -> str:
 
 def _trained(folder: Path, language: str) -> Path:
     return folder / "vectors" / f"{language}.safetensors"
-
-
-def _right(scores: torch.Tensor, right: torch.Tensor) -> Array:
-    return (scores.argmax(1) == right).double().numpy() * 100
 
 
 def _unpacked(bits: str) -> Array:

@@ -28,7 +28,7 @@ LINES = 60  # to know a mean by
 DIRECTIONS = 3
 
 
-def made(
+def variant(
     model: Model, text: ParallelCorpus, name: str, own: SteeringVector
 ) -> Moved | SteeringVector:
     """The variant `name` of a language's vector."""

@@ -156,25 +156,25 @@ def measured(model: Model, about: dict[str, Any]) -> dict[str, list[float]]:
     condition, language = about["condition"], about["language"]
     items = items_of(model, language, about["part"], parts_of(condition)[0])
     change = change_of(model, language, condition, about["strength"])
-    (found,) = score(model, items.questions, [change])
-    scores = calibrate(np.array(found.loglikelihoods))
+    (scored,) = score(model, items.questions, [change])
+    scores = calibrate(np.array(scored.loglikelihoods))
     right = np.array(items.right)
-    each = np.arange(len(right))
+    rows = np.arange(len(right))
     return {
         "correct": correct(scores, right).tolist(),
-        "margin": np.round(scores[each, right] - scores[each, 1 - right], 3).tolist(),
+        "margin": np.round(scores[rows, right] - scores[rows, 1 - right], 3).tolist(),
     }
 
 
 def run(model: Model, about: dict[str, Any]) -> None:
     start = time.perf_counter()
-    found = measured(model, about)
+    values = measured(model, about)
     line = {
         **about,
-        "accuracy": round(float(np.mean(found["correct"])), 1),
+        "accuracy": round(float(np.mean(values["correct"])), 1),
         "seconds": round(time.perf_counter() - start, 1),
         "version": __version__,
-        **found,
+        **values,
     }
     add_line(FILE, line)
     told = {name: line[name] for name in ("language", "condition", "strength", "accuracy")}
@@ -204,10 +204,10 @@ def main() -> None:
 
 def tried(chosen: argparse.Namespace) -> list[tuple[str, float | None]]:
     """Direct first; what has no strength once."""
-    found: list[tuple[str, float | None]] = [(DIRECT, None)]
+    trials: list[tuple[str, float | None]] = [(DIRECT, None)]
     for condition in chosen.conditions:
-        found += [(condition, s) for s in (chosen.strengths if "@" in condition else [None])]
-    return found
+        trials += [(condition, s) for s in (chosen.strengths if "@" in condition else [None])]
+    return trials
 
 
 def settings(
@@ -227,14 +227,14 @@ def table(chosen: argparse.Namespace) -> str:
     heads = ["condition", *map(language_name, chosen.languages), "mean", "change", "margin"]
     rows: list[list[str]] = []
     for condition, strength in tried(chosen):
-        found = lines_of(condition, strength, chosen)
+        lines = lines_of(condition, strength, chosen)
         text, _ = parts_of(condition)
         base = lines_of(DIRECT if text == condition else text, None, chosen)
         cells = [
-            f"{found[tag]['accuracy']:.1f}" if tag in found else "" for tag in chosen.languages
+            f"{lines[tag]['accuracy']:.1f}" if tag in lines else "" for tag in chosen.languages
         ]
         name = condition if strength is None else f"{condition}, {strength:g}"
-        rows.append([name, *cells, *_pooled(found, base)])
+        rows.append([name, *cells, *_pooled(lines, base)])
     return markdown(heads, rows)
 
 
@@ -242,21 +242,21 @@ def lines_of(
     condition: str, strength: float | None, chosen: argparse.Namespace
 ) -> dict[str, dict[str, Any]]:
     """What is known of a condition, by language."""
-    found = {
+    lines = {
         tag: find_line(FILE, settings(tag, condition, strength, chosen)) for tag in chosen.languages
     }
-    return {tag: line for tag, line in found.items() if line is not None}
+    return {tag: line for tag, line in lines.items() if line is not None}
 
 
-def _pooled(found: dict[str, dict[str, Any]], base: dict[str, dict[str, Any]]) -> list[str]:
+def _pooled(steered: dict[str, dict[str, Any]], base: dict[str, dict[str, Any]]) -> list[str]:
     """The mean over languages, and the changes against `base` in the same ones, items resampled."""
-    if not found:
+    if not steered:
         return ["", "", ""]
     before, after = (
-        {name: _mean([lines[tag][name] for tag in found]) for name in ("correct", "margin")}
-        for lines in (base, found)
+        {name: _mean([lines[tag][name] for tag in steered]) for name in ("correct", "margin")}
+        for lines in (base, steered)
     )
-    if found == base:
+    if steered == base:
         return [f"{after['correct'].mean():.1f}", "", ""]
     right, margin = (
         paired_bootstrap(difference, before[name], after[name]) for name in ("correct", "margin")
@@ -269,8 +269,8 @@ def _pooled(found: dict[str, dict[str, Any]], base: dict[str, dict[str, Any]]) -
 
 
 def _mean(values: list[list[float]]) -> Array:
-    found: Array = np.mean(np.array(values), axis=0)
-    return found
+    mean: Array = np.mean(np.array(values), axis=0)
+    return mean
 
 
 if __name__ == "__main__":

@@ -23,15 +23,13 @@ show_progress(False)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what is slow or needs a real model; files with real models come first, as the longest."""
+    """Marks what is slow or needs a real model."""
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
         if MODELS & fixtures:
             item.add_marker(pytest.mark.model)
         if SLOW & {getattr(item, "originalname", item.name), *fixtures}:
             item.add_marker(pytest.mark.slow)
-    long = {item.path for item in items if item.get_closest_marker("model")}
-    items.sort(key=lambda item: item.path not in long)
 
 
 @pytest.fixture(scope="session")

@@ -104,8 +104,7 @@ def test_one_file_each(outside: Path, folder: Path, tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    assert "half" in langsteer("fit", "--help")
-    fit = ["fit", "-l", "sw", "--method", "half", "--layer", "1", "-m", str(folder)]
+    fit = ["fit", "-l", "sw", "-n", "48", "--method", "half", "--layer", "1", "-m", str(folder)]
     told = json.loads(langsteer(*fit, "-o", "sw.safetensors", "--json"))
     assert told["method"] == "half"
     langsteer("export", "sw.safetensors", "--to", "text", "-o", "sw.txt")

@@ -35,16 +35,16 @@ def announce(message: str) -> None:
 
 
 @contextlib.contextmanager
-def quiet(*loggers: str) -> Iterator[None]:
-    """Let only errors through these loggers."""
-    found = [logging.getLogger(name) for name in loggers]
-    levels = [logger.level for logger in found]
-    for logger in found:
+def quiet(*names: str) -> Iterator[None]:
+    """Let only errors through the loggers of these names."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        for logger, level in zip(found, levels, strict=True):
+        for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
 
 

@@ -2,6 +2,9 @@
 
 import errno
 import json
+import os
+import signal
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -192,8 +195,33 @@ def test_a_stopped_fit_says_so(
     command = OWN.format(good=good) + "a.en --method learned --layer 1"
     code, _, err = run(capsys, *command.split())
     assert code == 130
-    assert err.splitlines()[-1] == "langsteer: stopped"
+    assert err.splitlines()[-1] == "langsteer: stopped; the same command goes on from what is done"
     assert not (bad / "out").exists()
+
+
+def test_a_terminated_fit_leaves_nothing_behind(
+    good: Path,
+    bad: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    seen = []
+
+    def terminate(*arguments: Any) -> None:
+        seen.extend(temporary.iterdir())
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(descent._Run, "_step", terminate)
+    command = OWN.format(good=good) + "a.en --method learned --layer 1"
+    code, _, err = run(capsys, *command.split())
+    assert code == 143
+    assert err.splitlines()[-1].startswith("langsteer: stopped; ")
+    assert seen
+    assert not any(temporary.iterdir())
 
 
 def test_a_disk_that_is_full_at_the_end_loses_no_learning(

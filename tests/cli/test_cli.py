@@ -74,7 +74,8 @@ def test_several_languages_are_fitted_into_a_folder(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     into = tmp_path / "vectors"
-    asked = ["fit", "-l", "swh,et", "-o", str(into), "-m", str(folder), "--layer", "1"]
+    model = ["-m", str(folder), "--layer", "1", "--method", "mean_difference"]
+    asked = ["fit", "-l", "swh,et", "-o", str(into), *model]
     code, out, err = run(capsys, *asked)
     assert code == 0, err
     assert "Swahili (sw)" in out
@@ -85,8 +86,7 @@ def test_several_languages_are_fitted_into_a_folder(
     assert {p: p.stat().st_mtime_ns for p in into.iterdir()} == before
     assert run(capsys, *asked, "--overwrite")[0] == 0
     assert all(p.stat().st_mtime_ns > before[p] for p in into.iterdir())
-    more = ["fit", "-l", "tr", "-o", str(into), "-m", str(folder), "--layer", "1"]
-    assert run(capsys, *more)[0] == 0
+    assert run(capsys, "fit", "-l", "tr", "-o", str(into), *model)[0] == 0
     assert SteeringVector.load(into / "tr.safetensors").language == "tr"
 
 
@@ -98,11 +98,12 @@ def test_a_folder_with_a_router_serves_several_languages(
 ) -> None:
     into, model = tmp_path / "vectors", ["-m", str(folder)]
     asked = ["fit", "-l", "sw,el", "-o", str(into), *model, "--layer", "1"]
+    asked += ["--method", "mean_difference"]
     assert run(capsys, *asked)[0] == 0
     code, _, err = run(capsys, "generate", "Habari", "-v", str(into), *model)
     assert code == 1
     assert "vectors for el, sw and no router.safetensors" in err
-    code, _, err = run(capsys, *asked[:-4], *model, "--layer", "1", "--router")
+    code, _, err = run(capsys, *asked, "--router")
     assert code == 0, err
     assert sorted(p.name for p in into.iterdir()) == [
         "el.safetensors", "router.safetensors", "sw.safetensors",
@@ -202,7 +203,7 @@ def test_the_real_model_generates(
 ) -> None:
     file = str(tmp_path / "sw.safetensors")
     fit = ["fit", "-l", "sw", "-o", file, "--method", "mean_difference", "--strength", "0.5"]
-    assert run(capsys, *fit)[0] == 0
+    assert run(capsys, *fit, "-n", "48")[0] == 0
     code, out, _ = run(
         capsys, "generate", "Mji mkuu wa Kenya ni", "-v", file, "--max-new-tokens", "5", "--json"
     )

@@ -32,16 +32,17 @@ def langsteer(*arguments: str, encoding: str) -> subprocess.CompletedProcess[byt
 def test_a_path_is_printed_as_it_is(strange: str, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "inspect", strange)
     assert code == 0
+    assert "→" in out
     assert out.splitlines()[0].strip() == strange
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_an_output_that_takes_few_letters(strange: str, encoding: str) -> None:
     ran = langsteer("inspect", strange, encoding=encoding)
     assert (ran.returncode, ran.stderr) == (0, b"")
     told = ran.stdout.decode(encoding)
     assert strange in told
-    assert ("→" if encoding == "utf-8" else "\\u2192") in told
+    assert "\\u2192" in told
 
 
 def test_help_in_ascii() -> None:

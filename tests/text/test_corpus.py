@@ -1,5 +1,6 @@
 import json
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -140,7 +141,7 @@ def test_the_built_in_corpus() -> None:
         counts = {topic: part.topics.count(topic) for topic in set(part.topics)}
         assert len(counts) == 7
         assert len(set(counts.values())) == 1
-    assert len(text.checked()) == 420
+    assert len(text.lines(range(0, 420, 3)).checked()) == 140
     for tag, lines in text.texts.items():
         assert len(set(lines)) == 420
         assert all(script_share(line, tag) > 0.5 for line in lines)
@@ -161,3 +162,14 @@ def test_languages_are_mixed_evenly(lines: int, languages: int, most: int, seed:
     assert max(shares) - min(shares) <= 1
     assert all(mine.split()[1] == theirs.split()[1] for mine, theirs in pairs)
     assert found.texts == corpus.mixed(most, seed).texts
+
+
+@pytest.mark.parametrize("count", [None, 2, 7, 420, 1000])
+def test_some_lines_are_evenly_spread(count: int | None) -> None:
+    text = builtin("sw")
+    part = text.some(count)
+    wanted = min(count or 420, 420)
+    assert len(part) == wanted
+    places = [text.texts["sw"].index(line) for line in part.texts["sw"]]
+    assert places == sorted(places)
+    assert max((b - a for a, b in pairwise(places)), default=1) <= -(-420 // wanted)

@@ -2,25 +2,32 @@
 
 import contextlib
 import os
+import signal
 import sys
 from typing import Any, TextIO
 
 INTERRUPTED = 130  # what a shell makes of Ctrl-C, and typer of a KeyboardInterrupt
+TERMINATED = 143  # what a shell makes of SIGTERM
+GO_ON = {"compare", "demo", "fit", "tune"}  # commands that keep what is done
 
 
 def main() -> None:
     """Run the command; an error that the user can mend is one line and exit status 1."""
+    before = signal.signal(signal.SIGTERM, _terminate)  # as Ctrl-C: temporary files go with it
     try:
         _run()
     except KeyboardInterrupt:
-        _stopped()
+        _stopped(INTERRUPTED)
     except BrokenPipeError:
         sys.exit(1)
     except SystemExit as error:
         if error.code == INTERRUPTED:
-            _stopped()
+            _stopped(INTERRUPTED)
+        if error.code == TERMINATED:
+            _stopped(TERMINATED)
         raise
     finally:
+        signal.signal(signal.SIGTERM, before)
         _end_output(sys.stdout)
 
 
@@ -37,9 +44,17 @@ def _run() -> None:
         sys.exit(1)
 
 
-def _stopped() -> None:
-    print("langsteer: stopped", file=sys.stderr)
-    sys.exit(INTERRUPTED)
+def _terminate(*_: object) -> None:
+    sys.exit(TERMINATED)
+
+
+def _stopped(status: int) -> None:
+    goes_on = GO_ON & set(sys.argv[1:2])
+    print(
+        f"langsteer: stopped{'; the same command goes on from what is done' * bool(goes_on)}",
+        file=sys.stderr,
+    )
+    sys.exit(status)
 
 
 def _take_any_text(stream: Any) -> None:

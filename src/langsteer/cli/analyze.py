@@ -107,11 +107,11 @@ def _languages(results: "LayerResults") -> Table:
     table.add_column("language")
     for name in ("MEXA", "nearest is translation", f"distance to {pivot}", f"{pivot} inside"):
         table.add_column(name, justify="right")
-    for tag, found in results.languages.items():
-        before = found.before
+    for tag, language in results.languages.items():
+        before = language.before
         words = before.words or before.next_token
         table.add_row(
-            f"{found.name} ({tag})",
+            f"{language.name} ({tag})",
             _best(before.alignment.mexa, "{:.0%}"),
             _best(before.alignment.to_pivot, "{:.0%}"),
             _best(before.identity.distance, "{:.2f}", least=True),
@@ -137,8 +137,8 @@ def _steered(results: "LayerResults") -> Table:
     return table
 
 
-def _change(found: "LanguageResults") -> Sequence[str]:
-    before, after, steering = found.before, found.after, found.steering
+def _change(language: "LanguageResults") -> Sequence[str]:
+    before, after, steering = language.before, language.after, language.steering
     if after is None or steering is None:
         return ()
     layer, mexa = steering.layer, (before.alignment.mexa, after.alignment.mexa)
@@ -153,9 +153,8 @@ def _change(found: "LanguageResults") -> Sequence[str]:
 
 
 def _best(curve: "Curve", form: str, least: bool = False) -> str:
-    choose = min if least else max
-    known = [layer for layer, value in enumerate(curve) if value == value]
-    if not known:
-        return "–"
-    layer = choose(known, key=curve.__getitem__)
-    return f"{form.format(curve[layer])} ({layer})"
+    from langsteer.analysis.layers.quantities import layer_of
+    from langsteer.look.grid import NONE
+
+    layer = layer_of(min if least else max, curve)
+    return NONE if layer is None else f"{form.format(curve[layer])} ({layer})"

@@ -1,5 +1,6 @@
 """A table as text: the same rows and columns for a page, Markdown, LaTeX and the terminal."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -54,6 +55,24 @@ def number(value: float, form: str = ".3f") -> Value:
     if value != value:
         return Value(NONE)
     return Value(written(value, form), value)
+
+
+def number_grid(
+    headings: Sequence[str],
+    columns: Iterable[object],
+    rows: Iterable[tuple[Sequence[str], Iterable[float]]],
+    form: str = ".3f",
+) -> Grid:
+    """Rows of numbers, each after its names: as many names as there are `headings`."""
+    heads = (
+        *(Column(name, numeric=False) for name in headings),
+        *(Column(str(c)) for c in columns),
+    )
+    lines = [
+        Line((*map(Value, names), *(number(value, form) for value in values)))
+        for names, values in rows
+    ]
+    return Grid(heads, tuple(lines))
 
 
 def size_form(*values: float) -> str:

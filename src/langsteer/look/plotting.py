@@ -73,11 +73,11 @@ def drawing(feature: str, extra: str) -> Iterator[Any]:
 
 def looks(names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """A colour and a marker for each name; no two of the first 64 have both in common."""
-    found = {}
+    by_name = {}
     for place, name in enumerate(names):
         marker = MARKERS[(place + place // len(COLOURS)) % len(MARKERS)]
-        found[name] = {"color": COLOURS[place % len(COLOURS)], "marker": marker}
-    return found
+        by_name[name] = {"color": COLOURS[place % len(COLOURS)], "marker": marker}
+    return by_name
 
 
 def finished(pyplot: Any, figure: Any, name: str, caption: str) -> Figure:
@@ -189,10 +189,10 @@ def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list
     room = [gap * rank for rank in range(len(order))]
     free = isotonic_regression([wanted[i] - r for i, r in zip(order, room, strict=True)]).x
     top = max(low, high - room[-1])
-    found = [0.0] * len(wanted)
+    places = [0.0] * len(wanted)
     for i, level, r in zip(order, free, room, strict=True):
-        found[i] = float(min(max(level, low), top) + r)
-    return found
+        places[i] = float(min(max(level, low), top) + r)
+    return places
 
 
 def _inline(svg: str, name: str, caption: str) -> str:
@@ -215,8 +215,8 @@ def _inline(svg: str, name: str, caption: str) -> str:
 
 def _size(svg: str) -> tuple[float, float]:
     """Width and height of an SVG by its viewBox, in points."""
-    found = re.search(r'viewBox="[\d.]+ [\d.]+ ([\d.]+) ([\d.]+)"', svg)
-    return (float(found.group(1)), float(found.group(2))) if found else (600.0, 400.0)
+    box = re.search(r'viewBox="[\d.]+ [\d.]+ ([\d.]+) ([\d.]+)"', svg)
+    return (float(box.group(1)), float(box.group(2))) if box else (600.0, 400.0)
 
 
 def label_points(panel: Any, named: Mapping[str, tuple[float, float]], size: float = 6.0) -> None:
@@ -227,7 +227,7 @@ def label_points(panel: Any, named: Mapping[str, tuple[float, float]], size: flo
     box = panel.get_window_extent()
     scale = 72 / panel.figure.dpi
     points = {name: panel.transData.transform(point) * scale for name, point in named.items()}
-    taken = [(x - 2.5, y - 2.5, x + 2.5, y + 2.5) for x, y in points.values()]
+    occupied = [(x - 2.5, y - 2.5, x + 2.5, y + 2.5) for x, y in points.values()]
     low = box.x0 * scale, box.y0 * scale
     high = box.x1 * scale, box.y1 * scale
     for name, (x, y) in points.items():
@@ -240,8 +240,8 @@ def label_points(panel: Any, named: Mapping[str, tuple[float, float]], size: flo
                 and place[2] < high[0]
                 and place[3] < high[1]
             )
-            if inside and not any(_overlap(place, other) for other in taken):
-                taken.append(place)
+            if inside and not any(_overlap(place, other) for other in occupied):
+                occupied.append(place)
                 panel.annotate(
                     name, named[name], xytext=(dx, dy), textcoords="offset points",
                     ha="center", va="center", fontsize=size, zorder=5,

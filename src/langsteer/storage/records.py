@@ -34,12 +34,12 @@ class FiledRecord:
 
     def as_json(self) -> dict[str, Any]:
         """Plain JSON values; NaN becomes null."""
-        whole = {
+        record = {
             "format": self.FILE.format,
             "format_version": self.FILE.version,
             **asdict(self),  # type: ignore[call-overload]
         }
-        plain: dict[str, Any] = as_plain(whole)
+        plain: dict[str, Any] = as_plain(record)
         return plain
 
     @classmethod
@@ -83,9 +83,9 @@ def read_json(path: Path) -> Any:
 def as_plain(value: Any) -> Any:
     """Plain JSON values of a record's `asdict`; a number that does not exist becomes null."""
     if isinstance(value, dict):
-        return {key: as_plain(item) for key, item in value.items()}
+        return {key: as_plain(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
-        return [as_plain(item) for item in value]
+        return [as_plain(element) for element in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
@@ -96,12 +96,14 @@ def built(kind: Callable[..., T], value: Any, place: str) -> T:
     if not isinstance(value, dict):
         raise AnalysisError(f"{place} is damaged: not an object")
     hints = get_type_hints(kind)
-    found = {}
-    for part in fields(kind):  # type: ignore[arg-type]
-        if part.name not in value:
-            raise AnalysisError(f"{place} is damaged: it has no {part.name}")
-        found[part.name] = _typed(hints[part.name], value[part.name], f"{place}.{part.name}")
-    return kind(**found)
+    arguments = {}
+    for field in fields(kind):  # type: ignore[arg-type]
+        if field.name not in value:
+            raise AnalysisError(f"{place} is damaged: it has no {field.name}")
+        arguments[field.name] = _typed(
+            hints[field.name], value[field.name], f"{place}.{field.name}"
+        )
+    return kind(**arguments)
 
 
 def _typed(hint: Any, value: Any, place: str) -> Any:
@@ -114,13 +116,13 @@ def _typed(hint: Any, value: Any, place: str) -> Any:
     if is_dataclass(hint):
         return built(hint, value, place)  # type: ignore[arg-type]
     if origin is dict and isinstance(value, dict):
-        return {key: _typed(inside[1], item, f"{place}.{key}") for key, item in value.items()}
+        return {key: _typed(inside[1], entry, f"{place}.{key}") for key, entry in value.items()}
     if origin is tuple and isinstance(value, list):
         kinds = [inside[0]] * len(value) if inside[-1] is Ellipsis else inside
         if len(kinds) == len(value):
             return tuple(
-                _typed(kind, item, f"{place}[{i}]")
-                for i, (kind, item) in enumerate(zip(kinds, value, strict=True))
+                _typed(kind, element, f"{place}[{i}]")
+                for i, (kind, element) in enumerate(zip(kinds, value, strict=True))
             )
     if hint is float and (value is None or _is_number(value)):
         return math.nan if value is None else float(value)

@@ -98,6 +98,12 @@ class ParallelCorpus:
         unidentified = tuple(tag for tag in self.unidentified if tag in kept)
         return replace(self, texts=kept, unidentified=unidentified)
 
+    def some(self, count: int | None) -> "ParallelCorpus":
+        """So many lines, evenly spread; all of them without a count, or where there are no more."""
+        if count is None or count >= len(self):
+            return self
+        return self.lines(spread(len(self), count))
+
     def lines(self, index: Iterable[int]) -> "ParallelCorpus":
         """The lines at these places, in this order."""
         chosen = list(index)

@@ -32,6 +32,11 @@ class AnswerRow(TypedDict):
     vector: NotRequired[int | None]
 
 
+def answer_length(row: AnswerRow) -> int:
+    """How many tokens the loss is on."""
+    return sum(label != IGNORED for label in row["labels"])
+
+
 def collate(model: Model, rows: Sequence[AnswerRow]) -> dict[str, Tensor]:
     """Inputs of the decoder, padded on the left, and beside them `labels` [rows, tokens].
 
@@ -65,8 +70,8 @@ def answer_logprobs(
     with _steering(model, vectors, inputs.pop("steered", None), inputs.pop("vector", None)):
         states = model.run_decoder(inputs)
     rows, columns = (labels != IGNORED).nonzero(as_tuple=True)
-    here = states[rows.to(states.device), columns.to(states.device) - 1]
-    values = token_logprobs(model, here, labels[rows, columns].to(states.device))
+    preceding = states[rows.to(states.device), columns.to(states.device) - 1]
+    values = token_logprobs(model, preceding, labels[rows, columns].to(states.device))
     result = torch.zeros(labels.shape, device=values.device)
     return result.index_put((rows.to(values.device), columns.to(values.device)), values)
 
@@ -91,9 +96,9 @@ class _Picked(torch.autograd.Function):
     def forward(ctx: Any, states: Tensor, wanted: Tensor, model: Model) -> Tensor:
         size = max(1, _HELD // model.vocab_size)
         logprobs, slopes = [], []
-        for here, ids in zip(states.split(size), wanted.split(size), strict=True):
+        for chunk, ids in zip(states.split(size), wanted.split(size), strict=True):
             with torch.set_grad_enabled(ctx.needs_input_grad[0]):
-                leaf = here.detach().requires_grad_(ctx.needs_input_grad[0])
+                leaf = chunk.detach().requires_grad_(ctx.needs_input_grad[0])
                 values = _picked(model, leaf, ids)
             logprobs.append(values.detach())
             if ctx.needs_input_grad[0]:

@@ -109,10 +109,10 @@ def read_instructions(
     that begin alike. It may have `rejected`, `language`, and `id` (else its number). Raises
     TuneError, naming file and line, or CorpusError where a file cannot be read.
     """
-    given = [sources] if isinstance(sources, str | Path) else list(sources)
-    if not given:
+    listed = [sources] if isinstance(sources, str | Path) else list(sources)
+    if not listed:
         raise TuneError("there is nothing to learn from: name a file, a data set, or builtin")
-    parts = [_read(source, languages) for source in given]
+    parts = [_read(source, languages) for source in listed]
     name = ", ".join(part.name for part in parts)
     records = Instructions(tuple(record for part in parts for record in part), name)
     return records.only(*languages) if languages else records

@@ -19,7 +19,7 @@ from langsteer.errors import TuneError
 from langsteer.model.model import Model
 from langsteer.steering.vector import SteeringVector
 from langsteer.tuning.adapter import libraries
-from langsteer.tuning.answers import IGNORED, AnswerRow
+from langsteer.tuning.answers import AnswerRow, answer_length
 from langsteer.tuning.data import BUILTIN, Instructions, read_instructions
 from langsteer.tuning.folder import Tuned
 from langsteer.tuning.job import Example, Job, TuneOptions, tune
@@ -88,9 +88,9 @@ class _Dpo:
 
     def inputs(self, job: Job, numbers: Sequence[int]) -> dict[str, Tensor]:
         known = job.start["reference"]
-        both = [*numbers, *(i + len(job.train) for i in numbers)]
+        places = [*numbers, *(i + len(job.train) for i in numbers)]
         rows = job.batch(_rows([job.train[i] for i in numbers]))
-        return {**rows, "reference": torch.tensor([known[i] for i in both])}
+        return {**rows, "reference": torch.tensor([known[i] for i in places])}
 
     def loss(self, job: Job, inputs: dict[str, Tensor]) -> Tensor:
         reference = inputs.pop("reference")
@@ -112,7 +112,7 @@ class _Dpo:
                 "reward_accuracy": _above(float(margin[i])),
                 "margin": float(margin[i]),
                 "preferred": _above(float(chosen[i] - rejected[i])),
-                "chosen_loss": -float(chosen[i]) / _answer_length(example.chosen),
+                "chosen_loss": -float(chosen[i]) / answer_length(example.chosen),
                 "weight": 1.0,
             }
             for i, example in enumerate(job.held)
@@ -122,10 +122,6 @@ class _Dpo:
 def _rows(examples: Sequence[Example]) -> list[AnswerRow]:
     rejected = [example.rejected for example in examples if example.rejected is not None]
     return [*(example.chosen for example in examples), *rejected]
-
-
-def _answer_length(row: AnswerRow) -> int:
-    return sum(label != IGNORED for label in row["labels"])
 
 
 def _above(value: float) -> float:

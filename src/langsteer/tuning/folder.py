@@ -53,17 +53,23 @@ def finished(folder: Path, about: Mapping[str, Any], overwrite: bool) -> Tuned |
         return None
     try:
         record = read_json(folder / RECORD)
-        done, same = built(Tuned, record["result"], "result"), record["about"] == about
+        result, same = built(Tuned, record["result"], "result"), record["about"] == about
     except (AnalysisError, KeyError, TypeError) as error:
         raise TuneError(f"{folder} is there and is no tuned model: name another") from error
     if overwrite:
         return None
+    for name, size in record.get("bytes", {}).items():
+        path = folder / name
+        if not path.is_file() or path.stat().st_size != size:
+            raise TuneError(
+                f"{path} is missing or was cut: copy it again, or pass overwrite=True (--overwrite)"
+            )
     if not same:
         raise TuneError(
             f"{folder} was tuned from other records, another model or other options: name another "
             "folder, or pass overwrite=True (--overwrite)"
         )
-    return replace(done, folder=str(folder), kept=True)
+    return replace(result, folder=str(folder), kept=True)
 
 
 def write_folder(
@@ -90,7 +96,8 @@ def write_folder(
         for vector in vectors:
             vector.save(whole / "vectors" / f"{vector.language}.safetensors")
         kind = {"format": FORMAT, "format_version": FORMAT_VERSION, "langsteer": __version__}
-        write_json(whole / RECORD, {**kind, "result": asdict(result), "about": about})
+        record = {**kind, "result": asdict(result), "about": about, "bytes": _sizes(whole)}
+        write_json(whole / RECORD, record)
         old = folder.with_name(f"{folder.name}.old")
         remove(old)
         if folder.exists():
@@ -98,6 +105,12 @@ def write_folder(
         whole.rename(folder)
     remove(old)
     remove(work)
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """The length of each file in bytes, by its path in the folder."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.stat().st_size for path in paths}
 
 
 def described(vector: SteeringVector) -> dict[str, Any]:

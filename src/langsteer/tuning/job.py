@@ -122,10 +122,11 @@ def tune(
     if not learnt:
         raise TuneError(f"no record of {instructions.name} has at most {options.max_length} tokens")
     about = _about(objective.method, model, learnt, held, vectors, form, options)
-    done = finished(folder, about, overwrite)
-    if done is not None:
-        return done
-    work = folder.with_name(f"{folder.name}.part")
+    already_tuned = finished(folder, about, overwrite)
+    if already_tuned is not None:
+        return already_tuned
+    place = folder.resolve()  # a link stays a link, on the disk to which it leads
+    work = place.with_name(f"{place.name}.part")
     check_writable(work / "about.json")
     if start_afresh(work, about):
         announce(f"{work} was of a run with other records or options: beginning anew")
@@ -133,17 +134,7 @@ def tune(
         job = Job(adapted(model, options), learnt, held, vectors, options)
         job.start = _noted(work / "start.json", objective, job)
         order = schedule([len(e.chosen["input_ids"]) for e in learnt], options)
-        seconds = train(
-            objective.kinds(),
-            job.tuned,
-            order,
-            lambda numbers: objective.inputs(job, numbers),
-            lambda inputs: objective.loss(job, inputs),
-            work / "checkpoints",
-            options,
-            objective.method.upper(),
-            **objective.config(job),
-        )
+        seconds = _train(objective, job, order, work / "checkpoints")
         after = scores(held, objective.measure(job)) if held else {}
     result = Tuned(
         method=objective.method,
@@ -158,8 +149,23 @@ def tune(
         after=after,
         vectors=tuple(described(vector) for vector in vectors),
     )
-    write_folder(folder, job.tuned, vectors, form, result, about, work)
+    write_folder(place, job.tuned, vectors, form, result, about, work)
     return result
+
+
+def _train(objective: TuningObjective, job: Job, order: Sequence[int], checkpoints: Path) -> float:
+    """Train the job's adapter on its examples in this order; returns the seconds it took."""
+    return train(
+        objective.kinds(),
+        job.tuned,
+        order,
+        lambda numbers: objective.inputs(job, numbers),
+        lambda inputs: objective.loss(job, inputs),
+        checkpoints,
+        job.options,
+        objective.method.upper(),
+        **objective.config(job),
+    )
 
 
 def examples(
@@ -271,8 +277,8 @@ def _about(
         "records": _digest(json.dumps(rows)),
         "template": _digest(template),
         "vectors": [
-            [v.layer, v.positions, _digest(x.numpy().tobytes().hex())]
-            for v, x in zip(vectors, values, strict=True)
+            [vector.layer, vector.positions, _digest(scaled.numpy().tobytes().hex())]
+            for vector, scaled in zip(vectors, values, strict=True)
         ],
         "options": asdict(options),
     }

@@ -58,18 +58,18 @@ def template_of(model: Model, name: str | None = None) -> str:
 def prompt_of(model: Model, template: str, record: Record) -> Prompt:
     """What is asked, up to where the answer begins; what the user says last is the source."""
     *before, (role, text) = record.turns
-    whole = _render(model, template, record.turns)
+    rendered = _render(model, template, record.turns)
     marked = _render(model, template, (*before, (role, _MARK)))
     first, mark, last = marked.partition(_MARK)
-    if not mark or first + text + last != whole:
+    if not mark or first + text + last != rendered:
         raise TuneError("the template changes what the user says: use --template plain")
     return Prompt(text, without_bos(model.tokenizer, first), last)
 
 
 def ending_of(model: Model, template: str) -> list[int]:
     """The ids that end an answer: what the template puts there, else the end-of-sequence token."""
-    whole = _render(model, template, (("user", "?"), ("assistant", _MARK)), answer=False)
-    ids = encode_suffix(model, whole.partition(_MARK)[2].strip())
+    rendered = _render(model, template, (("user", "?"), ("assistant", _MARK)), answer=False)
+    ids = encode_suffix(model, rendered.partition(_MARK)[2].strip())
     if not ids and model.tokenizer.eos_token_id is not None:
         ids = [model.tokenizer.eos_token_id]
     if not ids:
@@ -82,10 +82,10 @@ def answered(model: Model, prompt: Prompt, answer: str, ending: list[int]) -> tu
 
     Both are tokenised together, as the text would be; the answer is what the prompt alone lacks.
     """
-    alone, whole = encode(model, [prompt, replace(prompt, after=prompt.after + answer)])
-    pairs = zip(alone.ids, whole.ids, strict=False)
+    alone, joined = encode(model, [prompt, replace(prompt, after=prompt.after + answer)])
+    pairs = zip(alone.ids, joined.ids, strict=False)
     start = next((i for i, (a, b) in enumerate(pairs) if a != b), len(alone))
-    return whole.followed_by(ending), start
+    return joined.followed_by(ending), start
 
 
 def _render(model: Model, template: str, turns: tuple[Turn, ...], answer: bool = True) -> str:

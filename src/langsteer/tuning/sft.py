@@ -15,7 +15,7 @@ from torch import Tensor
 from langsteer.model.model import Model
 from langsteer.steering.vector import SteeringVector
 from langsteer.tuning.adapter import libraries
-from langsteer.tuning.answers import IGNORED
+from langsteer.tuning.answers import IGNORED, answer_length
 from langsteer.tuning.data import BUILTIN, Instructions, read_instructions
 from langsteer.tuning.folder import Tuned
 from langsteer.tuning.job import Job, TuneOptions, tune
@@ -71,6 +71,9 @@ class _Sft:
     def measure(self, job: Job) -> list[dict[str, float]]:
         """`loss`: nats a token of the chosen answer."""
         rows = [example.chosen for example in job.held]
-        tokens = [sum(label != IGNORED for label in row["labels"]) for row in rows]
+        lengths = [answer_length(row) for row in rows]
         logprobs = job.measured(rows, "Measuring on records held out")
-        return [{"loss": -x / n, "weight": float(n)} for x, n in zip(logprobs, tokens, strict=True)]
+        return [
+            {"loss": -logprob / n, "weight": float(n)}
+            for logprob, n in zip(logprobs, lengths, strict=True)
+        ]

@@ -122,7 +122,25 @@ def _trainer(
         def _send_telemetry(self) -> None:
             """trl would tell its makers of each run; nobody asked the user."""
 
-    args = configuration(
+    known = set(tuned.network.peft_config)
+    trainer = AnswerTrainer(
+        model=tuned.network,
+        args=_configuration(configuration, tuned, folder, options, config),
+        train_dataset=datasets.Dataset.from_list([{"item": i} for i in order]),
+        processing_class=tuned.tokenizer,
+        data_collator=lambda rows: inputs([row["item"] for row in rows]),
+    )
+    trainer.remove_callback(importlib.import_module("transformers").PrinterCallback)
+    for name in set(tuned.network.peft_config) - known:
+        tuned.network.delete_adapter(name)  # trl's copy for reference, which is not used
+    return trainer
+
+
+def _configuration(
+    kind: Any, tuned: Model, folder: Path, options: LoraOptions, config: Mapping[str, Any]
+) -> Any:
+    """The trainer's configuration: checkpoints in `folder`, and nothing reported."""
+    return kind(
         output_dir=str(folder),
         num_train_epochs=1,
         per_device_train_batch_size=options.batch,
@@ -145,18 +163,6 @@ def _trainer(
         train_sampling_strategy="sequential",
         **config,
     )
-    known = set(tuned.network.peft_config)
-    trainer = AnswerTrainer(
-        model=tuned.network,
-        args=args,
-        train_dataset=datasets.Dataset.from_list([{"item": i} for i in order]),
-        processing_class=tuned.tokenizer,
-        data_collator=lambda rows: inputs([row["item"] for row in rows]),
-    )
-    trainer.remove_callback(importlib.import_module("transformers").PrinterCallback)
-    for name in set(tuned.network.peft_config) - known:
-        tuned.network.delete_adapter(name)  # trl's copy for reference, which is not used
-    return trainer
 
 
 def _clock(folder: Path, label: str | None) -> Any:
@@ -202,13 +208,13 @@ def start_afresh(folder: Path, about: Mapping[str, Any]) -> bool:
 
 def last_checkpoint(folder: Path) -> str | None:
     """The latest checkpoint that was written to its end."""
-    whole = [
+    complete = [
         path
         for path in folder.glob("checkpoint-*")
         if (path / "trainer_state.json").is_file() and (path / "adapter_config.json").is_file()
     ]
-    whole.sort(key=lambda path: int(path.name.rpartition("-")[2]))
-    return str(whole[-1]) if whole else None
+    complete.sort(key=lambda path: int(path.name.rpartition("-")[2]))
+    return str(complete[-1]) if complete else None
 
 
 def remove(folder: Path) -> None:

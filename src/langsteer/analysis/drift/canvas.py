@@ -64,7 +64,7 @@ def array_of(curves: Iterable[Curve]) -> NDArray[np.float64]:
     return np.array([*curves], dtype=np.float64)
 
 
-def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def language_mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean over the languages that have a number; NaN where none has."""
     known = ~np.isnan(values)
     with np.errstate(invalid="ignore"):
@@ -85,7 +85,7 @@ def language_lines(canvas: DriftCanvas, panel: Any, values: NDArray[np.float64])
     for place, curve in enumerate(values):
         label = "one language" if place == 0 else None
         panel.plot(canvas.layers, curve, color=COLOURS[0], alpha=0.4, linewidth=0.8, label=label)
-    panel.plot(canvas.layers, _mean(values), color=COLOURS[1], linewidth=2.2, label="mean")
+    panel.plot(canvas.layers, language_mean(values), color=COLOURS[1], linewidth=2.2, label="mean")
     canvas.layer_axis(panel)
     canvas.mark_layer(panel)
 

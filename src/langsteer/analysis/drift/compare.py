@@ -96,33 +96,44 @@ def drift(
     for source in sources.values():
         check_there(source)
     lines = split_lines(corpus, options.lines)
-    opening: dict[str, Any] = {"device": device, "device_map": device_map}
-
-    def read_base(model: Model) -> tuple[Base, list[Measured]]:
-        kept = Base.read(model, corpus, lines, _grouped(steering, model, corpus), options)
-        kinds = kept.ground.vectors.items()
-        return kept, [steered_version(model, kept, kind, group) for kind, group in kinds]
-
-    kept, versions = _with_model(base, read_base, dtype=dtype, **opening)
-    same = str(kept.fingerprint["dtype"])
-    for name, source in sources.items():
-        versions.append(
-            _with_model(
-                source,
-                functools.partial(tuned_version, base=kept, name=name, source=source_name(source)),
-                dtype=same,
-                **opening,
-            )
-        )
+    opening = {"device": device, "device_map": device_map}
+    kept_base, versions = _measured(base, sources, steering, corpus, lines, options, dtype, opening)
     results = replace(
-        _results(kept, versions, corpus, lines),
-        vectors=_facts(kept.ground.vectors, corpus, lines),
+        _results(kept_base, versions, corpus, lines),
+        vectors=_facts(kept_base.ground.vectors, corpus, lines),
         options=_plain_options(options),
     )
     if gains is not None:
         results = _with_gains(results, gains)
     results = replace(results, seconds=time.perf_counter() - start)
     return Drifted(results, {version.drift.name: version.displacements for version in versions})
+
+
+def _measured(
+    base: Source,
+    sources: Mapping[str, Source],
+    steering: Sequence[SteeringVector],
+    corpus: ParallelCorpus,
+    lines: Lines,
+    options: DriftOptions,
+    dtype: str,
+    opening: Mapping[str, Any],
+) -> tuple[Base, list[Measured]]:
+    """What is kept of the base, and the measures of each version: the steered ones first."""
+
+    def read_base(model: Model) -> tuple[Base, list[Measured]]:
+        kept_base = Base.read(model, corpus, lines, _grouped(steering, model, corpus), options)
+        kinds = kept_base.ground.vectors.items()
+        return kept_base, [steered_version(model, kept_base, kind, group) for kind, group in kinds]
+
+    kept_base, versions = _with_model(base, read_base, dtype=dtype, **opening)
+    base_dtype = str(kept_base.fingerprint["dtype"])
+    for name, source in sources.items():
+        measure = functools.partial(
+            tuned_version, base=kept_base, name=name, source=source_name(source)
+        )
+        versions.append(_with_model(source, measure, dtype=base_dtype, **opening))
+    return kept_base, versions
 
 
 def _with_model(source: Source, use: Callable[[Model], T], **options: Any) -> T:
@@ -217,10 +228,13 @@ def _facts(
 
 def _with_gains(results: Drift, path: str | Path) -> Drift:
     base = [results.base["name"], Path(results.base["name"]).name]
-    names = {one.name: [one.name, one.source, Path(one.source).name] for one in results.versions}
+    names = {
+        version.name: [version.name, version.source, Path(version.source).name]
+        for version in results.versions
+    }
     by_source = read_gains(path).of(base, names)
-    known = {version for found in by_source.values() for version in found}
-    missing = [one.name for one in results.versions if one.name not in known]
+    known = {name for gains in by_source.values() for name in gains}
+    missing = [name for name in names if name not in known]
     notes = (f"{path} has no gains of {', '.join(missing)}.",) if missing else ()
     fits = gain_fits(results, by_source, int(results.options["seed"]))
     return replace(results, gains=fits, notes=(*results.notes, *notes))

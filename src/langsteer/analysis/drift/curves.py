@@ -32,7 +32,7 @@ class LayerMeasures:
 
 def curves(layers: Sequence[Mapping[str, Any]]) -> dict[str, tuple[Any, ...]]:
     """Numbers by field at each layer as curves by field."""
-    return {name: tuple(one[name] for one in layers) for name in layers[0]}
+    return {name: tuple(layer[name] for layer in layers) for name in layers[0]}
 
 
 def cosine_curves(layers: Sequence[LayerMeasures], name: str, kind: str, tag: str) -> Cosines:
@@ -54,14 +54,14 @@ def span_curves(layers: Sequence[LayerMeasures], kind: str, tag: str) -> Spans |
 
 
 def matchings(layers: Sequence[LayerMeasures], seed: int) -> dict[str, Matching]:
-    found: dict[str, list[dict[str, float]]] = {}
+    matches: dict[str, list[dict[str, float]]] = {}
     places: dict[str, list[int]] = {}
-    for one in layers:
-        for kind, matrix in one.matrices.items():
-            found.setdefault(kind, []).append(asdict(matching(matrix, seed)))
-            places.setdefault(kind, []).append(one.layer)
+    for layer in layers:
+        for kind, matrix in layer.matrices.items():
+            matches.setdefault(kind, []).append(asdict(matching(matrix, seed)))
+            places.setdefault(kind, []).append(layer.layer)
     return {
-        kind: Matching(layers=tuple(places[kind]), **curves(rows)) for kind, rows in found.items()
+        kind: Matching(layers=tuple(places[kind]), **curves(rows)) for kind, rows in matches.items()
     }
 
 
@@ -72,14 +72,14 @@ def rows_of(matrix: Tensor) -> tuple[tuple[float, ...], ...]:
 def halves_of(
     layers: Sequence[LayerMeasures], moved: Mapping[str, Tensor], pivot: str
 ) -> dict[str, Tensor]:
-    found = {}
+    by_tag = {}
     for tag in moved:
         if tag == pivot:
             continue
         own = moved[tag] - moved[pivot]
         halves = torch.stack([own[::2].mean(0), own[1::2].mean(0)])
-        for one in layers:
-            if tag not in one.clear:
-                halves[:, one.layer] = math.nan
-        found[tag] = halves
-    return found
+        for layer in layers:
+            if tag not in layer.clear:
+                halves[:, layer.layer] = math.nan
+        by_tag[tag] = halves
+    return by_tag

@@ -62,8 +62,8 @@ class Direction:
 
     def clear(self, scale: float) -> bool:
         """Whether it has a direction, beside noise and the rounding of states of length `scale`."""
-        whole = float(self.mean @ self.mean)
-        return whole > (ROUNDING * scale) ** 2 and whole >= CLEAR * self.noise
+        squared = float(self.mean @ self.mean)
+        return squared > (ROUNDING * scale) ** 2 and squared >= CLEAR * self.noise
 
 
 @dataclass(frozen=True)
@@ -85,49 +85,49 @@ def bootstrap_weights(lines: int, draws: int, generator: torch.Generator) -> Ten
     return weights.scatter_add_(1, drawn, torch.ones(draws, lines)) / lines
 
 
-def cosine(one: Direction, other: Direction) -> Estimate:
+def cosine(first: Direction, second: Direction) -> Estimate:
     """Cosine of two directions known through disjoint sentences, without their noise.
 
     Samples of a sample carry the noise twice, so theirs is taken off twice.
     """
-    value = float(one.mean @ other.mean) / math.sqrt(one.squared * other.squared)
-    samples = _inner(one, other) / (_squared(one) * _squared(other)).sqrt()
+    value = float(first.mean @ second.mean) / math.sqrt(first.squared * second.squared)
+    samples = _inner(first, second) / (_squared(first) * _squared(second)).sqrt()
     return _estimate(min(1.0, max(-1.0, value)), samples.clamp(-1, 1))
 
 
-def share_of(one: Direction, other: Direction) -> Estimate:
-    """How often `other` fits into `one` along it: one·other / ‖other‖², without noise."""
-    value = float(one.mean @ other.mean) / other.squared
-    return _estimate(value, _inner(one, other) / _squared(other))
+def share_of(vector: Direction, along: Direction) -> Estimate:
+    """How often `along` fits into `vector`: vector·along / ‖along‖², without noise."""
+    value = float(vector.mean @ along.mean) / along.squared
+    return _estimate(value, _inner(vector, along) / _squared(along))
 
 
-def inner(one: Tensor, other: Tensor) -> float:
-    """Inner product of the means of paired `one` and `other` [lines, hidden], without their noise.
+def inner(first: Tensor, second: Tensor) -> float:
+    """Inner product of the means of paired `first` and `second` [lines, hidden], without their noise.
 
     The mean over pairs of different lines, so that what a line's two vectors share does not count.
     """
-    lines = len(one)
-    one, other = one.double(), other.double()
-    total = float(one.sum(0) @ other.sum(0)) - float((one * other).sum())
+    lines = len(first)
+    first, second = first.double(), second.double()
+    total = float(first.sum(0) @ second.sum(0)) - float((first * second).sum())
     return total / (lines * (lines - 1))
 
 
-def plain_cosine(one: Tensor, other: Tensor) -> float:
+def plain_cosine(first: Tensor, second: Tensor) -> float:
     """Cosine of two vectors; NaN where one is 0."""
-    below = float(one.norm() * other.norm())
-    return float(one @ other) / below if below > 0 else math.nan
+    below = float(first.norm() * second.norm())
+    return float(first @ second) / below if below > 0 else math.nan
 
 
 def _squared(direction: Direction) -> Tensor:
     """Squared lengths of the samples' means without noise, [draws] or []; NaN below 0."""
     if direction.drawn is None:
         return direction.mean.square().sum().float()
-    found = direction.drawn.square().sum(1) - 2 * direction.noise
-    return torch.where(found > 0, found, torch.nan)
+    squares = direction.drawn.square().sum(1) - 2 * direction.noise
+    return torch.where(squares > 0, squares, torch.nan)
 
 
-def _inner(one: Direction, other: Direction) -> Tensor:
-    sides = [d.mean.float() if d.drawn is None else d.drawn for d in (one, other)]
+def _inner(first: Direction, second: Direction) -> Tensor:
+    sides = [d.mean.float() if d.drawn is None else d.drawn for d in (first, second)]
     return (sides[0] * sides[1]).sum(-1)
 
 
@@ -200,15 +200,15 @@ def random_shares(
     vectors: Tensor, directions: Tensor, rank: int, draws: int, generator: torch.Generator
 ) -> Tensor:
     """Shares of `vectors` [n, hidden] in spans of `rank` of the random `directions`: [draws, n]."""
-    found = []
+    parts = []
     block = max(1, _HELD // (rank * directions.shape[1]))
     for start in range(0, draws, block):
         count = min(block, draws - start)
         order = torch.rand(count, len(directions), generator=generator)
         chosen = order.topk(rank, dim=1).indices
         basis = torch.linalg.qr(directions[chosen].mT).Q.mT  # [count, rank, hidden]
-        found.append(shares(vectors.float(), basis))
-    return torch.cat(found)
+        parts.append(shares(vectors.float(), basis))
+    return torch.cat(parts)
 
 
 # Own vectors against those of other languages

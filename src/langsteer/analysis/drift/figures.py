@@ -12,11 +12,11 @@ import numpy as np
 from langsteer.analysis.drift.canvas import (
     WIDTH,
     DriftCanvas,
-    _mean,
     array_of,
     band,
     language_lines,
     language_map,
+    language_mean,
     legend,
     wrapped,
 )
@@ -68,7 +68,7 @@ def _alignment(canvas: DriftCanvas) -> Figure:
         style = {"markersize": 3.5, "linewidth": 1.4, **look}
         curves = zip(*(_three(alignment[tag]) for tag in canvas.shared), strict=True)
         for panel, many in zip(axes, curves, strict=True):
-            panel.plot(canvas.layers, _mean(array_of(many)), label=name, **style)
+            panel.plot(canvas.layers, language_mean(array_of(many)), label=name, **style)
     for panel, title in zip(axes, titles, strict=True):
         panel.set_title(title, fontsize=10, pad=5)
         canvas.layer_axis(panel)
@@ -89,19 +89,19 @@ def _alignment(canvas: DriftCanvas) -> Figure:
 
 def _three(nearness: Nearness) -> tuple[Curve, Curve, Curve]:
     pairs = zip(nearness.pair_cosine, nearness.other_cosine, strict=True)
-    return nearness.mexa, tuple(one - other for one, other in pairs), nearness.cka
+    return nearness.mexa, tuple(pair - other for pair, other in pairs), nearness.cka
 
 
 def _every_alignment(
     canvas: DriftCanvas,
 ) -> list[tuple[str, Mapping[str, Any], Mapping[str, Nearness]]]:
-    found: list[tuple[str, Mapping[str, Any], Mapping[str, Nearness]]] = [
+    every: list[tuple[str, Mapping[str, Any], Mapping[str, Nearness]]] = [
         ("base", _BASE, canvas.drift.alignment)
     ]
     for version in canvas.drift.versions:
-        alignment = {tag: one.alignment for tag, one in version.languages.items()}
-        found.append((version.name, canvas.looks[version.name], alignment))
-    return found
+        alignment = {tag: language.alignment for tag, language in version.languages.items()}
+        every.append((version.name, canvas.looks[version.name], alignment))
+    return every
 
 
 def _alignment_languages(canvas: DriftCanvas) -> Figure:
@@ -167,10 +167,10 @@ def _movement_panel(canvas: DriftCanvas, panel: Any, version: VersionDrift, pivo
     )
     band(panel, canvas.layers, own, color=COLOURS[0], alpha=0.18)
     styles = (
-        (_mean(raw), "all", {"color": GREY, "linestyle": "-"}),
-        (_mean(own), f"own (without {pivot}'s)", {"color": COLOURS[0], "linewidth": 2.0}),
+        (language_mean(raw), "all", {"color": GREY, "linestyle": "-"}),
+        (language_mean(own), f"own (without {pivot}'s)", {"color": COLOURS[0], "linewidth": 2.0}),
         (100 * np.array(version.pivot.raw), f"{pivot}", {"color": COLOURS[1], "linestyle": "--"}),
-        (_mean(noise), "sampling", {"color": INK, "linestyle": ":", "linewidth": 1.0}),
+        (language_mean(noise), "sampling", {"color": INK, "linestyle": ":", "linewidth": 1.0}),
     )
     for curve, label, style in styles:
         panel.plot(canvas.layers, curve, label=label, **style)
@@ -187,7 +187,7 @@ def _movement_languages(canvas: DriftCanvas) -> Figure:
         canvas,
         "movement-languages",
         caption,
-        lambda found: 100 * np.array(found.movement.own),
+        lambda language: 100 * np.array(language.movement.own),
         "Own displacement (%)",
     )
 
@@ -197,10 +197,12 @@ def _similarity(canvas: DriftCanvas) -> Figure:
     for version in canvas.drift.versions:
         look = canvas.looks[version.name]
         for panel, name in zip(axes, ("cka", "cosine"), strict=True):
-            values = array_of(getattr(f.similarity, name) for f in version.languages.values())
+            values = array_of(
+                getattr(language.similarity, name) for language in version.languages.values()
+            )
             band(panel, canvas.layers, values, color=look["color"], alpha=0.15)
             style = {"markersize": 3.5, "linewidth": 1.4, "label": version.name, **look}
-            panel.plot(canvas.layers, _mean(values), **style)
+            panel.plot(canvas.layers, language_mean(values), **style)
             pivot = getattr(version.pivot.similarity, name)
             panel.plot(canvas.layers, pivot, color=look["color"], linestyle=":", linewidth=1.2)
     for panel, title in zip(axes, ("Linear CKA", "Mean cosine of a sentence"), strict=True):
@@ -225,7 +227,7 @@ def _similarity_languages(canvas: DriftCanvas) -> Figure:
         canvas,
         "similarity-languages",
         caption,
-        lambda found: np.maximum(0.0, 1 - np.array(found.similarity.cka)),
+        lambda language: np.maximum(0.0, 1 - np.array(language.similarity.cka)),
         "1 − CKA",
     )
 

@@ -11,12 +11,12 @@ from langsteer.analysis.drift.canvas import (
     SIGNED,
     WIDTH,
     DriftCanvas,
-    _mean,
     array_of,
     band,
     bare,
     language_lines,
     language_map,
+    language_mean,
     legend,
     with_grey,
     wrapped,
@@ -30,16 +30,16 @@ from langsteer.look.words import SIGNIFICANT
 def direction(canvas: DriftCanvas) -> Figure:
     figure, axes = canvas.panels(2.7)
     for panel, version in zip(axes, canvas.drift.versions, strict=True):
-        cosines = [found.directions[GAP].own for found in version.languages.values()]
+        cosines = [language.directions[GAP].own for language in version.languages.values()]
         for name, colour, alpha, label in (
             ("covariance", GREY, 0.22, "95% of random vectors, as states vary"),
             ("isotropic", GREY, 0.45, "95% of random vectors, all directions alike"),
         ):
-            bound = _mean(array_of(getattr(one, name) for one in cosines))
+            bound = language_mean(array_of(getattr(cosine, name) for cosine in cosines))
             panel.fill_between(
                 canvas.layers, -bound, bound, color=colour, alpha=alpha, linewidth=0, label=label
             )
-        language_lines(canvas, panel, array_of(one.value for one in cosines))
+        language_lines(canvas, panel, array_of(cosine.value for cosine in cosines))
         panel.axhline(0, color=INK, linewidth=0.8, alpha=0.5)
         panel.set_ylim(-1.04, 1.04)
     figure.supylabel("Cosine with the mean difference", fontsize=10)
@@ -54,8 +54,8 @@ def direction(canvas: DriftCanvas) -> Figure:
 
 
 def direction_languages(canvas: DriftCanvas) -> Figure:
-    def dots(found: LanguageDrift) -> NDArray[np.bool_]:
-        return np.array(found.directions[GAP].own.p_covariance) < SIGNIFICANT
+    def dots(language: LanguageDrift) -> NDArray[np.bool_]:
+        return np.array(language.directions[GAP].own.p_covariance) < SIGNIFICANT
 
     caption = (
         "Cosine of each language's own displacement with its steering direction at the same layer; "
@@ -66,7 +66,7 @@ def direction_languages(canvas: DriftCanvas) -> Figure:
         canvas,
         "direction-languages",
         caption,
-        lambda found: np.array(found.directions[GAP].own.value),
+        lambda language: np.array(language.directions[GAP].own.value),
         "Cosine",
         limit=1.0,
         dots=dots,
@@ -77,7 +77,9 @@ def crossed_figure(canvas: DriftCanvas) -> Figure:
     figure, axes = canvas.panels(2.6)
     every = []
     for panel, version in zip(axes, canvas.drift.versions, strict=True):
-        values = 100 * array_of(found.movement.crossed for found in version.languages.values())
+        values = 100 * array_of(
+            language.movement.crossed for language in version.languages.values()
+        )
         every.append(values)
         language_lines(canvas, panel, values)
         panel.axhline(0, color=INK, linewidth=0.8, alpha=0.5)
@@ -115,9 +117,9 @@ def cosines_figure(canvas: DriftCanvas) -> Figure:
     axes[0].tick_params(axis="y", length=0)
     axes[1].tick_params(axis="y", length=0)
     legend(figure, axes[0], 3)
-    what = "mean difference at layer {layer}" if kind == GAP else f"vectors: {kind}"
+    steering = "mean difference at layer {layer}" if kind == GAP else f"vectors: {kind}"
     caption = (
-        f"Cosine of displacement and steering vector ({what}) in each language, with 95% bootstrap "
+        f"Cosine of displacement and steering vector ({steering}) in each language, with 95% bootstrap "
         "intervals over sentences; grey: what 95% of random vectors with the covariance of the "
         "states reach; hollow: not beyond it"
     )
@@ -132,9 +134,11 @@ def _cosine_rows(canvas: DriftCanvas, panel: Any, kind: str, which: str) -> None
         look = canvas.looks[version.name]
         for row, tag in enumerate(drift.languages):
             y = row + (place - (len(drift.versions) - 1) / 2) * step
-            found = version.languages.get(tag)
-            if found is not None and kind in found.directions:
-                _cosine_point(panel, getattr(found.directions[kind], which), drift.layer, y, look)
+            language = version.languages.get(tag)
+            if language is not None and kind in language.directions:
+                _cosine_point(
+                    panel, getattr(language.directions[kind], which), drift.layer, y, look
+                )
         panel.plot([], [], linestyle="-", markersize=6, label=version.name, **look)
 
 
@@ -186,18 +190,26 @@ def matrix_figure(canvas: DriftCanvas) -> Figure:
 def span_figure(canvas: DriftCanvas) -> Figure:
     figure, axes = canvas.panels(2.6)
     for panel, version in zip(axes, canvas.drift.versions, strict=True):
-        spans = [s for f in version.languages.values() if (s := f.directions[GAP].span)]
+        spans = [
+            span
+            for language in version.languages.values()
+            if (span := language.directions[GAP].span)
+        ]
         values = array_of(span.share for span in spans)
         band(panel, canvas.layers, values, color=COLOURS[0], alpha=0.18)
         panel.plot(
-            canvas.layers, _mean(values), color=COLOURS[0], linewidth=2, label="in their span"
+            canvas.layers,
+            language_mean(values),
+            color=COLOURS[0],
+            linewidth=2,
+            label="in their span",
         )
         for name, label, colour, style in (
             ("covariance", "random spans, as states vary: mean", COLOURS[1], "-"),
             ("covariance_high", "95% of them", COLOURS[1], "--"),
             ("isotropic_high", "95% of random spans, all directions alike", GREY, ":"),
         ):
-            curve = _mean(array_of(getattr(span, name) for span in spans))
+            curve = language_mean(array_of(getattr(span, name) for span in spans))
             panel.plot(canvas.layers, curve, color=colour, linestyle=style, label=label)
         canvas.layer_axis(panel)
         canvas.mark_layer(panel)

@@ -26,12 +26,12 @@ def gains_figure(canvas: DriftCanvas, source: str) -> Figure:
     for row, version in enumerate(versions):
         for column, measure in enumerate(measures):
             panel = grid[row][column]
-            found = [f for f in fits if (f.version, f.measure) == (version, measure)]
-            if not found:
+            fit = next((f for f in fits if (f.version, f.measure) == (version, measure)), None)
+            if fit is None:
                 panel.set_axis_off()
                 continue
-            _gain_panel(panel, found[0], canvas.looks[version])
-            shown.append((panel, found[0]))
+            _gain_panel(panel, fit, canvas.looks[version])
+            shown.append((panel, fit))
             if column == 0:
                 panel.set_ylabel(f"{wrapped(version)}\ngain", fontsize=9)
             if row == len(versions) - 1:

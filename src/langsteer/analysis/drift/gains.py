@@ -23,6 +23,8 @@ DRAWS = 2_000
 REPORT = "report.json"
 DIRECT = "direct"
 
+_UNKNOWN = dict.fromkeys(("rho", "low", "high", "p"), math.nan)
+
 Gains = dict[str, dict[str, float]]
 """By version, then language"""
 
@@ -42,17 +44,17 @@ class GainFile:
         version named as a method gains what that method does on the base.
         """
         if self.gains is not None:
-            found = {
+            gains = {
                 version: next(self.gains[name] for name in names if name in self.gains)
                 for version, names in versions.items()
                 if any(name in self.gains for name in names)
             }
-            return {self.name: found} if found else {}
+            return {self.name: gains} if gains else {}
         every = {
             benchmark: _differences(models, base, versions)
             for benchmark, models in (self.scores or {}).items()
         }
-        return {benchmark: found for benchmark, found in every.items() if found}
+        return {benchmark: gains for benchmark, gains in every.items() if gains}
 
 
 def read_gains(path: str | Path) -> GainFile:
@@ -113,7 +115,7 @@ def spearman(gains: Sequence[float], movements: Sequence[float], seed: int = 0) 
     stats = need("scipy.stats", "analysis", "correlating gains")
     x, y = np.asarray(gains, dtype=np.float64), np.asarray(movements, dtype=np.float64)
     if len(set(x)) < 2 or len(set(y)) < 2:
-        return dict.fromkeys(("rho", "low", "high", "p"), math.nan)
+        return dict(_UNKNOWN)
     rng = np.random.default_rng(seed)
     ranks = stats.rankdata(y)
     test = stats.permutation_test(
@@ -133,24 +135,23 @@ def spearman(gains: Sequence[float], movements: Sequence[float], seed: int = 0) 
 
 def _fit(source: str, version: str, measure: str, points: tuple[Gain, ...], seed: int) -> GainFit:
     count = len(points)
-    unknown = dict.fromkeys(("rho", "low", "high", "p"), math.nan)
     if count < FEWEST:
         verdict = (
             f"{count} {noun('language', count)} {'is' if count == 1 else 'are'} too few to say anything: "
             f"at least {FEWEST} are needed for a p value that could be below 0.05"
         )
-        return GainFit(source, version, measure, points, **unknown, verdict=verdict)
-    found = spearman([p.gain for p in points], [p.movement for p in points], seed)
-    if found["rho"] != found["rho"]:
+        return GainFit(source, version, measure, points, **_UNKNOWN, verdict=verdict)
+    correlation = spearman([p.gain for p in points], [p.movement for p in points], seed)
+    if correlation["rho"] != correlation["rho"]:
         verdict = "all gains, or all movements, are the same: there is no correlation"
-    elif found["p"] >= SIGNIFICANT:
+    elif correlation["p"] >= SIGNIFICANT:
         verdict = "this does not show that gain follows movement"
     else:
-        more = "more" if found["rho"] > 0 else "less"
+        more = "more" if correlation["rho"] > 0 else "less"
         verdict = f"languages with a greater value gain {more}"
     if count < FEW:
         verdict += f"; with {count} languages only a very strong relation would show"
-    return GainFit(source, version, measure, points, **found, verdict=verdict)
+    return GainFit(source, version, measure, points, **correlation, verdict=verdict)
 
 
 def _measures(
@@ -158,30 +159,32 @@ def _measures(
 ) -> dict[str, dict[str, float]]:
     at = drift.layer
 
-    def mexa_gain(tag: str, found: LanguageDrift) -> float:
-        return found.alignment.mexa[at] - drift.alignment[tag].mexa[at]
+    def mexa_gain(tag: str, language: LanguageDrift) -> float:
+        return language.alignment.mexa[at] - drift.alignment[tag].mexa[at]
 
     rows = {tag: version.languages[tag] for tag in tags}
     return {
-        "own movement": {t: f.movement.own[at] for t, f in rows.items()},
-        "share of the gap crossed": {t: f.movement.crossed[at] for t, f in rows.items()},
-        "cosine with steering": {t: f.directions[GAP].own.value[at] for t, f in rows.items()},
-        "change of MEXA": {t: mexa_gain(t, f) for t, f in rows.items()},
+        "own movement": {tag: row.movement.own[at] for tag, row in rows.items()},
+        "share of the gap crossed": {tag: row.movement.crossed[at] for tag, row in rows.items()},
+        "cosine with steering": {
+            tag: row.directions[GAP].own.value[at] for tag, row in rows.items()
+        },
+        "change of MEXA": {tag: mexa_gain(tag, row) for tag, row in rows.items()},
     }
 
 
 def _scores(report: Mapping[str, Any]) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
-    found: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
+    scores: dict[str, dict[str, dict[str, dict[str, float]]]] = {}
     for section in report["benchmarks"]:
         table = section["table"]
-        methods = found.setdefault(table["benchmark"], {}).setdefault(table["model"], {})
+        methods = scores.setdefault(table["benchmark"], {}).setdefault(table["model"], {})
         for row in table["rows"]:
             methods[row["method"]] = {
                 parse_tag(tag): _number(entry["score"])
                 for tag, entry in zip(table["languages"], row["entries"], strict=True)
                 if entry is not None
             }
-    return found
+    return scores
 
 
 def _differences(
@@ -192,14 +195,14 @@ def _differences(
     before = _named(models, base)
     if before is None or DIRECT not in before:
         return {}
-    found: Gains = {}
+    gains: Gains = {}
     for version, names in versions.items():
         model = _named(models, names)
         after = model.get(DIRECT) if model is not None else _named(before, names)
         if after is not None:
             shared = [tag for tag in after if tag in before[DIRECT]]
-            found[version] = {tag: after[tag] - before[DIRECT][tag] for tag in shared}
-    return found
+            gains[version] = {tag: after[tag] - before[DIRECT][tag] for tag in shared}
+    return gains
 
 
 def _named(values: Mapping[str, Any], names: Sequence[str]) -> Any:
@@ -212,11 +215,11 @@ def _number(value: Any) -> float:
     return float(value)
 
 
-def _correlation(one: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:
+def _correlation(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
     """Pearson's correlation along the last axis; NaN where a side is all the same."""
-    one = one - one.mean(-1, keepdims=True)
-    other = other - other.mean(-1, keepdims=True)
-    below = np.sqrt((one**2).sum(-1) * (other**2).sum(-1))
+    first = first - first.mean(-1, keepdims=True)
+    second = second - second.mean(-1, keepdims=True)
+    below = np.sqrt((first**2).sum(-1) * (second**2).sum(-1))
     with np.errstate(invalid="ignore", divide="ignore"):
-        found: NDArray[Any] = np.where(below > 0, (one * other).sum(-1) / below, np.nan)
-    return found
+        correlation: NDArray[Any] = np.where(below > 0, (first * second).sum(-1) / below, np.nan)
+    return correlation

@@ -28,19 +28,19 @@ def split_lines(corpus: ParallelCorpus, limit: int | None = None) -> Lines:
         numbered = replace(corpus, topics=tuple(map(str, range(len(corpus)))))
         fit = sorted(map(int, numbered.split(fit=0.5, choose=0, report=0.5)["fit"].topics))
     chosen = set(fit)
-    rest = [i for i in range(len(corpus)) if i not in chosen]
+    measured = [i for i in range(len(corpus)) if i not in chosen]
     if limit is not None and limit < len(corpus):
         count = round(limit * len(fit) / len(corpus))
-        fit, rest = (
+        fit, measured = (
             [fit[i] for i in spread(len(fit), count)],
-            [rest[i] for i in spread(len(rest), limit - count)],
+            [measured[i] for i in spread(len(measured), limit - count)],
         )
-    if min(len(fit), len(rest)) < SMALLEST_PART:
+    if min(len(fit), len(measured)) < SMALLEST_PART:
         raise CorpusError(
-            f"{corpus.name} is too small: {len(fit)} lines to fit directions on and {len(rest)} "
+            f"{corpus.name} is too small: {len(fit)} lines to fit directions on and {len(measured)} "
             f"to measure on, and each needs {SMALLEST_PART}"
         )
-    return Lines(tuple(fit), tuple(rest))
+    return Lines(tuple(fit), tuple(measured))
 
 
 def text_of(vector: SteeringVector, corpus: ParallelCorpus, lines: Lines) -> str:

@@ -124,25 +124,25 @@ def measure(ground: Ground, states: States, name: str) -> Measured:
         source=name,
         steered=False,
         pivot=PivotDrift(
-            **curves([one.pivot for one in layers]),
+            **curves([layer.pivot for layer in layers]),
             similarity=likeness(ground.states[ground.pivot], states[ground.pivot]),
         ),
         languages={tag: _language_drift(ground, states, layers, tag) for tag in tags},
         matching=matchings(layers, ground.seed),
         matrix=CosineMatrix(ground.layer, tuple(tags), rows_of(layers[ground.layer].matrices[GAP])),
     )
-    moved = {tag: found - ground.states[tag] for tag, found in states.items()}
+    moved = {tag: after - ground.states[tag] for tag, after in states.items()}
     return Measured(
         drift, {tag: m.mean(0) for tag, m in moved.items()}, halves_of(layers, moved, ground.pivot)
     )
 
 
 def _language_drift(
-    ground: Ground, states: States, layers: Sequence["LayerMeasures"], tag: str
+    ground: Ground, states: States, layers: Sequence[LayerMeasures], tag: str
 ) -> LanguageDrift:
     return LanguageDrift(
         alignment=nearness(states[tag], states[ground.pivot]),
-        movement=Movement(**curves([one.movement[tag] for one in layers])),
+        movement=Movement(**curves([layer.movement[tag] for layer in layers])),
         similarity=likeness(ground.states[tag], states[tag]),
         directions={
             kind: Directions(
@@ -151,7 +151,7 @@ def _language_drift(
                 span=span_curves(layers, kind, tag),
             )
             for kind in (GAP, *ground.vectors)
-            if any((kind, tag) in one.own for one in layers)
+            if any((kind, tag) in layer.own for layer in layers)
         },
     )
 
@@ -159,14 +159,14 @@ def _language_drift(
 def nearness(here: Tensor, there: Tensor) -> Nearness:
     """Alignment by layer of states [lines, layers, hidden] with those of their translations."""
     rows = []
-    for one, other in zip(here.unbind(1), there.unbind(1), strict=True):
-        pair = pair_cosines(one, other)
+    for states, translations in zip(here.unbind(1), there.unbind(1), strict=True):
+        pair = pair_cosines(states, translations)
         rows.append(
             {
-                "mexa": mexa(one, other),
+                "mexa": mexa(states, translations),
                 "pair_cosine": pair.pairs,
                 "other_cosine": pair.others,
-                "cka": linear_cka(one, other),
+                "cka": linear_cka(states, translations),
             }
         )
     return Nearness(**curves(rows))
@@ -177,7 +177,7 @@ def likeness(before: Tensor, after: Tensor) -> Likeness:
     cosines = torch.nn.functional.cosine_similarity(before.double(), after.double(), dim=2)
     pairs = zip(before.unbind(1), after.unbind(1), strict=True)
     return Likeness(
-        cka=tuple(linear_cka(one, other) for one, other in pairs),
+        cka=tuple(linear_cka(*pair) for pair in pairs),
         cosine=tuple(cosines.mean(0).tolist()),
     )
 
@@ -188,22 +188,22 @@ class _Place:
     def __init__(self, ground: Ground, states: States, layer: int) -> None:
         self.ground, self.layer = ground, layer
         self.generator = torch.Generator().manual_seed(ground.seed * 1000 + layer)
-        pivot, fit = ground.pivot, {t: found[:, layer].double() for t, found in ground.fit.items()}
+        pivot, fit = ground.pivot, {t: lines[:, layer].double() for t, lines in ground.fit.items()}
         weights, refit = (
-            bootstrap_weights(len(one[pivot]), ground.draws, self.generator)
-            for one in (ground.states, fit)
+            bootstrap_weights(len(part[pivot]), ground.draws, self.generator)
+            for part in (ground.states, fit)
         )
         self.scale = {tag: ground.length(tag, layer) for tag in ground.states}
         self.moved = {
-            tag: found[:, layer].double() - ground.states[tag][:, layer].double()
-            for tag, found in states.items()
+            tag: after[:, layer].double() - ground.states[tag][:, layer].double()
+            for tag, after in states.items()
         }
         self.tags = [tag for tag in ground.tags if tag in states]
         self.own_lines = {tag: self.moved[tag] - self.moved[pivot] for tag in self.tags}
         self.raw = {tag: Direction.of(lines, weights) for tag, lines in self.moved.items()}
         self.own = {tag: Direction.of(lines, weights) for tag, lines in self.own_lines.items()}
         self.gaps = {tag: Direction.of(fit[pivot] - fit[tag], refit) for tag in ground.tags}
-        centred = torch.cat([found - found.mean(0) for found in fit.values()])
+        centred = torch.cat([lines - lines.mean(0) for lines in fit.values()])
         self.random = random_directions(centred, ground.draws, self.generator)
 
     def measured(self) -> LayerMeasures:
@@ -231,16 +231,16 @@ class _Place:
 
     def _directions(self) -> dict[str, dict[str, Direction]]:
         """Directions by kind and tag, of those kinds that there are at this layer."""
-        found = {GAP: self.gaps}
+        directions = {GAP: self.gaps}
         for kind, vectors in self.ground.vectors.items():
-            here = {
+            at_this_layer = {
                 tag: Direction.exact(vector.values)
                 for tag, vector in vectors.items()
                 if vector.layer == self.layer
             }
-            if here:
-                found[kind] = here
-        return found
+            if at_this_layer:
+                directions[kind] = at_this_layer
+        return directions
 
     def _one_layer(self, kind: str) -> bool:
         """Whether all vectors of a kind are at this layer, so that they have a span here."""
@@ -277,19 +277,17 @@ class _Place:
 
     def _coherence(self, mean: Direction, lines: Tensor, tag: str) -> float:
         """Squared length of the mean over the lines' mean squared length."""
-        whole = float(lines.square().sum(1).mean())
-        return mean.squared / whole if self._clear(mean, tag) else NAN
+        mean_square = float(lines.square().sum(1).mean())
+        return mean.squared / mean_square if self._clear(mean, tag) else NAN
 
     def _pivot_cosine(self, tag: str) -> float:
         """Cosine of a language's displacement with the pivot's, where both are clear."""
         pivot = self.ground.pivot
         if not (self._clear(self.raw[tag], tag) and self._clear(self.raw[pivot], pivot)):
             return NAN
-        one, other = self.moved[tag], self.moved[pivot]
-        cosine_of_both = inner(one, other) / math.sqrt(
-            self.raw[tag].squared * self.raw[pivot].squared
-        )
-        return min(1.0, max(-1.0, cosine_of_both))
+        lengths = math.sqrt(self.raw[tag].squared * self.raw[pivot].squared)
+        value = inner(self.moved[tag], self.moved[pivot]) / lengths
+        return min(1.0, max(-1.0, value))
 
     def _cosine(
         self, moved: Direction, tag: str, directions: Mapping[str, Direction]
@@ -304,7 +302,7 @@ class _Place:
         # What random vectors reach is shown on the scale of the cosine without noise.
         scale = estimate.value / plain if abs(plain) > TINY else 1.0
         every = [plain_cosine(moved.mean, d.mean) for d in directions.values()]
-        rank = sum(one >= plain - EQUAL for one in every)
+        rank = sum(value >= plain - EQUAL for value in every)
         return {
             "value": estimate.value,
             "low": estimate.low,
@@ -328,21 +326,21 @@ class _Place:
         """Shares of own displacements in the span of the directions, against random spans."""
         usable = [d.mean for tag, d in directions.items() if self._clear(d, tag)]
         basis = orthonormal(torch.stack(usable)) if usable else torch.empty(0, 0)
-        found = {tag: {"rank": len(basis), **dict.fromkeys(_SPAN, NAN)} for tag in self.tags}
+        rows = {tag: {"rank": len(basis), **dict.fromkeys(_SPAN, NAN)} for tag in self.tags}
         clear = [tag for tag in self.tags if self._clear(self.own[tag], tag)]
         if not clear or not 0 < len(basis) <= len(self.random):
-            return found
+            return rows
         moved = torch.stack([self.own[tag].mean for tag in clear])
         inside = shares(moved, basis).tolist()
         reached = random_shares(moved, self.random, len(basis), self.ground.draws, self.generator)
         for place, tag in enumerate(clear):
             straight = isotropic_null(inside[place], *basis.shape)
             drawn = drawn_null(inside[place], reached[:, place])
-            found[tag] |= {"share": inside[place], **_both(straight, drawn)}
-        return found
+            rows[tag] |= {"share": inside[place], **_by_chance(straight, drawn)}
+        return rows
 
 
-def _both(straight: Null, drawn: Null) -> dict[str, float]:
+def _by_chance(straight: Null, drawn: Null) -> dict[str, float]:
     return {
         "isotropic": straight.mean,
         "isotropic_high": straight.high,
@@ -364,15 +362,15 @@ def version_pairs(tags: Sequence[str], versions: Sequence[Measured]) -> tuple[Ve
     return tuple(pairs)
 
 
-def cross_cosine(one: Tensor, other: Tensor) -> tuple[float, ...]:
+def cross_cosine(first: Tensor, second: Tensor) -> tuple[float, ...]:
     """Cosine by layer of two displacements, each [2 halves of the lines, layers, hidden].
 
     Products are of different halves, so that sentences in common do not make for likeness.
     """
-    one, other = one.double(), other.double()
-    between = ((one[0] * other[1]).sum(1) + (one[1] * other[0]).sum(1)) / 2
-    squares = [(side[0] * side[1]).sum(1) for side in (one, other)]
+    first, second = first.double(), second.double()
+    between = ((first[0] * second[1]).sum(1) + (first[1] * second[0]).sum(1)) / 2
+    squares = [(side[0] * side[1]).sum(1) for side in (first, second)]
     known = (squares[0] > 0) & (squares[1] > 0)
     below = (squares[0] * squares[1]).clamp(min=torch.finfo(torch.float64).tiny).sqrt()
-    found = torch.where(known, (between / below).clamp(-1, 1), NAN)
-    return tuple(found.tolist())
+    cosines = torch.where(known, (between / below).clamp(-1, 1), NAN)
+    return tuple(cosines.tolist())

@@ -45,7 +45,9 @@ def page_of(results: Drift, figures: Sequence[Figure]) -> str:
     )
     configuration = {
         "base": results.base,
-        "versions": {one.name: [one.source, one.fingerprint] for one in results.versions},
+        "versions": {
+            version.name: [version.source, version.fingerprint] for version in results.versions
+        },
         "corpus": results.corpus,
         "options": results.options,
         "seconds": round(results.seconds, 1),
@@ -66,7 +68,7 @@ def sections(results: Drift, figures: Sequence[Figure]) -> list[PageSection]:
 
     gains = [name for name in names if name.startswith("gains-")]
     layer = results.layer
-    found = [
+    every = [
         PageSection(
             "In short",
             [" ".join(summary(results, version)) for version in results.versions]
@@ -140,7 +142,7 @@ def sections(results: Drift, figures: Sequence[Figure]) -> list[PageSection]:
             _READING["gains"],
         ),
     ]
-    return [part for part in found if part.figures or part.title == "In short"]
+    return [section for section in every if section.figures or section.title == "In short"]
 
 
 _READING: dict[str, tuple[str, ...]] = {

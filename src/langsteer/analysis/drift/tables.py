@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 from langsteer.analysis.drift.results import GAP, Curve, Drift, LanguageDrift, VersionDrift
-from langsteer.look.grid import NONE, Column, Grid, Line, Value, number
+from langsteer.look.grid import NONE, Column, Grid, Line, Value, number, number_grid
 from langsteer.look.page import PageTable
 from langsteer.look.words import p_value, signed
 
@@ -73,79 +73,52 @@ def language_table(
     form: str = ".3f",
 ) -> PageTable:
     """A row for each version and language, a column for each layer."""
-    columns = (
-        Column("Version", numeric=False),
-        Column("Language", numeric=False),
-        *(Column(str(layer)) for layer in range(results.layers)),
-    )
-    lines = tuple(
-        Line((Value(version.name), Value(name), *(number(x, form) for x in curve(found))))
+    rows = [
+        ([version.name, name], curve(language))
         for version in results.versions
-        for name, found in results.by_name(version)
-    )
-    return PageTable(f"{title}, by layer", Grid(columns, lines))
+        for name, language in results.by_name(version)
+    ]
+    grid = number_grid(["Version", "Language"], range(results.layers), rows, form)
+    return PageTable(f"{title}, by layer", grid)
 
 
-def p_covariance(found: LanguageDrift) -> Curve:
-    return found.directions[GAP].own.p_covariance
+def p_covariance(language: LanguageDrift) -> Curve:
+    return language.directions[GAP].own.p_covariance
 
 
-def span_share(found: LanguageDrift) -> Curve:
-    span = found.directions[GAP].span
+def span_share(language: LanguageDrift) -> Curve:
+    span = language.directions[GAP].span
     return span.share if span is not None else ()
 
 
 def alignment_table(results: Drift) -> PageTable:
-    columns = (
-        Column("Version", numeric=False),
-        Column("Language", numeric=False),
-        *(Column(str(layer)) for layer in range(results.layers)),
-    )
-    rows: list[tuple[str, str, Curve]] = [
-        ("base", results.languages[tag], found.mexa) for tag, found in results.alignment.items()
+    rows = [
+        (["base", results.languages[tag]], nearness.mexa)
+        for tag, nearness in results.alignment.items()
     ]
     rows += [
-        (version.name, name, found.alignment.mexa)
+        ([version.name, name], language.alignment.mexa)
         for version in results.versions
-        for name, found in results.by_name(version)
+        for name, language in results.by_name(version)
     ]
-    lines = tuple(
-        Line((Value(version), Value(name), *(number(x, ".0%") for x in curve)))
-        for version, name, curve in rows
-    )
-    return PageTable("MEXA, by layer", Grid(columns, lines))
+    grid = number_grid(["Version", "Language"], range(results.layers), rows, ".0%")
+    return PageTable("MEXA, by layer", grid)
 
 
 def pivot_table(results: Drift) -> PageTable:
-    columns = (
-        Column("Version", numeric=False),
-        *(Column(str(layer)) for layer in range(results.layers)),
-    )
-    lines = tuple(
-        Line((Value(version.name), *(number(x, ".1%") for x in version.pivot.raw)))
-        for version in results.versions
-    )
-    return PageTable(f"{results.pivot_name}'s displacement, by layer", Grid(columns, lines))
+    rows = [([version.name], version.pivot.raw) for version in results.versions]
+    grid = number_grid(["Version"], range(results.layers), rows, ".1%")
+    return PageTable(f"{results.pivot_name}'s displacement, by layer", grid)
 
 
 def pairs_table(results: Drift) -> PageTable:
-    columns = (
-        Column("Versions", numeric=False),
-        Column("Language", numeric=False),
-        *(Column(str(layer)) for layer in range(results.layers)),
-    )
-    lines = tuple(
-        Line(
-            (
-                Value(f"{pair.first} and {pair.second}"),
-                Value(results.languages[tag]),
-                *(number(x) for x in curve),
-            )
-        )
+    rows = [
+        ([f"{pair.first} and {pair.second}", results.languages[tag]], curve)
         for pair in results.pairs
         for tag, curve in pair.cosines.items()
-    )
-    return PageTable("Cosine of own displacements, by layer", Grid(columns, lines))
+    ]
+    grid = number_grid(["Versions", "Language"], range(results.layers), rows)
+    return PageTable("Cosine of own displacements, by layer", grid)
 
 
 def vectors_table(results: Drift) -> list[PageTable]:

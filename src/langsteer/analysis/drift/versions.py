@@ -41,18 +41,18 @@ class DriftOptions:
 
 def named_versions(tuned: Sequence[Source | tuple[str, Source]]) -> dict[str, Source]:
     """Versions by their names; else by the last part of a path or hub id, where that is enough."""
-    sources = [item[1] if isinstance(item, tuple) else item for item in tuned]
-    whole = [source_name(source) for source in sources]
-    short = [Path(name).name or name for name in whole]
-    names = [s if short.count(s) == 1 else w for s, w in zip(short, whole, strict=True)]
-    given = [
-        item[0] if isinstance(item, tuple) else name
-        for item, name in zip(tuned, names, strict=True)
+    sources = [version[1] if isinstance(version, tuple) else version for version in tuned]
+    full = [source_name(source) for source in sources]
+    short = [Path(name).name or name for name in full]
+    names = [s if short.count(s) == 1 else w for s, w in zip(short, full, strict=True)]
+    named = [
+        version[0] if isinstance(version, tuple) else name
+        for version, name in zip(tuned, names, strict=True)
     ]
-    for name in given:
-        if given.count(name) > 1:
+    for name in named:
+        if named.count(name) > 1:
             raise ModelError(f"two versions are called {name}: give one another name, NAME=PATH")
-    return dict(zip(given, sources, strict=True))
+    return dict(zip(named, sources, strict=True))
 
 
 def source_name(source: Source) -> str:
@@ -95,7 +95,8 @@ class Base:
             for chosen in (lines.measured, lines.fit)
         )
         tokens, to_fit = (
-            {tag: encode(model, found) for tag, found in part.items()} for part in (texts, fit)
+            {tag: encode(model, sentences) for tag, sentences in part.items()}
+            for part in (texts, fit)
         )
         layer = _layer(model, vectors, options)
         ground = Ground(
@@ -111,13 +112,13 @@ class Base:
 
 
 def read_states(
-    model: Model, tokens: Mapping[str, Sequence[Tokens]], pool: Pool, what: str = "states"
+    model: Model, tokens: Mapping[str, Sequence[Tokens]], pool: Pool, label: str = "states"
 ) -> States:
     """Pooled states of each language's lines at all layers, in one pass over each."""
     layers = range(model.layers)
     return {
         tag: sentence_states(
-            model, list(lines), layers, pool=pool, progress=f"{model.name}: {tag} {what}"
+            model, list(lines), layers, pool=pool, progress=f"{model.name}: {tag} {label}"
         )
         for tag, lines in tokens.items()
     }
@@ -207,13 +208,13 @@ def check_tokens(
     """
     size = int(model.network.get_input_embeddings().weight.shape[0])
     for tag, lines in texts.items():
-        for number, (text, there) in enumerate(zip(lines, tokens[tag], strict=True), 1):
-            here = _source_ids(encode(model, [text])[0])
-            if here != _source_ids(there) or max(there.ids) >= size:
+        for number, (text, base_tokens) in enumerate(zip(lines, tokens[tag], strict=True), 1):
+            ids = _source_ids(encode(model, [text])[0])
+            if ids != _source_ids(base_tokens) or max(base_tokens.ids) >= size:
                 raise ModelError(
                     f"{model.name} cannot be compared with {base}: its tokeniser reads other "
                     f"tokens in {language_name(tag)} ({tag}), first in line {number}: "
-                    f"{len(here)} against {len(_source_ids(there))}, from {text[:30]!r}"
+                    f"{len(ids)} against {len(_source_ids(base_tokens))}, from {text[:30]!r}"
                 )
 
 

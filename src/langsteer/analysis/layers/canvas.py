@@ -63,7 +63,7 @@ def language_lines(
 
 def _last(curve: Curve) -> tuple[float, float] | None:
     """The last point of a curve that is a number."""
-    known = [(float(x), y) for x, y in enumerate(curve) if math.isfinite(y)]
+    known = [(float(layer), value) for layer, value in enumerate(curve) if math.isfinite(value)]
     return known[-1] if known else None
 
 

@@ -42,7 +42,7 @@ def draw(results: LayerResults) -> list[Figure]:
 def _jobs(canvas: LayerCanvas) -> list[Callable[[], Figure]]:
     results = canvas.results
     jobs: list[Callable[[], Figure]] = [
-        partial(_by_language, canvas, *one) for one in q.BY_LANGUAGE
+        partial(_by_language, canvas, *figure) for figure in q.BY_LANGUAGE
     ]
     jobs.insert(3, partial(_cosines, canvas))
     jobs += [partial(_probe, canvas), partial(map_figure, canvas, steered=False)]
@@ -51,7 +51,7 @@ def _jobs(canvas: LayerCanvas) -> list[Callable[[], Figure]]:
     for kind, title in (("next_token", "Next token"), ("words", "Word translation")):
         jobs += [partial(_latent, canvas, kind, title, lens) for lens in _lenses(results, kind)]
     if results.steered:
-        jobs += [partial(_before_after, canvas, *one) for one in q.BEFORE_AFTER]
+        jobs += [partial(_before_after, canvas, *figure) for figure in q.BEFORE_AFTER]
     return [*jobs, partial(_norms, canvas), partial(_dimensions, canvas)]
 
 
@@ -84,12 +84,12 @@ def _norms(canvas: LayerCanvas) -> Figure:
     results = canvas.results
     figure, axes = stacked(canvas, 2)
     norms = {results.pivot_name: results.pivot_norms}
-    norms |= {found.name: found.before.norms for found in results.languages.values()}
+    norms |= {language.name: language.before.norms for language in results.languages.values()}
     for panel, which in zip(axes, ("mean", "median"), strict=True):
         panel.set_ylabel(f"{which.capitalize()} length of token states")
         plotting.logarithmic(panel, "y", subs=(1, 2, 5))
         language_lines(
-            canvas, panel, {name: getattr(found, which) for name, found in norms.items()}
+            canvas, panel, {name: getattr(lengths, which) for name, lengths in norms.items()}
         )
     caption = "Length of the token states at each layer, on a logarithmic scale, unsteered"
     return canvas.finished(figure, "norms", caption)
@@ -140,7 +140,7 @@ def _cosines(canvas: LayerCanvas) -> Figure:
 
 def _away(quantity: Quantity) -> Callable[[Measures], Curve]:
     def curve(measures: Measures) -> Curve:
-        return tuple(1 - x if x < 1 else math.nan for x in quantity.curve(measures))
+        return tuple(1 - cosine if cosine < 1 else math.nan for cosine in quantity.curve(measures))
 
     return curve
 
@@ -155,16 +155,18 @@ def _before_after(
 
 def _latent(canvas: LayerCanvas, kind: str, title: str, lens: str) -> Figure:
     def of(measures: Measures) -> Latent | None:
-        found: Latent | None = getattr(measures, kind).get(lens)
-        return found
+        latent: Latent | None = getattr(measures, kind).get(lens)
+        return latent
 
-    languages = {tag: found for tag, found in canvas.results.languages.items() if of(found.before)}
+    languages = {
+        tag: language for tag, language in canvas.results.languages.items() if of(language.before)
+    }
     figure, axes = plotting.panels(canvas.pyplot, len(languages), 4)
-    for panel, found in zip(axes, languages.values(), strict=True):
-        for measures, style in ((found.before, "-"), (found.after, STEERED)):
+    for panel, language in zip(axes, languages.values(), strict=True):
+        for measures, style in ((language.before, "-"), (language.after, STEERED)):
             if measures is not None and (latent := of(measures)) is not None:
                 _latent_lines(canvas, panel, latent, style)
-        language_panel(canvas, panel, found)
+        language_panel(canvas, panel, language)
     axes[0].set_ylim(-0.04, 1.04)
     shared_labels(canvas, figure, axes, "Share of the probability")
     caption = (

@@ -17,7 +17,7 @@ def shown_layers(layers: int) -> list[int]:
     """The layers that have a picture of the map: all, or evenly spread ones of very many."""
     if layers <= MOST_PICTURES:
         return list(range(layers))
-    return sorted({round(x) for x in np.linspace(0, layers - 1, MOST_PICTURES)})
+    return sorted({round(layer) for layer in np.linspace(0, layers - 1, MOST_PICTURES)})
 
 
 def map_figure(canvas: LayerCanvas, steered: bool) -> Figure:
@@ -57,13 +57,13 @@ def _map_caption(places: Map, steered: bool) -> str:
         if any(map(math.isfinite, places.explained))
         else ""
     )
-    what = (
+    shown = (
         "Language means before (hollow) and after steering (filled), and sentences after it, in the "
         "axes of the unsteered states"
         if steered
         else "Sentences (dots) and language means, unsteered"
     )
-    return f"{what}: one picture a layer, the same axes throughout ({method}){share}"
+    return f"{shown}: one picture a layer, the same axes throughout ({method}){share}"
 
 
 def _scatter(canvas: LayerCanvas, panel: Any, layer: int, steered: bool) -> None:

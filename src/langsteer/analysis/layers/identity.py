@@ -84,12 +84,12 @@ def _at_layer(
 ) -> _LayerIdentity:
     tags, steered = list(before), {**before, **after}
     home = tags.index(pivot)
-    shares, taken = probe_languages(
+    shares, steered_shares = probe_languages(
         list(before.values()), list(steered.values()), folds=folds, seed=seed
     )
-    again = shares
+    refitted = shares
     if any(after[tag] is not before[tag] for tag in after):
-        again, _ = probe_languages(list(steered.values()), folds=folds, seed=seed)
+        refitted, _ = probe_languages(list(steered.values()), folds=folds, seed=seed)
     means = torch.stack([states.double().mean(0) for states in before.values()])
 
     def numbers(tag: str, states: Tensor, known: Tensor, mistaken: Tensor) -> tuple[float, ...]:
@@ -109,11 +109,13 @@ def _at_layer(
     return _LayerIdentity(
         {
             False: (float(shares.diagonal().mean()), between_share(list(before.values()))),
-            True: (float(again.diagonal().mean()), between_share(list(steered.values()))),
+            True: (float(refitted.diagonal().mean()), between_share(list(steered.values()))),
         },
         {
             False: {tag: numbers(tag, states, shares, shares) for tag, states in before.items()},
-            True: {tag: numbers(tag, states, again, taken) for tag, states in after.items()},
+            True: {
+                tag: numbers(tag, states, refitted, steered_shares) for tag, states in after.items()
+            },
         },
     )
 
@@ -181,8 +183,8 @@ def probe_languages(
 
 def _count(probe: Any, groups: Sequence[Tensor], into: Tensor) -> None:
     for row, group in enumerate(groups):
-        taken = torch.from_numpy(probe.predict(group.float().numpy()))
-        into[row] += torch.bincount(taken, minlength=len(into))
+        predicted = torch.from_numpy(probe.predict(group.float().numpy()))
+        into[row] += torch.bincount(predicted, minlength=len(into))
 
 
 def _folds(lines: int, count: int, seed: int) -> list[Tensor]:

@@ -67,23 +67,23 @@ class WordItems:
 
 def text_items(
     model: Model,
-    here: Sequence[str],
+    lines: Sequence[str],
     tokens: Sequence[Tokens],
     starts: Sequence[Sequence[bool]],
     pivot_firsts: set[int],
     wanted: int,
     seed: int = 0,
 ) -> TextItems:
-    """Up to `wanted` tokens, evenly spread over the texts `here`, in the later half of each.
+    """Up to `wanted` tokens, evenly spread over the `lines`, in the later half of each.
 
-    `tokens` and `starts` are those of the texts (`word_starts`); `pivot_firsts` the first tokens
+    `tokens` and `starts` are those of the lines (`word_starts`); `pivot_firsts` the first tokens
     of the pivot's words (`first_tokens`).
     """
     firsts = first_tokens(model, tokens, starts)
     only = firsts - pivot_firsts
-    each = -(-wanted // max(len(here), 1))
+    per_line = -(-wanted // max(len(lines), 1))
     picks: list[Pick] = []
-    for text in spread(len(here), wanted):
+    for text in spread(len(lines), wanted):
         ids = tokens[text].ids
         places = [
             place
@@ -91,7 +91,7 @@ def text_items(
             if starts[text][place + 1] and ids[place + 1] in only
         ]
         later = [place for place in places if 2 * place >= len(ids)] or places
-        drawn = random.Random(f"{seed} {here[text]}").sample(later, min(each, len(later)))
+        drawn = random.Random(f"{seed} {lines[text]}").sample(later, min(per_line, len(later)))
         picks += [(text, place) for place in sorted(drawn)]
     return TextItems(picks[:wanted], _ids(pivot_firsts - firsts), _ids(only))
 
@@ -174,17 +174,17 @@ def word_items(
         tag: [_first_of_word(model, word) for word in words[tag]]
         for tag in (source, language, pivot)
     }
-    kept = [
+    distinct = [
         i
         for i in range(len(words[language]))
         if _told_apart([firsts[tag][i] for tag in (source, language, pivot)])
     ]
-    asked = kept[:wanted]
+    asked = distinct[:wanted]
     return WordItems(
         [_prompt(model, source, language, i, seed) for i in asked],
         [_ids(firsts[pivot][i]) for i in asked],
         [_ids(firsts[language][i]) for i in asked],
-        len(words[language]) - len(kept),
+        len(words[language]) - len(distinct),
     )
 
 
@@ -203,29 +203,29 @@ def _first_of_word(model: Model, word: str) -> set[int]:
 
 def _token_after(tokenizer: Any, before: str, text: str) -> int | None:
     """None where there is no such token: text merges with what is before, or it is only a space."""
-    start, whole = (
+    before_ids, ids = (
         list(tokenizer(part, add_special_tokens=False)["input_ids"])
         for part in (before, before + text)
     )
-    if whole[: len(start)] != start or len(whole) == len(start):
+    if ids[: len(before_ids)] != before_ids or len(ids) == len(before_ids):
         return None
-    token = int(whole[len(start)])
+    token = int(ids[len(before_ids)])
     blank = not tokenizer.decode([token]).strip()
     return None if blank or token == getattr(tokenizer, "unk_token_id", None) else token
 
 
-def _prompt(model: Model, source: str, language: str, item: int, seed: int) -> Tokens:
+def _prompt(model: Model, source: str, language: str, place: int, seed: int) -> Tokens:
     words = word_list()
-    others = [i for i in range(len(words[language])) if i != item]
-    shown = random.Random(f"{seed} {item}").sample(others, SHOTS)
+    others = [i for i in range(len(words[language])) if i != place]
+    shown = random.Random(f"{seed} {place}").sample(others, SHOTS)
     text, spans = "", []
-    for i in (*shown, item):
+    for i in (*shown, place):
         text += f'{own_name(source)}: "{words[source][i]}" - {own_name(language)}: "'
-        if i != item:
+        if i != place:
             spans.append((len(text), len(text) + len(words[language][i])))
             text += f'{words[language][i]}"\n'
     marked = encode(model, [Prompt(text[a:b], text[:a], text[b:]) for a, b in spans])
-    source_of_each = zip(*(one.source for one in marked), strict=True)
+    source_of_each = zip(*(tokens.source for tokens in marked), strict=True)
     return Tokens(marked[0].ids, [any(flags) for flags in source_of_each])
 
 

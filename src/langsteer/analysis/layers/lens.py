@@ -55,7 +55,7 @@ class TunedLens:
             _check_translator(path, key, tensor, int(match[1]), match[2], model)
             parts[match[2]][int(match[1])] = tensor.float()
         for layer in range(model.layers):
-            absent = [kind for kind, found in parts.items() if layer not in found]
+            absent = [kind for kind, by_layer in parts.items() if layer not in by_layer]
             if absent and (layer < model.layers - 1 or len(absent) == 1):
                 raise AnalysisError(f"the tuned lens {path} has no layers.{layer}.{absent[0]}")
         return cls(parts["weight"], parts["bias"])
@@ -113,11 +113,11 @@ def token_shares(
         part = states[start : start + rows].to(model.device)
         hidden = part if model.norm is None else model.norm(part)
         logits = model.logits_of(hidden).float()
-        whole = logits.logsumexp(1)
+        total = logits.logsumexp(1)
         for row in range(len(part)):
             for side, tokens in enumerate((pivot[start + row], language[start + row])):
-                found = logits[row, tokens.to(logits.device)] - whole[row]
-                shares[start + row, side] = float(found.exp().sum())
+                logprobs = logits[row, tokens.to(logits.device)] - total[row]
+                shares[start + row, side] = float(logprobs.exp().sum())
     return shares
 
 

@@ -47,30 +47,30 @@ def draw_map(
     those that were steered. Up to `shown` sentences, evenly spread, are kept of each language.
     """
     layers = len(before[pivot])
-    kept = spread(len(before[pivot][0]), shown)
-    found: dict[bool, dict[str, list[tuple[Point, tuple[Point, ...]]]]] = {
+    lines = spread(len(before[pivot][0]), shown)
+    drawn: dict[bool, dict[str, list[tuple[Point, tuple[Point, ...]]]]] = {
         steered: {tag: [] for tag in group} for steered, group in ((False, before), (True, after))
     }
     explained, reach, previous = [], 0.0, None
     for layer in track(range(layers), progress, layers):
-        whole = torch.cat([states[layer] for states in before.values()])
-        axes, previous = _fit_axes(whole, method, seed, previous, _rows_of(before, pivot))
+        stacked = torch.cat([states[layer] for states in before.values()])
+        axes, previous = _fit_axes(stacked, method, seed, previous, _rows_of(before, pivot))
         ratio = getattr(axes.reducer, "explained_variance_ratio_", None)
         explained.append(float("nan") if ratio is None else float(ratio.sum()))
         for steered, group in ((False, before), (True, after)):
             for tag, states in group.items():
                 places = axes.project(states[layer])
-                sentences = places[list(kept)]
+                sentences = places[list(lines)]
                 reach = max(reach, float(sentences.abs().max()))
-                found[steered][tag].append((_point(places.mean(0)), tuple(map(_point, sentences))))
+                drawn[steered][tag].append((_point(places.mean(0)), tuple(map(_point, sentences))))
     sides = [
         {
             tag: Places(tuple(mean for mean, _ in rows), tuple(points for _, points in rows))
-            for tag, rows in found[steered].items()
+            for tag, rows in drawn[steered].items()
         }
         for steered in (False, True)
     ]
-    return Map(method, kept, tuple(explained), 1.05 * reach, sides[0], sides[1])
+    return Map(method, lines, tuple(explained), 1.05 * reach, sides[0], sides[1])
 
 
 def _rows_of(groups: Mapping[str, Sequence[Tensor]], tag: str) -> slice:

@@ -32,13 +32,13 @@ class NormSums:
     def add(self, states: Tensor, source: Tensor) -> None:
         """Count states [rows, tokens, hidden] where `source`, boolean [rows, tokens], is True."""
         flat = states.reshape(-1, states.shape[-1])
-        kept = source.reshape(1, -1).to(flat.dtype)
+        counted = source.reshape(1, -1).to(flat.dtype)
         squares = flat * flat
         lengths = squares.sum(1)[source.reshape(-1)].sqrt()
         self.tokens += len(lengths)
         self._length += float(lengths.double().sum())
-        self._square += (kept @ squares)[0].double().cpu()
-        self._size += (kept @ flat.abs())[0].double().cpu()
+        self._square += (counted @ squares)[0].double().cpu()
+        self._size += (counted @ flat.abs())[0].double().cpu()
         place = ((lengths.clamp(min=1e-9).log2() - _LOWEST) * _STEPS).long()
         place = place.clamp(0, len(self._classes) - 1).cpu()
         self._classes += torch.bincount(place, minlength=len(self._classes))

@@ -55,7 +55,7 @@ def sections(results: LayerResults, figures: Sequence[Figure]) -> list[PageSecti
 
     latent = [name for name in names if name.startswith(("next-token-", "words-"))]
     steered = [name for name in names if name.endswith("-steered")]
-    found = [
+    every = [
         PageSection(
             "Languages",
             results.notes,
@@ -85,7 +85,7 @@ def sections(results: LayerResults, figures: Sequence[Figure]) -> list[PageSecti
         PageSection("Norms and massive dimensions", norms_text(results), pick("norms", "dimensions"),
                 [length_table(results), dimension_table(results)], _READING["norms"]),
     ]  # fmt: skip
-    return [part for part in found if part.figures or part.title == "Languages"]
+    return [section for section in every if section.figures or section.title == "Languages"]
 
 
 _READING: dict[str, tuple[str, ...]] = {

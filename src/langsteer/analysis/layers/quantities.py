@@ -1,5 +1,6 @@
 """What is measured by layer and language, as its figures and tables name it."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -83,6 +84,12 @@ def curves_of(results: LayerResults, quantity: Quantity, steered: bool = False) 
         if measures is not None:
             curves[language.name] = quantity.curve(measures)
     return curves
+
+
+def layer_of(choose: Callable[..., int], curve: Curve) -> int | None:
+    """The layer with the least (`min`) or greatest (`max`) number, None where there is none."""
+    known = [layer for layer, value in enumerate(curve) if math.isfinite(value)]
+    return choose(known, key=curve.__getitem__) if known else None
 
 
 def by_lens(results: LayerResults, kind: str) -> dict[str, dict[str, Latent]]:

@@ -227,4 +227,4 @@ class LayerResults(FiledRecord):
     @property
     def steered(self) -> tuple[str, ...]:
         """The tags of the languages that were steered."""
-        return tuple(tag for tag, found in self.languages.items() if found.after is not None)
+        return tuple(tag for tag, language in self.languages.items() if language.after is not None)

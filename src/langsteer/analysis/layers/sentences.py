@@ -1,11 +1,10 @@
 """What an analysis found, in sentences."""
 
 import math
-from collections.abc import Callable
 
 from langsteer.analysis.layers import quantities as q
-from langsteer.analysis.layers.quantities import LENSES, by_lens, curves_of
-from langsteer.analysis.layers.results import Curve, LayerResults
+from langsteer.analysis.layers.quantities import LENSES, by_lens, curves_of, layer_of
+from langsteer.analysis.layers.results import LayerResults
 from langsteer.look.grid import size_form
 from langsteer.look.words import counted, mean, mean_curve, signed
 
@@ -13,7 +12,7 @@ from langsteer.look.words import counted, mean, mean_curve, signed
 def alignment_text(results: LayerResults) -> list[str]:
     curves = curves_of(results, q.MEXA)
     average = mean_curve(curves.values())
-    best = _arg(max, average)
+    best = layer_of(max, average)
     if best is None:
         return []
     at = {name: curve[best] for name, curve in curves.items() if math.isfinite(curve[best])}
@@ -28,21 +27,21 @@ def alignment_text(results: LayerResults) -> list[str]:
 def identity_text(results: LayerResults) -> list[str]:
     together, chance = results.together_before, results.chance
     sentences = []
-    low, high = _arg(min, together.probe), _arg(max, together.probe)
+    low, high = layer_of(min, together.probe), layer_of(max, together.probe)
     if low is not None and high is not None:
         sentences.append(
             f"The probe tells the {len(results.languages) + 1} languages apart with an accuracy between "
             f"{together.probe[low]:.0%} (layer {low}) and {together.probe[high]:.0%} (layer {high}); "
             f"guessing gives {chance:.0%}."
         )
-    low, high = _arg(min, together.variance), _arg(max, together.variance)
+    low, high = layer_of(min, together.variance), layer_of(max, together.variance)
     if low is not None and high is not None:
         sentences.append(
             f"The language explains between {together.variance[low]:.0%} (layer {low}) and "
             f"{together.variance[high]:.0%} (layer {high}) of the variance of sentences."
         )
     average = mean_curve(curves_of(results, q.DISTANCE).values())
-    near = _arg(min, average)
+    near = layer_of(min, average)
     if near is not None:
         sentences.append(
             f"The languages' means are nearest to {results.pivot_name}'s at layer {near}: a distance of "
@@ -53,7 +52,7 @@ def identity_text(results: LayerResults) -> list[str]:
 
 def map_text(results: LayerResults) -> list[str]:
     explained = results.map.explained
-    low, high = _arg(min, explained), _arg(max, explained)
+    low, high = layer_of(min, explained), layer_of(max, explained)
     if low is None or high is None:
         return []
     return [
@@ -71,7 +70,7 @@ def latent_text(results: LayerResults) -> list[str]:
         for lens, readouts in by_lens(results, kind).items():
             pivot = mean_curve(latent.pivot for latent in readouts.values())
             language = mean_curve(latent.language for latent in readouts.values())
-            best = _arg(max, pivot)
+            best = layer_of(max, pivot)
             if best is None:
                 continue
             sentences.append(
@@ -132,9 +131,3 @@ def norms_text(results: LayerResults) -> list[str]:
             f"at layer {layer}."
         )
     return sentences
-
-
-def _arg(choose: Callable[..., int], curve: Curve) -> int | None:
-    """The layer with the least (`min`) or greatest (`max`) number, None where there is none."""
-    known = [layer for layer, value in enumerate(curve) if math.isfinite(value)]
-    return choose(known, key=curve.__getitem__) if known else None

@@ -6,7 +6,7 @@ import langcodes
 
 from langsteer.analysis.layers.quantities import LENSES, Curves, Quantity, by_lens, curves_of
 from langsteer.analysis.layers.results import Dimension, LanguageResults, LayerResults, Norms
-from langsteer.look.grid import NONE, Column, Grid, Line, Value, number, size_form
+from langsteer.look.grid import NONE, Column, Grid, Line, Value, number, number_grid, size_form
 from langsteer.look.page import PageTable
 from langsteer.text.languages import script_of
 
@@ -61,15 +61,10 @@ def quantity_tables(
     return tables
 
 
-def curve_grid(curves: Curves, what: str, layers: int, form: str = ".2f") -> Grid:
+def curve_grid(curves: Curves, heading: str, layers: int, form: str = ".2f") -> Grid:
     """A row a curve, a column a layer."""
-    columns = (Column(what, numeric=False), *(Column(str(layer)) for layer in range(layers)))
-    lines = [
-        Line((Value(name), *(number(value, form) for value in curve)))
-        for name, curve in curves.items()
-        if curve
-    ]
-    return Grid(columns, tuple(lines))
+    rows = [([name], curve) for name, curve in curves.items() if curve]
+    return number_grid([heading], range(layers), rows, form)
 
 
 def together_table(results: LayerResults) -> PageTable:
@@ -91,14 +86,12 @@ def latent_tables(results: LayerResults) -> list[PageTable]:
     tables = []
     for kind, title in (("next_token", "Next token"), ("words", "Word translation")):
         for lens, readouts in by_lens(results, kind).items():
-            for part, what in (
+            for part, tokens in (
                 ("pivot", f"{results.pivot_name} tokens"),
                 ("language", "the language's tokens"),
             ):
                 rows = {name: getattr(latent, part) for name, latent in readouts.items()}
-                caption = (
-                    f"{title}, {LENSES.get(lens, lens)}, probability of {what}, unsteered, by layer"
-                )
+                caption = f"{title}, {LENSES.get(lens, lens)}, probability of {tokens}, unsteered, by layer"
                 tables.append(
                     PageTable(caption, curve_grid(rows, "Language", results.layers, ".3f"))
                 )
@@ -115,11 +108,11 @@ def length_table(results: LayerResults) -> PageTable:
 
 def dimension_table(results: LayerResults) -> PageTable:
     norms: dict[str, Norms] = {results.pivot_name: results.pivot_norms}
-    norms |= {found.name: found.before.norms for found in results.languages.values()}
+    norms |= {language.name: language.before.norms for language in results.languages.values()}
     columns = (Column("Language", numeric=False), *(Column(str(i)) for i in range(results.layers)))
     lines = [
-        Line((Value(name), *(_largest(layer) for layer in found.largest)))
-        for name, found in norms.items()
+        Line((Value(name), *(_largest(layer) for layer in lengths.largest)))
+        for name, lengths in norms.items()
     ]
     caption = "The largest dimension at each layer, and its share of the squared length"
     return PageTable(caption, Grid(columns, tuple(lines)))

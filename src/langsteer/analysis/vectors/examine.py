@@ -128,12 +128,12 @@ def group_test(
     """
     labels = [group or f"alone {i}" for i, group in enumerate(groups)]
     codes = np.unique(labels, return_inverse=True)[1]
-    one, other = np.triu_indices(len(codes), 1)
-    values, same = cosine[one, other], codes[one] == codes[other]
+    rows, columns = np.triu_indices(len(codes), 1)
+    values, same = cosine[rows, columns], codes[rows] == codes[columns]
     if not same.any() or same.all():
         return None
     dealt = np.random.default_rng(seed).permuted(np.tile(codes, (permutations, 1)), axis=1)
-    chance = _difference(values, dealt[:, one] == dealt[:, other])
+    chance = _difference(values, dealt[:, rows] == dealt[:, columns])
     observed = float(_difference(values, same[None])[0])
     return GroupTest(
         kind=kind,
@@ -217,13 +217,13 @@ def _groups(records: Sequence[VectorRecord], kind: str) -> list[str]:
 
 def _notes(vectors: Sequence[SteeringVector]) -> tuple[str, ...]:
     notes = []
-    for what, names in (
+    for differing, names in (
         ("methods", {v.method for v in vectors}),
         ("corpora", {str(v.corpus.get("name", "unknown")) for v in vectors}),
     ):
         if len(names) > 1:
             notes.append(
-                f"The vectors were fitted with different {what} ({', '.join(sorted(names))}): what "
+                f"The vectors were fitted with different {differing} ({', '.join(sorted(names))}): what "
                 "differs between them may be that, and not the languages."
             )
     if unknown := [v.language for v in vectors if family_of(v.language) is None]:

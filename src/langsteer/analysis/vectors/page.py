@@ -17,7 +17,7 @@ from langsteer.analysis.vectors.results import (
     Transfer,
     VectorResults,
 )
-from langsteer.look.grid import NONE, Column, Grid, Line, Value, number, size_form
+from langsteer.look.grid import NONE, Column, Grid, Line, Value, number, number_grid, size_form
 from langsteer.look.page import PageSection, PageTable, figures_called, render_page
 from langsteer.look.plotting import Figure
 from langsteer.look.words import SIGNIFICANT, counted, mean, p_value, percent, probability, signed
@@ -47,7 +47,7 @@ def page_of(results: VectorResults, figures: Sequence[Figure]) -> str:
                 _transfer_tables(results), _READING["transfer"]),
     ]  # fmt: skip
     keep = (True, count > 1, bool(results.groups), bool(results.readouts), bool(results.transfer))
-    shown = [section for section, kept in zip(sections, keep, strict=True) if kept]
+    shown = [section for section, wanted in zip(sections, keep, strict=True) if wanted]
     configuration = {"model": json.dumps(results.model, indent=2, ensure_ascii=False)}
     title = f"Steering vectors of {results.model.get('name')}, layer {results.layer}"
     return render_page(title, shown, configuration, lead)
@@ -305,8 +305,8 @@ def _cosine_tables(results: VectorResults) -> list[PageTable]:
         ("Cosines", results.similarity.cosine),
         ("Cosines of the vectors less their mean", results.similarity.centred),
     ):
-        rows = [[values[i][j] for j in order] for i in order]
-        tables.append(PageTable(caption, _matrix_grid("Vector of", names, names, rows, ".3f")))
+        rows = [([results.vectors[i].name], [values[i][j] for j in order]) for i in order]
+        tables.append(PageTable(caption, number_grid(["Vector of"], names, rows)))
     return tables
 
 
@@ -315,7 +315,6 @@ def _transfer_tables(results: VectorResults) -> list[PageTable]:
     if carried is None:
         return []
     of, texts = row_order(results, carried.vectors), row_order(results, carried.texts)
-    rows = [label_of(carried.vectors[i]) for i in of]
     columns = [label_of(carried.texts[j]) for j in texts]
     tables = []
     for caption, values, form in (
@@ -325,21 +324,7 @@ def _transfer_tables(results: VectorResults) -> list[PageTable]:
         ("Task, steered, per cent", carried.task, ".1f"),
     ):
         if values:
-            cells = [[values[i][j] for j in texts] for i in of]
-            grid = _matrix_grid("Vector of", rows, columns, cells, form)
+            rows = [([label_of(carried.vectors[i])], [values[i][j] for j in texts]) for i in of]
+            grid = number_grid(["Vector of"], columns, rows, form)
             tables.append(PageTable(f"{caption}; columns: texts in", grid))
     return tables
-
-
-def _matrix_grid(
-    what: str,
-    rows: Sequence[str],
-    columns: Sequence[str],
-    values: Sequence[Sequence[float]],
-    form: str,
-) -> Grid:
-    lines = [
-        Line((Value(name), *(number(value, form) for value in row)))
-        for name, row in zip(rows, values, strict=True)
-    ]
-    return Grid((Column(what, numeric=False), *map(Column, columns)), tuple(lines))

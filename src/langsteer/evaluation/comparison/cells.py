@@ -276,8 +276,8 @@ def _item_json(item: Item, kind: Kind) -> dict[str, Any]:
 
 def _read_object(path: Path) -> dict[str, Any]:
     try:
-        data = path.read_bytes()
-        text = gzip.decompress(data) if path.suffix == PACKED else data
+        content = path.read_bytes()
+        text = gzip.decompress(content) if path.suffix == PACKED else content
         value = json.loads(text.decode("utf-8"))
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise CellError(f"{path} is damaged ({error}): delete it and make it again") from error

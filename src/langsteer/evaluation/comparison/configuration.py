@@ -35,7 +35,7 @@ def _fault(text: str) -> PydanticCustomError:
     return PydanticCustomError("fault", "{text}", {"text": text})
 
 
-def _must_be(what: str) -> WrapValidator:
+def _must_be(expected: str) -> WrapValidator:
     """Says so where something is not; what was said already of a part of it stays."""
 
     def check(value: Any, validate: Any) -> Any:
@@ -46,7 +46,7 @@ def _must_be(what: str) -> WrapValidator:
             if kind == "fault":
                 raise
             empty = kind == "too_short"
-            raise _fault("is empty" if empty else f"must be {what}, not {value!r}") from None
+            raise _fault("is empty" if empty else f"must be {expected}, not {value!r}") from None
 
     return WrapValidator(check)
 
@@ -64,7 +64,7 @@ def _tags(value: Any, names: Any) -> tuple[str, ...]:
 def _entries(value: Any) -> list[dict[str, Any]]:
     """Names, and {name: {option: value}}, as the fields of `Chosen`."""
     pairs = (e.items() if isinstance(e, dict) else [(e, None)] for e in _listed(value))
-    return [{"name": name, **_parted(options)} for some in pairs for name, options in some]
+    return [{"name": name, **_parted(options)} for entry in pairs for name, options in entry]
 
 
 def _parted(options: Any) -> dict[str, Any]:

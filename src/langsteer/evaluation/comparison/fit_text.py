@@ -6,16 +6,13 @@ from collections.abc import Sequence
 from langsteer.errors import CompareError, CorpusError
 from langsteer.evaluation.benchmarks import Benchmark, Doc
 from langsteer.evaluation.harness.spans import texts_of
-from langsteer.text.corpus import ParallelCorpus, plain, spread
+from langsteer.text.corpus import ParallelCorpus, plain
 from langsteer.text.readers import read_corpus
 
 
 def fit_corpus(path: str, lines: int | None, *languages: str) -> ParallelCorpus:
     """Checked parallel text of languages and English; with `lines`, that many, spread evenly."""
-    corpus = _read_corpus(path, languages)
-    if lines is None or lines >= len(corpus):
-        return corpus
-    return corpus.lines(spread(len(corpus), lines))
+    return _read_corpus(path, languages).some(lines)
 
 
 @functools.lru_cache(maxsize=64)

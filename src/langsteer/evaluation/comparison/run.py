@@ -290,13 +290,13 @@ def _missing(wanted: Comparison, outcome: Outcome) -> dict[tuple[str, str, str],
 def _is_made(path: Path, asked: Mapping[str, Any]) -> bool:
     """Whether a cell is there; CompareError where it was made with another configuration."""
     try:
-        made = read_cell(path).settings.get("asked", {})
+        made_with = read_cell(path).settings.get("asked", {})
     except CellError:
         return False  # damaged: it is made again
-    other = first_difference(asked, made)
-    if other is not None:
+    difference = first_difference(asked, made_with)
+    if difference is not None:
         raise CompareError(
-            f"{path} was made with {other.key} {other.made!r}, and {other.wanted!r} is asked for "
+            f"{path} was made with {difference.key} {difference.made!r}, and {difference.wanted!r} is asked for "
             "now: name another output folder, or delete the cells that are to be made again"
         )
     return True

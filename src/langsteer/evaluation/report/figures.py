@@ -5,7 +5,7 @@ from typing import Any
 
 from langsteer.evaluation.report.grids import score_name
 from langsteer.evaluation.report.samples import DIRECT, ENGLISH, PIVOT
-from langsteer.evaluation.report.table import Contrast, MethodRow, Table
+from langsteer.evaluation.report.table import MethodRow, Table
 from langsteer.look import plotting
 from langsteer.look.plotting import INK, Figure
 from langsteer.text.languages import language_name
@@ -18,7 +18,7 @@ def draw_figures(table: Table) -> list[Figure]:
     looks = _looks(table)
     with plotting.drawing("the report", "eval") as pyplot:
         figures = [_scores(pyplot, table, looks)]
-        rows = [row for row in table.rows if row.method != ENGLISH and _compared(row)]
+        rows = [row for row in table.rows if row.method != ENGLISH and row.comparison]
         if rows:
             figures.append(_differences(pyplot, table, rows, looks))
         if any(row.cost.seconds for row in rows):
@@ -62,11 +62,11 @@ def _scores(pyplot: Any, table: Table, looks: Mapping[str, Mapping[str, Any]]) -
 def _differences(
     pyplot: Any, table: Table, rows: Sequence[MethodRow], looks: Mapping[str, Mapping[str, Any]]
 ) -> Figure:
-    rows = sorted(rows, key=lambda row: _contrast(row).difference.value)
+    rows = sorted(rows, key=lambda row: row.contrast.difference.value)
     figure, axes = pyplot.subplots(figsize=(7.4, 0.36 * len(rows) + 1.1))
     axes.axvline(0, color=INK, linewidth=1, alpha=0.5, zorder=0)
     for place, row in enumerate(rows):
-        contrast, look = _contrast(row), dict(looks[row.method])
+        contrast, look = row.contrast, dict(looks[row.method])
         change = contrast.difference
         axes.plot([change.low, change.high], [place, place], color=look["color"], linewidth=2)
         face = look["color"] if contrast.significant else "none"
@@ -91,19 +91,19 @@ def _costs(
     figure, panels = pyplot.subplots(
         1, 1 + trained, figsize=(8.4, height), sharey=True, squeeze=False
     )
-    axes, *others = panels[0]
+    axes, *training = panels[0]
     for row in rows:
         _point(axes, row.cost.seconds / max(1, row.answered), row, looks)
-        for other in others:
-            _point(other, row.cost.training_seconds / 60, row, looks)
-    for panel in (axes, *others):
+        for panel in training:
+            _point(panel, row.cost.training_seconds / 60, row, looks)
+    for panel in (axes, *training):
         panel.axhline(0, color=INK, linewidth=1, alpha=0.5, zorder=0)
         panel.grid(color=INK, alpha=0.12)
     axes.set_xlabel("Seconds an item")
     axes.set_ylabel("Difference to direct (points)")
-    for other in others:
-        other.set_xlabel("Minutes of training, all languages")
-        other.set_xlim(left=-0.04 * max(row.cost.training_seconds / 60 for row in rows))
+    for panel in training:
+        panel.set_xlabel("Minutes of training, all languages")
+        panel.set_xlim(left=-0.04 * max(row.cost.training_seconds / 60 for row in rows))
     if min(row.cost.seconds for row in rows) > 0:
         plotting.logarithmic(axes)
     _legend_below(figure, axes)
@@ -122,19 +122,9 @@ def _legend_height(rows: Sequence[MethodRow]) -> float:
 
 
 def _point(axes: Any, cost: float, row: MethodRow, looks: Mapping[str, Mapping[str, Any]]) -> None:
-    change, look = _contrast(row).difference, looks[row.method]
+    change, look = row.contrast.difference, looks[row.method]
     axes.plot([cost, cost], [change.low, change.high], color=look["color"], linewidth=1.5)
     axes.plot(cost, change.value, markersize=8, linestyle="", label=row.title, **look)
-
-
-def _compared(row: MethodRow) -> bool:
-    return row.mean is not None and row.mean.comparison is not None
-
-
-def _contrast(row: MethodRow) -> Contrast:
-    if row.mean is None or row.mean.comparison is None:
-        raise ValueError(f"{row.method} is not compared")
-    return row.mean.comparison
 
 
 def _finished(pyplot: Any, figure: Any, table: Table, kind: str, caption: str) -> Figure:

@@ -140,9 +140,9 @@ def version_grid(cells: Iterable[Cell]) -> Grid:
 
 def missing_cells(results: Results) -> list[tuple[str, str, str, str]]:
     """Cells that would complete the matrix of a model's and benchmark's methods and languages."""
-    done = {cell.key for cell in results.cells} | {failure.key for failure in results.failures}
+    known = {cell.key for cell in results.cells} | {failure.key for failure in results.failures}
     groups: dict[tuple[str, str], set[tuple[str, str]]] = defaultdict(set)
-    for model, benchmark, language, method in done:
+    for model, benchmark, language, method in known:
         groups[model, benchmark].add((language, method))
     missing = []
     for (model, benchmark), pairs in sorted(groups.items()):
@@ -199,7 +199,7 @@ def _method_line(table: Table, row: MethodRow, raw: Table | None) -> Line:
     if raw is not None:
         plain = raw.row(row.method)
         values.append(_score(None if plain is None else plain.mean, marked=False))
-    contrast = None if row.mean is None else row.mean.comparison
+    contrast = row.comparison
     values += [
         _difference(contrast),
         _p(None if contrast is None else contrast.p_adjusted),
@@ -288,7 +288,7 @@ def _flat(settings: Mapping[str, Any], before: str = "") -> dict[str, Any]:
 def _text(value: Any) -> str:
     """As it stands in a table: the cell's file has all of a long list, and every digit."""
     if isinstance(value, list) and (
-        len(value) > MOST_LISTED or any(isinstance(item, Mapping) for item in value)
+        len(value) > MOST_LISTED or any(isinstance(element, Mapping) for element in value)
     ):
         return f"({len(value):,})"
     if isinstance(value, float):

@@ -22,15 +22,15 @@ def notes_on(scored: ItemScores) -> Iterable[str]:
 
 def _mismatch(direct: Cell, cell: Cell) -> Iterable[str]:
     asked = {item.id: item.target for item in direct.items}
-    other = {item.id: item.target for item in cell.items}
-    shared = asked.keys() & other.keys()
+    answered = {item.id: item.target for item in cell.items}
+    shared = asked.keys() & answered.keys()
     where = f"{cell.method} / {cell.language}"
-    if len(shared) < max(len(asked), len(other)):
+    if len(shared) < max(len(asked), len(answered)):
         yield (
             f"{where}: {len(shared)} items compared; {len(asked) - len(shared)} were answered by "
-            f"direct only, {len(other) - len(shared)} by {cell.method} only."
+            f"direct only, {len(answered) - len(shared)} by {cell.method} only."
         )
-    differ = sum(asked[name] != other[name] for name in shared) if cell.kind == "choice" else 0
+    differ = sum(asked[name] != answered[name] for name in shared) if cell.kind == "choice" else 0
     if differ:
         yield f"{where}: {differ} items have another right answer than in direct's cell."
 

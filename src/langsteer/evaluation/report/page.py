@@ -110,8 +110,8 @@ def write_report(report: Report, folder: str | Path) -> list[Path]:
         for form in ("html", "md", "tex")
     ]
     for figure in (figure for drawn in figures for figure in drawn):
-        for form, data in (("png", figure.png), ("pdf", figure.pdf)):
-            _write_bytes(folder / "figures" / f"{figure.name}.{form}", data)
+        for form, content in (("png", figure.png), ("pdf", figure.pdf)):
+            _write_bytes(folder / "figures" / f"{figure.name}.{form}", content)
     return [*written, write_json(folder / "report.json", report.as_json())]
 
 
@@ -187,8 +187,8 @@ def _pretty(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 
-def _write_bytes(path: Path, data: bytes) -> Path:
-    return write_whole(path, lambda part: part.write_bytes(data))
+def _write_bytes(path: Path, content: bytes) -> Path:
+    return write_whole(path, lambda part: part.write_bytes(content))
 
 
 _TEX = {

@@ -88,9 +88,9 @@ class Redraws:
     def add(self, *samples: Array) -> tuple[bytes, ...]:
         """Keep samples [items, languages] where all of them are known; their keys."""
         unknown = np.isnan(np.stack(samples)).any(axis=0)
-        kept = [np.where(unknown, np.nan, sample) for sample in samples]
-        keys = tuple(sample.tobytes() for sample in kept)
-        self.samples.update(zip(keys, kept, strict=True))
+        known = [np.where(unknown, np.nan, sample) for sample in samples]
+        keys = tuple(sample.tobytes() for sample in known)
+        self.samples.update(zip(keys, known, strict=True))
         return keys
 
     def columns(self, keys: Sequence[bytes], languages: Sequence[int]) -> list[Array]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from langsteer.evaluation.report.grids import gain, score_name, share
 from langsteer.evaluation.report.samples import DIRECT, ENGLISH, PIVOT
-from langsteer.evaluation.report.table import Contrast, Entry, MethodRow, Table
+from langsteer.evaluation.report.table import Entry, MethodRow, Table
 from langsteer.look.words import counted, listed, p_value
 from langsteer.text.languages import language_name
 
@@ -12,7 +12,7 @@ from langsteer.text.languages import language_name
 def summarise(table: Table, title: str) -> tuple[str, ...]:
     """Levels first, then what is gained, lost and neither."""
     direct, english = table.row(DIRECT), table.row(ENGLISH)
-    rows = [row for row in table.rows if row.method != ENGLISH and _mean(row) is not None]
+    rows = [row for row in table.rows if row.method != ENGLISH and row.comparison]
     if direct is None or direct.mean is None:
         return (f"{title} has no cells of 'direct', so no method is compared.",)
     sentences = [_levels(table, direct.mean, english)]
@@ -31,7 +31,7 @@ def summarise(table: Table, title: str) -> tuple[str, ...]:
         names = listed([row.title for row in neither])
         sentences.append(f"Not significantly different from direct: {names}.")
     elif neither:
-        best = max(rows, key=lambda row: _of(row).difference.value)
+        best = max(rows, key=lambda row: row.contrast.difference.value)
         some = "The one method" if len(rows) == 1 else f"None of the {len(rows)} methods"
         verb = "does not differ" if len(rows) == 1 else "differs"
         sentences.append(
@@ -43,14 +43,14 @@ def summarise(table: Table, title: str) -> tuple[str, ...]:
 
 def _levels(table: Table, direct: Entry, english: MethodRow | None) -> str:
     languages = len(direct.languages)
-    what = score_name(table)
+    score = score_name(table)
     start = (
         f"{counted(languages, 'language')}, {direct.items:,} answers a method: without help (direct) the mean "
-        f"{what} is {direct.score:.1f}%"
+        f"{score} is {direct.score:.1f}%"
     )
     if english is None or english.mean is None:
         return f"{start}; there are no English originals to compare with."
-    contrast = _mean(english)
+    contrast = english.comparison
     clear = contrast is not None and contrast.difference.low > 0
     end = "" if clear else "; the gap is not clearly above 0, so no share of it is reported"
     change = "" if contrast is None else f", {gain(contrast.difference)} points away"
@@ -58,7 +58,7 @@ def _levels(table: Table, direct: Entry, english: MethodRow | None) -> str:
 
 
 def _best(table: Table, row: MethodRow) -> str:
-    contrast = _of(row)
+    contrast = row.contrast
     closed = ""
     if contrast.gap_closed is not None:
         closed = f", which closes {share(contrast.gap_closed)} of the gap to English"
@@ -81,22 +81,11 @@ def _sorted_by_effect(
     rows: Sequence[MethodRow],
 ) -> tuple[list[MethodRow], list[MethodRow], list[MethodRow]]:
     """Significantly better, significantly worse, and neither; the best first."""
-    ranked = sorted(rows, key=lambda row: -_of(row).difference.value)
-    better = [r for r in ranked if _of(r).significant and _of(r).difference.value > 0]
-    worse = [r for r in ranked if _of(r).significant and _of(r).difference.value < 0]
+    ranked = sorted(rows, key=lambda row: -row.contrast.difference.value)
+    better = [r for r in ranked if r.contrast.significant and r.contrast.difference.value > 0]
+    worse = [r for r in ranked if r.contrast.significant and r.contrast.difference.value < 0]
     return better, worse, [row for row in ranked if row not in better and row not in worse]
 
 
 def _change(row: MethodRow) -> str:
-    return gain(_of(row).difference)
-
-
-def _mean(row: MethodRow) -> Contrast | None:
-    return None if row.mean is None else row.mean.comparison
-
-
-def _of(row: MethodRow) -> Contrast:
-    contrast = _mean(row)
-    if contrast is None:
-        raise ValueError(f"{row.method} is not compared")
-    return contrast
+    return gain(row.contrast.difference)

@@ -83,6 +83,18 @@ class MethodRow:
     """items answered, in all languages"""
 
     @property
+    def comparison(self) -> Contrast | None:
+        """The mean against `direct`; None where it is not compared."""
+        return None if self.mean is None else self.mean.comparison
+
+    @property
+    def contrast(self) -> Contrast:
+        """The same of a method that is compared; ValueError for another."""
+        if self.comparison is None:
+            raise ValueError(f"{self.method} is not compared")
+        return self.comparison
+
+    @property
     def all_entries(self) -> tuple[Entry | None, ...]:
         return (*self.entries, self.mean)
 
