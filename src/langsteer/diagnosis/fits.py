@@ -21,8 +21,8 @@ from langsteer.steering.sequence import ChangeSequence
 from langsteer.steering.vector import SteeringVector
 from langsteer.text.corpus import ParallelCorpus
 
-DEPTHS = (0.1, 0.2, 0.3, 0.45, 0.6, 0.7, 0.8)
-PROJECTED = (0.3, 0.45, 0.6)
+DEPTHS = (0.45, 0.3, 0.6, 0.2, 0.7, 0.1, 0.8)  # the likelier first: time may not do for all
+PROJECTED = (0.45, 0.3, 0.6)
 READING: tuple[PositionKind, ...] = ("source", "prompt")
 
 
