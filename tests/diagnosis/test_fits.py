@@ -33,6 +33,7 @@ def test_the_default_is_what_fit_learns(fits: Fits) -> None:
     assert default.change.strength == STRENGTH
     assert default.name == f"learned:{default.change.layers[0]}@prompt*{STRENGTH:g}"
     assert fits.trials.longest_fit() > 0
+    assert [file.suffix for file in fits.folder.glob("learned*")] == [".safetensors"]
 
 
 def test_fits_are_kept(fits: Fits, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,8 +45,10 @@ def test_fits_are_kept(fits: Fits, monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
-def test_a_kept_fit_of_other_text_is_made_again(fits: Fits, llama: Model) -> None:
+def test_a_kept_fit_of_other_text_or_seed_is_made_again(fits: Fits, llama: Model) -> None:
     (first,) = fits.at_layers("mean_difference", [1])
+    seeded = Fits(llama, pairs(12), fits.folder, fits.trials, seed=1)
+    assert seeded.at_layers("mean_difference", [1])[0].options["seed"] == 1
     other = Fits(llama, pairs(16), fits.folder, fits.trials)
     (second,) = other.at_layers("mean_difference", [1])
     assert first.corpus != second.corpus

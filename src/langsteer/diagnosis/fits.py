@@ -8,6 +8,7 @@ from pathlib import Path
 from langsteer.diagnosis.trials import Trials
 from langsteer.errors import LangsteerError, VectorError
 from langsteer.fitting.average import average
+from langsteer.fitting.descent import checkpoint_files
 from langsteer.fitting.methods import get_method
 from langsteer.fitting.names import DEFAULT_METHOD
 from langsteer.fitting.options import chosen_layer
@@ -86,6 +87,9 @@ class Fits:
             for layer, change in zip(missing, made, strict=True):
                 change.save(files[layer])
                 there[layer] = change
+            for file in checkpoint_files(stem, missing):
+                if file is not None:
+                    file.unlink(missing_ok=True)
             seconds = time.perf_counter() - started
             self.trials.tell(f"fit {label} {missing}", seconds, fitted=label, took=seconds)
         return [there[layer] for layer in layers]
@@ -108,7 +112,7 @@ class Fits:
         except LangsteerError:
             return None
         same = change.corpus.get("fingerprint") == self.corpus.describe().get("fingerprint")
-        return change if same else None
+        return change if same and change.options.get("seed") == self.seed else None
 
 
 def cheap_candidates(fits: Fits) -> list[Candidate]:
