@@ -170,3 +170,15 @@ def test_another_vector_is_not_replaced(
     file.write_text("notes", encoding="utf-8")
     with pytest.raises(SaveError, match="is there already"):
         check_place(file)
+
+
+def test_references_are_searched_for_in_nats(llama: Model, tmp_path: Path) -> None:
+    rows = [{"prompt": f"swali {i}", "reference": f"jibu {7 * i}"} for i in range(20)]
+    task = made_task(tmp_path, rows)
+    change, found = find_recipe(llama, task, pairs(8), tmp_path / "search", budget=0.01)
+    assert found.unit == "nats"
+    assert [row.name for row in found.reported][:2] == ["nothing", found.recipe]
+    questions = asked(llama, [item.own for item in task.report], task.report)
+    before, after = answer_scores(llama, questions, [None, change])
+    gains = [float(b[0] - a[0]) for a, b in zip(before, after, strict=True)]
+    assert found.gain.value == pytest.approx(sum(gains) / len(gains), abs=1e-4)
