@@ -55,7 +55,7 @@ def test_a_kept_fit_of_other_text_or_seed_is_made_again(fits: Fits, llama: Model
 
 
 def test_names_are_recipes_that_differ(fits: Fits) -> None:
-    candidates = cheap_candidates(fits)
+    candidates = cheap_candidates(fits, lambda: True)
     names = [candidate.name for candidate in candidates]
     assert len(set(names)) == len(names) > 20
     for candidate in candidates:
@@ -65,6 +65,8 @@ def test_names_are_recipes_that_differ(fits: Fits) -> None:
         assert part.strength == candidate.change.strength
     assert {c.change.positions for c in candidates} == {"source", "prompt", "generated", "all"}
     assert {c.label for c in candidates} == {"mean_difference", "projection"}
+    few = cheap_candidates(fits, lambda: False)
+    assert {c.label for c in few} == {"mean_difference"}
 
 
 def test_learning_stops_where_there_is_no_time(fits: Fits) -> None:

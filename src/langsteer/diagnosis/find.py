@@ -181,7 +181,7 @@ class _Search:
         """The best candidate on development items, and what it is worth on the others."""
         self._prepare()
         default, some = self.fits.default(), self.scorer.some
-        pool = [default, *cheap_candidates(self.fits)]
+        pool = [default, *cheap_candidates(self.fits, self._may_fit)]
         pool += averaged_candidates(self.vectors, self.task.language, default.change)
         first = self._round("first", some, pool, default)
         learned = learned_candidates(self.fits, _layers_of(first), self._may_fit)

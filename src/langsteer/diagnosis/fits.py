@@ -115,8 +115,10 @@ class Fits:
         return change if same and change.options.get("seed") == self.seed else None
 
 
-def cheap_candidates(fits: Fits) -> list[Candidate]:
-    """Mean differences at several layers, positions and strengths, and projections: the likelier first."""
+def cheap_candidates(fits: Fits, may_fit: Callable[[], bool]) -> list[Candidate]:
+    """Mean differences at several layers, positions and strengths, the likelier first; and
+    projections, where `may_fit` says that there is time.
+    """
     differences = fits.at_layers("mean_difference", fits.layers)
     uses: list[tuple[PositionKind, float]] = [
         ("source", 0.5),
@@ -132,6 +134,8 @@ def cheap_candidates(fits: Fits) -> list[Candidate]:
         for positions, strength in uses
         for change in differences
     ]
+    if not may_fit():
+        return candidates
     projected = fits.at_layers("projection", layers_at(fits.model, PROJECTED))
     maps = [used("projection", change, "source", s) for s in (0.5, 1.0) for change in projected]
     half = len(differences) * 2
