@@ -1,4 +1,4 @@
-.PHONY: demo test test-quick reliability check coverage wheels docs linkcheck graph clean
+.PHONY: demo test test-quick test-engines reliability check coverage wheels docs linkcheck graph clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -20,6 +20,10 @@ test-quick: $(VENV)/dev-installed
 # Kills, full disks and cut files, TRIALS times each; docs/reliability.md says what a long run gave
 reliability: $(VENV)/dev-installed
 	LANGSTEER_TRIALS=$(TRIALS) $(PYTEST) tests/reliability
+
+# What needs engines: vLLM in this environment, llama.cpp's llama-server on the path or at LLAMA_CPP
+test-engines: $(VENV)/dev-installed
+	$(PYTEST) -m engines -rs
 
 coverage: $(VENV)/dev-installed
 	$(PYTEST) $(PARALLEL) --cov --cov-report=term-missing:skip-covered --cov-report=xml

@@ -17,6 +17,10 @@ class ModelError(LangsteerError):
     """A model that cannot be opened, or whose parts cannot be found."""
 
 
+class LengthError(ModelError):
+    """A text, or a prompt and its answer, that is longer than the model reads."""
+
+
 class StateError(LangsteerError):
     """Hidden states or vectors that are not finite numbers."""
 
@@ -78,6 +82,10 @@ class TuneError(LangsteerError):
 
 class ExportError(LangsteerError):
     """A change that a format cannot hold, or a format that there is not."""
+
+
+class EngineError(LangsteerError):
+    """An engine that is not there, is not known, or does not do what langsteer does."""
 
 
 class PluginError(LangsteerError):

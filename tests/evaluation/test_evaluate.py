@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from langsteer.cli import app, options
 from langsteer.errors import BenchmarkError
 from langsteer.evaluation.benchmarks import get_benchmark, load_docs, make_task
-from langsteer.evaluation.evaluate import evaluate
+from langsteer.evaluation.evaluate import STEERED, evaluate
+from langsteer.evaluation.harness.coverage import Coverage
 from langsteer.evaluation.harness.model import LangsteerLM
 from langsteer.evaluation.harness.tasks import TaskInfo, run_tasks
 from langsteer.model.model import Model
@@ -44,6 +45,34 @@ def test_the_command(
     assert "sib200_sw" in shown.stdout
     told = CliRunner().invoke(app, [*arguments, "--json"])
     assert json.loads(told.stdout)[0]["items"] == 14
+
+
+def test_the_command_shows_which_tokens_are_steered(
+    llama: Model, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(options, "open_model", lambda *_: llama)
+    vector_at(llama, 1).save(tmp_path / "sw.safetensors")
+    arguments = ["evaluate", "-t", "sib200", "-v", str(tmp_path), "--data", str(data)]
+    arguments += ["--show-tokens", "--limit", "2"]
+    (first, second) = json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout)
+    assert {s["part"] for s in first["stretches"] if s["steered"]} == {"text"}
+    assert first["item"] != second["item"]
+    table = CliRunner().invoke(app, arguments).stdout
+    assert "sib200_sw, item " in table
+    assert "sw at source" in table
+    assert "The topic of this text is" in table
+
+
+def test_the_command_tells_of_items_that_are_missed(
+    llama: Model, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(options, "open_model", lambda *_: llama)
+    vector_at(llama, 1).save(tmp_path / "sw.safetensors")
+    covered = {(STEERED, "sib200_sw"): Coverage(14, 3)}
+    monkeypatch.setattr(LangsteerLM, "_count", lambda self, *_: self.coverage.update(covered))
+    arguments = ["evaluate", "-t", "sib200", "-v", str(tmp_path), "--data", str(data)]
+    told = CliRunner().invoke(app, arguments)
+    assert "sib200_sw: the vector touched no token of 3 of 14 items" in told.stderr
 
 
 def test_the_command_asks_benchmarks_of_one_s_own(

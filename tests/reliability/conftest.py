@@ -2,18 +2,17 @@
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.made.tally import Tally
 from tests.made.workload import lay_out
 from tests.made.zygote import Zygote
 
 TRIALS = int(os.environ.get("LANGSTEER_TRIALS", "2"))
 TALLY = os.environ.get("LANGSTEER_TALLY")
-
-Tally = Callable[..., None]
 
 
 @pytest.fixture(scope="session")

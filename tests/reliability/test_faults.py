@@ -12,9 +12,9 @@ import pytest
 pytest.importorskip("lm_eval")
 pytest.importorskip("peft")
 
+from tests.made.tally import Tally
 from tests.made.workload import WORKS, Work, contents, files_in, same
 from tests.made.zygote import Ended, Zygote
-from tests.reliability.conftest import Tally
 
 pytestmark = pytest.mark.reliability
 

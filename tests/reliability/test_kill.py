@@ -10,9 +10,9 @@ import pytest
 pytest.importorskip("lm_eval")
 pytest.importorskip("peft")
 
+from tests.made.tally import Tally
 from tests.made.workload import WORKS, Work, contents, same
 from tests.made.zygote import KILLED, Ended, Zygote
-from tests.reliability.conftest import Tally
 
 pytestmark = pytest.mark.reliability
 

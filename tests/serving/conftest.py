@@ -17,6 +17,7 @@ from langsteer.model.model import Model
 from langsteer.serving.app import ServeOptions, build_app
 from langsteer.steering.steered import Steered, steered
 from tests.helpers import build_model, make_vector
+from tests.made.server import listening
 
 LETTERS = {"sw": "abcde", "tr": "fghij", "en": "klmno"}
 TEMPLATE = (
@@ -30,7 +31,7 @@ def lines(letters: str) -> list[str]:
 
 
 def build() -> Model:
-    built = build_model("llama", seed=3)
+    built = build_model("llama", seed=3, max_position_embeddings=128)
     built.tokenizer.chat_template = TEMPLATE
     return built
 
@@ -58,3 +59,11 @@ def client(vectors: Path) -> Iterator[Any]:
     served = steered(build(), vectors, confidence=0.5)
     with TestClient(build_app(served, "tiny", ServeOptions(max_tokens=6))) as opened:
         yield opened
+
+
+@pytest.fixture(scope="module")
+def url(vectors: Path) -> Iterator[str]:
+    """The address of a server that listens."""
+    served = steered(build(), vectors, confidence=0.5)
+    with listening(served, ServeOptions(max_tokens=6)) as address:
+        yield address

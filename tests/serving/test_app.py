@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from fastapi.testclient import TestClient
 from langsteer.serving.app import ServeOptions, build_app
 from langsteer.serving.errors import RequestError
 from langsteer.steering.generation import generate
+from langsteer.steering.sequence import ChangeSequence
 from langsteer.steering.steered import Steered
 
 SW, TR, EN = "abcdeabcdeabcde", "fghijfghijfghij", "klmnoklmnoklmno"
@@ -88,10 +90,30 @@ def test_strength_and_positions(client: Any, ready: Steered) -> None:
     assert (told["strength"], told["positions"]) == (-9.0, "generated")
 
 
+def test_a_vector_at_another_layer(client: Any, ready: Steered) -> None:
+    reply = ask(client, prompt=SW, steering={"language": "sw", "layer": 3})
+    change = replace(ready.changes["sw"], layer=3)
+    assert text(reply) == generate(ready.model, [SW], change, max_new_tokens=6)[0]
+    assert reply.json()["steering"]["layers"] == [3]
+    assert text(reply) != text(ask(client, prompt=SW, steering="sw"))
+
+
+def test_layers_that_stay(ready: Steered) -> None:
+    sequence = ChangeSequence((ready.changes["sw"],))
+    with TestClient(build_app(Steered(ready.model, {"sw": sequence}), "tiny")) as client:
+        told = client.get("/v1/models").json()["steering"]["vectors"]
+        assert [vector["layer_moves"] for vector in told] == [False]
+        assert ask(client, prompt=SW, steering={"layer": 3}).status_code == 400
+        assert ask(client, prompt=SW).status_code == 200
+    with TestClient(build_app(ready, "tiny", engine=FullEngine())) as client:
+        reply = ask(client, prompt=SW, steering={"language": "sw", "layer": 3})
+        assert "leaves vectors at their layers" in reply.json()["error"]["message"]
+
+
 @pytest.mark.parametrize(
     "steering",
     ["hi", "no language", 3, [], {"langauge": "sw"}, {"language": 3}, {"strength": "much"},
-     {"strength": 1e9}, {"strength": True}, {"positions": "everywhere"}, {"positions": []}],
+     {"layer": 4}, {"layer": -1}, {"layer": "2"}, {"layer": True}, {"strength": 1e9}, {"strength": True}, {"positions": "everywhere"}, {"positions": []}],
     ids=str,
 )  # fmt: skip
 def test_steering_that_is_not_understood(client: Any, steering: Any) -> None:

@@ -6,14 +6,18 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
 
 from langsteer.errors import LangsteerError, VectorError
+from langsteer.serving.app import ServeOptions, build_app
 from langsteer.serving.run import bind, read_served
-from tests.helpers import build_model, run
+from tests.helpers import build_model, make_vector, run
+from tests.made.hub import Hub
 
 SW = "abcdeabcdeabcde"
 
@@ -60,24 +64,77 @@ def test_a_real_server_and_openais_client(saved: Path, vectors: Path) -> None:
             client.completions.create(**{**asked, "model": "tiny"}, extra_body={"steering": "hi"})
         with pytest.raises(openai.AuthenticationError):
             openai.OpenAI(base_url=url, api_key="no", max_retries=0).models.list()
-        client.close()
+        stream = client.completions.create(**{**asked, "max_tokens": 100}, n=8, stream=True)
+        parts = [next(stream)]
         process.send_signal(signal.SIGTERM)
+        parts += stream
+        ends = [choice.finish_reason for part in parts for choice in part.choices]
+        assert len(list(filter(None, ends))) == 8  # what runs is finished
+        with pytest.raises((openai.APIConnectionError, openai.InternalServerError)):
+            client.completions.create(**asked)
+        client.close()
         assert process.wait(20) == 0
         log = process.stderr.read()
         assert "POST /v1/completions 200" in log
         assert SW not in log
 
 
-def test_a_damaged_file(vectors: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def damaged(vectors: Path, tmp_path: Path) -> Path:
+    """A folder with a good file, one that is no file of vectors, and one for another model."""
     (tmp_path / "sw.safetensors").write_bytes((vectors / "sw.safetensors").read_bytes())
     (tmp_path / "tr.safetensors").write_bytes(b"no")
+    other = build_model("llama", seed=9)
+    make_vector(other, language="et").save(tmp_path / "et.safetensors")
+    return tmp_path
+
+
+def test_a_damaged_file(damaged: Path) -> None:
     with pytest.raises(VectorError, match=r"tr\.safetensors"):
-        read_served([tmp_path], False, print)
-    said: list[str] = []
-    changes, router = read_served([tmp_path], True, said.append)
-    assert list(changes) == ["sw"]
-    assert router is None
-    assert "tr.safetensors" in said[0]
+        read_served([damaged])
+    served = read_served([damaged], skip=True)
+    assert list(served.changes) == ["et", "sw"]
+    assert served.router is None
+    assert list(served.left_out) == ["tr.safetensors"]
+
+
+def test_a_file_for_another_model(damaged: Path, vectors: Path) -> None:
+    served, model = read_served([damaged], skip=True), build_model("llama", seed=3)
+    with pytest.raises(VectorError, match=r"et\.safetensors.*has other weights"):
+        served.opened(model)
+    ready, left_out = served.opened(model, skip=True)
+    assert list(ready.changes) == ["sw"]
+    assert list(left_out) == ["tr.safetensors", "et.safetensors"]
+    with TestClient(build_app(ready, "tiny", ServeOptions(left_out=left_out))) as client:
+        assert client.get("/health").json()["left_out"] == list(left_out)
+        told = client.get("/v1/models").json()["steering"]["left_out"]
+    assert [each["file"] for each in told] == list(left_out)
+    assert "other weights" in told[1]["reason"]
+    with pytest.raises(VectorError, match="no vector fits"):
+        read_served([damaged / "et.safetensors"]).opened(model, skip=True)
+    routed = read_served([vectors])
+    ready, left_out = replace(routed, changes=served.changes, files=served.files).opened(
+        build_model("llama", seed=9), skip=True
+    )
+    assert (list(ready.changes), ready.router) == (["et"], None)
+    assert list(left_out) == ["sw.safetensors", "router.safetensors"]
+
+
+def test_only_damaged_files(damaged: Path) -> None:
+    with pytest.raises(VectorError, match=r"no vector file to serve .*damaged|tr\.safetensors"):
+        read_served([damaged / "tr.safetensors"], skip=True)
+
+
+def test_two_vectors_for_a_language(vectors: Path, damaged: Path) -> None:
+    with pytest.raises(VectorError, match="second vector for sw"):
+        read_served([vectors, damaged / "sw.safetensors"])
+
+
+def test_vectors_of_the_hub(hub: Hub, vectors: Path) -> None:
+    hub.put("someone/vectors", {file.name: file.read_bytes() for file in vectors.iterdir()})
+    served = read_served([Path("someone/vectors")])
+    assert set(served.changes) == {"sw", "tr"}
+    assert served.router is not None
 
 
 def test_a_port_that_is_taken(

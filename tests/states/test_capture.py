@@ -87,7 +87,7 @@ def test_numbers_that_are_not_finite_name_layer_and_text() -> None:
         model.network.get_input_embeddings().weight[model.tokenizer.convert_tokens_to_ids("Q")] = (
             float("inf")
         )
-    with pytest.raises(StateError, match="layer 1 are not finite for text 3"):
+    with pytest.raises(StateError, match="layer 1 of text 3 are not finite"):
         mean_states(model, ["abc", "abd", "aQc"], [1])
 
 

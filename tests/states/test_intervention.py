@@ -1,6 +1,8 @@
 """Steering equals adding by hand to the block's output, to the last bit, however the model is run."""
 
+import sys
 import threading
+import warnings
 from typing import Any
 
 import pytest
@@ -10,10 +12,12 @@ from torch import Tensor
 from langsteer.errors import ModelError, VectorError
 from langsteer.model.model import Model
 from langsteer.model.opening import wrap_model
+from langsteer.states.intervention import output_states, resumed
 from langsteer.steering.change import steer
 from tests.helpers import (
     ARCHITECTURES,
     LAYER,
+    LAYERS,
     ByHand,
     batch,
     build_model,
@@ -39,6 +43,43 @@ def test_plain_forward_equals_adding_by_hand(architecture: str, side: str) -> No
     assert torch.equal(steered, expected)
     assert not torch.equal(steered, plain)
     assert torch.equal(model.network(**inputs).logits, plain)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("layer", range(LAYERS))
+@pytest.mark.parametrize("architecture", ["llama", "bloom"])
+def test_every_layer(architecture: str, layer: int) -> None:
+    """The last too, which is before the final norm."""
+    model = tiny(architecture)
+    vector, inputs = make_vector(model, layer=layer), batch(model, "left")
+    with vector.applied(model):
+        steered = model.network(**inputs).logits
+    with ByHand(model, vector.values, [real_tokens(inputs)], layer=layer):
+        assert torch.equal(steered, model.network(**inputs).logits)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("layer", range(LAYERS))
+@pytest.mark.parametrize("architecture", ["llama", "bloom"])
+def test_going_on_from_a_layer(architecture: str, layer: int) -> None:
+    model, kept = tiny(architecture), {}
+    inputs = batch(model, "left")
+    hook = model.blocks[layer].register_forward_hook(
+        lambda module, args, output: kept.update(states=output_states(output) * 1.5)
+    )
+    plain = model.run_decoder(inputs)
+    hook.remove()
+
+    def changed(module: Any, args: Any, output: Any) -> Any:
+        return (kept["states"], *output[1:]) if isinstance(output, tuple) else kept["states"]
+
+    hook = model.blocks[layer].register_forward_hook(changed)
+    expected = model.run_decoder(inputs)
+    hook.remove()
+    with resumed(model, layer, kept["states"]):
+        assert torch.equal(model.run_decoder(inputs), expected)
+    assert not torch.equal(expected, plain)
+    assert torch.equal(model.run_decoder(inputs), plain)
 
 
 @torch.inference_mode()
@@ -121,12 +162,17 @@ def test_an_exception_leaves_the_model_as_it_was(llama: Model) -> None:
     inputs = batch(llama, "left")
     plain = llama.network(**inputs).logits
     weights = {k: v.clone() for k, v in llama.network.state_dict().items()}
-    hooks = [len(module._forward_hooks) for module in llama.network.modules()]
+    hooks = hooks_of(llama)
     with pytest.raises(RuntimeError, match="on purpose"), make_vector(llama).applied(llama):
         raise RuntimeError("on purpose")
     assert torch.equal(llama.network(**inputs).logits, plain)
     assert all(torch.equal(v, weights[k]) for k, v in llama.network.state_dict().items())
-    assert [len(module._forward_hooks) for module in llama.network.modules()] == hooks
+    assert hooks_of(llama) == hooks
+
+
+def hooks_of(model: Model) -> list[tuple[int, int]]:
+    """How many hooks each module has, after it and before."""
+    return [(len(m._forward_hooks), len(m._forward_pre_hooks)) for m in model.network.modules()]
 
 
 @torch.inference_mode()
@@ -175,6 +221,50 @@ def test_threads_do_not_steer_each_other(llama: Model) -> None:
     for thread in threads:
         thread.join()
     assert all(torch.equal(found[seed], expected[seed]) for seed in range(4))
+
+
+@pytest.mark.parametrize("any_thread", [False, True])
+def test_contexts_that_come_and_go_while_another_thread_runs(any_thread: bool) -> None:
+    model = build_model("llama")
+    vector, inputs = make_vector(model, positions="prompt"), batch(model, "left")
+    failed: list[BaseException] = []
+    done = threading.Event()
+
+    def run() -> None:
+        try:
+            with torch.inference_mode():
+                while not done.is_set():
+                    model.network(**inputs)
+        except BaseException as error:
+            failed.append(error)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # nothing runs in this thread
+            for _ in range(400):
+                with steer(model, vector, any_thread=any_thread):
+                    pass
+    finally:
+        done.set()
+        thread.join()
+        sys.setswitchinterval(interval)
+    assert failed == []
+
+
+def test_a_hook_that_is_taken_away_in_the_course_of_a_call(llama: Model) -> None:
+    """torch calls it without keywords then; what an earlier pass was does not count for this one."""
+    vector, inputs = make_vector(llama), batch(llama, "left")
+    with torch.inference_mode():
+        plain = llama.network(**inputs).logits
+        with vector.applied(llama):
+            assert not torch.equal(llama.network(**inputs).logits, plain)
+            for module in (llama.network, llama.decoder):
+                module._forward_pre_hooks_with_kwargs.clear()
+            assert torch.equal(llama.network(**inputs).logits, plain)
 
 
 def test_running_only_in_another_thread_warns(llama: Model) -> None:

@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +13,12 @@ from langsteer.steering.change import steer
 from langsteer.steering.files import ROUTER_NAME
 from langsteer.steering.folder import read_vectors
 from langsteer.steering.generation import generate
-from langsteer.steering.router import Router, read_router
+from langsteer.steering.router import Bounds, Router, read_router
 from langsteer.steering.steered import Steered
 from langsteer.text.corpus import builtin
-from tests.helpers import ARCHITECTURES, build_model, tiny
+from langsteer.text.identify import Identified
+from langsteer.text.languages import UNDETERMINED
+from tests.helpers import ARCHITECTURES, build_model, tiny, vector_at
 
 LETTERS = {"sw": "abcde", "tr": "fghij", "en": "klmno"}
 
@@ -108,6 +111,60 @@ def test_it_is_only_as_sure_as_it_is_right(llama: Model) -> None:
         right = sum(f.language == tag for f, (_, tag) in zip(found, asked, strict=True)) / 200
         sure = sum(f.confidence for f in found) / 200
         assert abs(right - sure) < 0.15
+
+
+SEVEN = {
+    "sw": "abcd", "tr": "efgh", "en": "ijkl", "de": "mnop", "et": "qrst", "it": "uvwx", "fr": "yzAB",
+}  # fmt: skip
+UNSEEN = ("CDEF", "GHIJ", "0123", "αβγδ")
+
+
+def drawn(letters: str, count: int, seed: int = 0) -> list[str]:
+    draw = torch.Generator().manual_seed(seed + sum(map(ord, letters)))
+    return [
+        "".join(letters[i] for i in torch.randint(len(letters), (24,), generator=draw))
+        for _ in range(count)
+    ]
+
+
+def test_a_language_that_it_was_not_shown_is_not_steered(llama: Model, tmp_path: Path) -> None:
+    shown = {tag: drawn(letters, 40) for tag, letters in SEVEN.items()}
+    router = fit_router(llama, shown, with_builtin=False)
+    assert router.bounds is not None
+    free = replace(router, bounds=None)  # as in files of before
+    unseen = [text for letters in UNSEEN for text in drawn(letters, 10)]
+    assert {f.language for f in free.identify(llama, unseen)} <= set(SEVEN)
+    told = [f.language for f in router.identify(llama, unseen)]
+    assert told.count(UNDETERMINED) > 0.8 * len(told)
+    changes = {tag: vector_at(llama, 1) for tag in SEVEN}
+    assert router.choose(Identified(UNDETERMINED, 0.0), changes, 0.0) is None
+    seen = [(text, tag) for tag, own in SEVEN.items() for text in drawn(own, 10, seed=1)]
+    told = [f.language for f in router.identify(llama, [text for text, _ in seen])]
+    assert sum(a == b for a, (_, b) in zip(told, seen, strict=True)) > 0.85 * len(seen)
+    router.save(tmp_path / "a")
+    free.save(tmp_path / "b")
+    loaded, old = Router.load(tmp_path / "a"), Router.load(tmp_path / "b")
+    assert old.bounds is None
+    assert loaded.identify(llama, unseen) == router.identify(llama, unseen)
+    assert old.identify(llama, unseen) == free.identify(llama, unseen)
+
+
+def test_few_languages_leave_none_out(llama: Model) -> None:
+    assert fit_router(llama, texts(), with_builtin=False).bounds is None
+
+
+def test_longer_texts_must_lie_nearer() -> None:
+    bounds = Bounds(torch.zeros(1, 4), torch.zeros(2, 1), torch.tensor([8.0, 6.0, 4.0, 2.0, 1.0]))
+    tokens = torch.tensor([0, 1, 2, 3, 4, 8, 12, 16, 500])
+    allowed = [8.0, 8.0, 8.0, 8 - 2 * math.log2(1.5), 6.0, 4.0, 4 - 2 * math.log2(1.5), 2.0, 1.0]
+    assert bounds.allowed(tokens).tolist() == pytest.approx(allowed)
+
+
+def test_bounds_of_other_languages() -> None:
+    weight, bias, temperatures = torch.zeros(2, 4), torch.zeros(2), torch.ones(4)
+    bounds = Bounds(torch.zeros(1, 4), torch.zeros(3, 1), torch.ones(5))
+    with pytest.raises(VectorError, match="bounds and its languages"):
+        Router(weight, bias, temperatures, ("sw", "en"), "en", 0, {}, bounds=bounds)
 
 
 def test_bad_requests(llama: Model) -> None:

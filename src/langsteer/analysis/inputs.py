@@ -101,6 +101,7 @@ def texts_for(
     vectors: Iterable[SteeringVector],
     source: str | Path = BUILTIN,
     pivot_file: str | Path | None = None,
+    split: str | None = None,
 ) -> ParallelCorpus:
     """Parallel text in the languages of some vectors and their pivot; see `read_corpus`.
 
@@ -116,4 +117,4 @@ def texts_for(
                 "the built-in corpus has none of the vectors' languages: give text of your own "
                 f"(--corpus), or text in {', '.join(has)}"
             )
-    return read_corpus(source, tags, pivot=pivot, pivot_file=pivot_file)
+    return read_corpus(source, tags, pivot=pivot, pivot_file=pivot_file, split=split)

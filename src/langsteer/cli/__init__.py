@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from typing import Any, TextIO
 
 INTERRUPTED = 130  # what a shell makes of Ctrl-C, and typer of a KeyboardInterrupt
@@ -38,10 +39,26 @@ def _run() -> None:
     for stream in (sys.stdout, sys.stderr):
         _take_any_text(stream)
     try:
+        _check_arguments(sys.argv[1:])
         app(prog_name="langsteer")
     except LangsteerError as error:
         print(f"langsteer: {error}", file=sys.stderr)
         sys.exit(1)
+
+
+def _check_arguments(arguments: Sequence[str]) -> None:
+    """Refuse what the shell gave in another encoding: neither a tokeniser nor a record could hold it."""
+    from langsteer.errors import LangsteerError
+
+    for place, argument in enumerate(arguments, 1):
+        try:
+            argument.encode()
+        except UnicodeEncodeError as error:
+            shown = os.fsencode(argument).decode(errors="backslashreplace")
+            raise LangsteerError(
+                f"argument {place} is not UTF-8: {shown}. Write it in UTF-8; a file of such a name "
+                "can be renamed"
+            ) from error
 
 
 def _terminate(*_: object) -> None:

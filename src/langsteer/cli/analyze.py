@@ -24,6 +24,7 @@ def command(
     ] = "",
     corpus: shared.Corpus = shared.BUILTIN,
     pivot_file: shared.PivotFile = None,
+    split: shared.Split = None,
     pivot: shared.Pivot = "en",
     lines: Annotated[int | None, shared.lines()] = None,
     vectors: Annotated[
@@ -68,7 +69,7 @@ def command(
     files = [path for path in vectors or () if path != folder]
     steering = vectors_for(named, files, folder)
     tags = check_languages(named or list(steering), pivot)
-    text = read_corpus(corpus, tags, pivot=pivot, pivot_file=pivot_file)
+    text = read_corpus(corpus, tags, pivot=pivot, pivot_file=pivot_file, split=split)
     shared.print_checks(text)
     results, written = analyze_into(
         output,

@@ -28,6 +28,7 @@ def command(
     ] = "",
     corpus: shared.Corpus = shared.BUILTIN,
     pivot_file: shared.PivotFile = None,
+    split: shared.Split = None,
     pivot: shared.Pivot = "en",
     lines: Annotated[int | None, shared.lines(8)] = None,
     vectors: Annotated[
@@ -76,7 +77,11 @@ def command(
     if not named and corpus == shared.BUILTIN:
         named = list(builtin(pivot=pivot).languages)
     text = read_corpus(
-        corpus, check_languages(named, pivot) if named else [], pivot=pivot, pivot_file=pivot_file
+        corpus,
+        check_languages(named, pivot) if named else [],
+        pivot=pivot,
+        pivot_file=pivot_file,
+        split=split,
     )
     shared.print_checks(text)
     results, written = drift_into(

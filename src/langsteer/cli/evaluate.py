@@ -2,13 +2,21 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from langsteer.cli import options as shared
 from langsteer.extras import need
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from langsteer.evaluation.evaluate import TaskResult
+    from langsteer.evaluation.harness.shown import ShownItem
 
 
 def command(
@@ -28,6 +36,13 @@ def command(
     device: shared.Device = None,
     device_map: shared.DeviceMap = None,
     benchmarks: shared.Benchmarks = None,
+    show_tokens: Annotated[
+        bool,
+        typer.Option(
+            "--show-tokens",
+            help="Print which tokens of the first items are steered (of --limit, or 1), and stop.",
+        ),
+    ] = False,
     as_json: shared.Json = False,
 ) -> None:
     """Measure vectors on benchmarks, or on tasks of the lm-evaluation-harness.
@@ -38,20 +53,25 @@ def command(
     """
     shared.quiet_libraries()
     need("lm_eval", "eval", "evaluation")
-    from langsteer.evaluation.evaluate import evaluate
+    from langsteer.evaluation import evaluate as evaluation
     from langsteer.steering.folder import read_changes
 
-    results = evaluate(
-        shared.open_model(model, dtype, device, device_map),
-        shared.listed(tasks),
-        read_changes(*vectors),
-        languages=shared.listed(languages),
-        data=data,
-        form=form,
-        limit=limit,
-        other_weights=carry,
-        benchmark_files=benchmarks or (),
-    )
+    opened = shared.open_model(model, dtype, device, device_map)
+    asked = (opened, shared.listed(tasks), read_changes(*vectors))
+    how: dict[str, Any] = {
+        "languages": shared.listed(languages),
+        "data": data,
+        "form": form,
+        "other_weights": carry,
+        "benchmark_files": benchmarks or (),
+    }
+    if show_tokens:
+        _print_tokens(evaluation.show_tokens(*asked, items=limit or 1, **how), as_json)
+    else:
+        _print_results(evaluation.evaluate(*asked, limit=limit, **how), as_json)
+
+
+def _print_results(results: "Sequence[TaskResult]", as_json: bool) -> None:
     if as_json:
         shared.print_json([asdict(result) for result in results])
         return
@@ -71,3 +91,27 @@ def command(
             f"{change.value:+.3f} [{change.low:+.3f}, {change.high:+.3f}]",
         )
     shared.console().print(table)
+    for result in results:
+        if result.missed:
+            shared.console(stderr=True).print(
+                f"{result.task}: the vector touched no token of {result.missed} of {result.items} "
+                "items, which are answered as without it (--show-tokens)",
+                markup=False,
+            )
+
+
+def _print_tokens(items: "Sequence[ShownItem]", as_json: bool) -> None:
+    if as_json:
+        shared.print_json([asdict(item) for item in items])
+        return
+    for item in items:
+        at = item.positions or "positions of several parts"
+        table = Table(box=box.SIMPLE, title_justify="left")
+        table.title = Text(f"{item.task}, item {item.item}: {item.kind}, {item.language} at {at}")
+        for name in ("part", "tokens", "steered", "scored", "what"):
+            table.add_column(name, justify="right" if name == "tokens" else "left")
+        for s in item.stretches:
+            part = f"{s.part} {s.answer}" if s.part == "answer" else s.part
+            marks = ("yes" if flag else "" for flag in (s.steered, s.scored))
+            table.add_row(part, str(s.tokens), *marks, Text(s.text.replace("\n", "\\n")))
+        shared.console().print(table)

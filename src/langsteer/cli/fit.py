@@ -27,6 +27,7 @@ def command(
     ],
     corpus: shared.Corpus = shared.BUILTIN,
     pivot_file: shared.PivotFile = None,
+    split: shared.Split = None,
     pivot: shared.Pivot = "en",
     lines: Annotated[int | None, shared.lines(2)] = None,
     model: shared.ModelName = shared.DEFAULT_MODEL,
@@ -154,7 +155,7 @@ def command(
     tags = list(dict.fromkeys(map(parse_tag, shared.listed(languages))))
     if not tags:
         raise LanguageError("name a language, such as --language sw")
-    text = read_corpus(corpus, tags, pivot=pivot, pivot_file=pivot_file).some(lines)
+    text = read_corpus(corpus, tags, pivot=pivot, pivot_file=pivot_file, split=split).some(lines)
     shared.print_checks(text)
     files = _files(text.languages, output)
     _refuse_beside_search(

@@ -93,8 +93,10 @@ def command(
 
 
 def _told(identified: "Identified", change: "Change | None") -> str:
-    from langsteer.text.languages import language_name
+    from langsteer.text.languages import UNDETERMINED, language_name
 
+    if identified.language == UNDETERMINED:
+        return "a language that the router does not know: not steered"
     sure = f"{language_name(identified.language)} ({identified.confidence:.0%} sure)"
     return sure if change is not None else f"{sure}: not steered"
 

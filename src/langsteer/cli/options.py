@@ -14,6 +14,7 @@ from typer.core import TyperCommand
 
 from langsteer.export.names import FORMATS as EXPORTS
 from langsteer.fitting.names import METHODS
+from langsteer.model.names import DTYPES, SHORT_DTYPES
 from langsteer.plugins import entry_points
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ OLD_SPELLINGS = {
     "--vector": "--vectors",
     "--other-weights": "--carry",
     "--items": "--limit",
+    "--skip-damaged": "--skip-bad-vectors",
 }
 BUILTIN = "builtin"
 DEFAULT_MODEL = "gemma-3-270m"
@@ -40,8 +42,6 @@ OBJECTIVES = (
 )
 POSITIONS = ("source", "prompt", "generated", "all")
 FITTED_AT = ("source", "prompt", "all")
-DTYPES = ("auto", "float32", "bfloat16", "float16")
-SHORT_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 MAPS = ("pca", "umap")
 FORMS = ("english", "native")
 SCORINGS = ("auto", "raw", "calibrated")
@@ -266,11 +266,20 @@ Dtype = Annotated[
         short=SHORT_DTYPES,
     ),
 ]
-Device = Annotated[str | None, typer.Option("--device", help="Device, such as cpu or cuda:0.")]
+Device = Annotated[str | None, typer.Option("--device", help="Device, such as cpu, gpu or cuda:0.")]
 DeviceMap = Annotated[
     str | None,
     typer.Option(
         "--device-map", help="transformers' device_map, such as auto, for several devices."
+    ),
+]
+LlamaServer = Annotated[
+    Path | None,
+    typer.Option(
+        "--llama-server",
+        metavar="<path>",
+        envvar="LLAMA_CPP",
+        help="llama.cpp's program llama-server, or its folder; else the one on the path.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -282,6 +291,12 @@ Pivot = Annotated[
 PivotFile = Annotated[
     Path | None,
     typer.Option("--pivot-file", help="The translations of a text file, line by line."),
+]
+Split = Annotated[
+    str | None,
+    typer.Option(
+        "--split", help="Split of a hub data set [train] or of FLORES [dev].", show_default=False
+    ),
 ]
 Carry = Annotated[
     bool,

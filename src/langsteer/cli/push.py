@@ -1,12 +1,12 @@
 """langsteer push"""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from langsteer.cli import options as shared
+from langsteer.storage.parsed import parse_json
 
 
 def command(
@@ -70,7 +70,7 @@ def _results(path: Path | None) -> list[dict[str, Any]]:
     if path is None:
         return []
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
+        rows = parse_json(path.read_text(encoding="utf-8"))
         for row in rows:
             _ = [row[name] + 0 for name in ("items", "unsteered", "steered")]
             _ = [row["change"][name] + 0 for name in ("value", "low", "high")]

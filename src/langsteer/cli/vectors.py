@@ -31,6 +31,7 @@ def command(
         ),
     ] = shared.BUILTIN,
     pivot_file: shared.PivotFile = None,
+    split: shared.Split = None,
     lines: Annotated[int, shared.lines(2)] = LINES,
     strength: Annotated[
         float, shared.strength("Strength of all vectors when they are carried over.")
@@ -71,7 +72,7 @@ def command(
     from langsteer.steering.vector import check_comparable
 
     vectors = check_comparable(read_vectors(*files).values())
-    text = texts_for(vectors, corpus, pivot_file) if model is not None and transfer else None
+    text = texts_for(vectors, corpus, pivot_file, split) if model is not None and transfer else None
     if text is not None:
         shared.print_checks(text)
     opened = None if model is None else shared.open_model(model, dtype, device, device_map)

@@ -10,9 +10,17 @@ import numpy as np
 
 from langsteer.errors import BenchmarkError
 from langsteer.evaluation.benchmarks import Benchmark, load_docs, make_task, registry
+from langsteer.evaluation.harness.coverage import Coverage
 from langsteer.evaluation.harness.model import LangsteerLM
 from langsteer.evaluation.harness.scoring import Change
-from langsteer.evaluation.harness.tasks import TaskInfo, language_of_task, run_tasks
+from langsteer.evaluation.harness.shown import ShownItem, shown_items
+from langsteer.evaluation.harness.task_names import language_in_name
+from langsteer.evaluation.harness.tasks import (
+    TaskInfo,
+    language_of_docs,
+    language_of_task,
+    run_tasks,
+)
 from langsteer.evaluation.statistics import Interval, difference, paired_bootstrap
 from langsteer.model.model import Model
 from langsteer.steering.folder import changes_by_language
@@ -23,7 +31,10 @@ UNSTEERED, STEERED = "unsteered", "steered"
 
 @dataclass(frozen=True)
 class TaskResult:
-    """A task's score without and with a vector, the mean over its items, and their difference."""
+    """A task's score without and with a vector, the mean over its items, and their difference.
+
+    `missed` counts the items of which the vector touched no token.
+    """
 
     task: str
     language: str
@@ -32,6 +43,7 @@ class TaskResult:
     unsteered: float
     steered: float
     change: Interval
+    missed: int = 0
 
 
 def evaluate(
@@ -51,8 +63,56 @@ def evaluate(
     `tasks` are benchmarks of langsteer (`sib200`, asked in `languages`, or in all that have a
     vector; `data` is a folder with them, None for the hub) or tasks of the harness (`xcopa_sw`).
     `benchmark_files` are YAML files with benchmarks of one's own, or folders with them.
-    A task whose language has no vector is refused. Raises BenchmarkError or VectorError.
+    A task of the harness is in the language that its name surely tells, else in the one of
+    `languages`, else in that of most of its texts; one without a vector is refused, and so is one
+    in which its vector touches no token of any item. Raises BenchmarkError, VectorError, or
+    StateError for scores that are no numbers.
     """
+    lm, loaded, changes = _opened(
+        model, tasks, vectors, languages, data, form, limit, other_weights, benchmark_files
+    )
+    return [
+        _evaluated(lm, name, task, changes[info.language or ""], info.language or "", limit)
+        for name, (task, info) in loaded.items()
+    ]
+
+
+def show_tokens(
+    model: Model,
+    tasks: Sequence[str],
+    vectors: str | Path | Mapping[str, Change],
+    *,
+    items: int = 1,
+    languages: Sequence[str] = (),
+    data: str | Path | None = None,
+    form: str | None = None,
+    other_weights: bool = False,
+    benchmark_files: Sequence[str | Path] = (),
+) -> list[ShownItem]:
+    """Which tokens of the first `items` of each task its vector acts on; arguments as of `evaluate`."""
+    lm, loaded, changes = _opened(
+        model, tasks, vectors, languages, data, form, items, other_weights, benchmark_files
+    )
+    return [
+        shown
+        for name, (task, info) in loaded.items()
+        for tag in [info.language or ""]
+        for shown in shown_items(lm, name, task, changes[tag], tag, items)
+    ]
+
+
+def _opened(
+    model: Model,
+    tasks: Sequence[str],
+    vectors: str | Path | Mapping[str, Change],
+    languages: Sequence[str],
+    data: str | Path | None,
+    form: str | None,
+    limit: int | None,
+    other_weights: bool,
+    benchmark_files: Sequence[str | Path],
+) -> tuple[LangsteerLM, dict[str, tuple[Any, TaskInfo]], dict[str, Change]]:
+    """The harness's model, the tasks by name, and the changes by language."""
     changes = changes_by_language(vectors)
     wanted = [parse_tag(tag) for tag in languages] or list(changes)
     for tag in wanted:
@@ -68,17 +128,14 @@ def evaluate(
                 benchmarks[name], wanted, Path(data) if data else None, form, limit
             )
         else:
-            loaded |= _harness_tasks(name, changes, list(benchmarks))
+            loaded |= _harness_tasks(name, changes, wanted if languages else [], list(benchmarks))
     lm = LangsteerLM(
         model,
         vectors=changes,
         other_weights=other_weights,
         tasks={name: info for name, (_, info) in loaded.items()},
     )
-    return [
-        _evaluated(lm, name, task, changes[info.language or ""], info.language or "", limit)
-        for name, (task, info) in loaded.items()
-    ]
+    return lm, loaded, changes
 
 
 def _evaluated(
@@ -102,6 +159,7 @@ def _evaluated(
         unsteered=float(before.mean()),
         steered=float(after.mean()),
         change=paired_bootstrap(difference, before, after),
+        missed=lm.coverage.get((STEERED, name), Coverage()).missed,
     )
 
 
@@ -138,7 +196,10 @@ def _benchmark_tasks(
 
 
 def _harness_tasks(
-    name: str, changes: Mapping[str, Change], benchmarks: Sequence[str]
+    name: str,
+    changes: Mapping[str, Change],
+    languages: Sequence[str],
+    benchmarks: Sequence[str],
 ) -> dict[str, tuple[Any, TaskInfo]]:
     from lm_eval.tasks import TaskManager
 
@@ -156,11 +217,24 @@ def _harness_tasks(
         ) from error
     tasks = {}
     for task_name, task in loaded.items():
-        tag = language_of_task(task_name, changes)
+        tag = _language(task_name, task, changes, languages)
         if tag is None:
             raise BenchmarkError(
                 f"the task {task_name} names no language that has a vector "
-                f"({', '.join(sorted(changes))})"
+                f"({', '.join(sorted(changes))}), and its texts are not surely in one: name it "
+                "(languages=, --language)"
             )
         tasks[task_name] = (task, TaskInfo(tag))
     return tasks
+
+
+def _language(
+    name: str, task: Any, changes: Mapping[str, Change], languages: Sequence[str]
+) -> str | None:
+    """What a task's name tells, else the one of `languages`, else what most of its texts are in."""
+    if language_in_name(name) is not None:
+        return language_of_task(name, changes)
+    if len(languages) == 1:
+        return languages[0]
+    docs = getattr(task, "eval_docs", None) or ()
+    return language_of_docs(docs, name, changes)

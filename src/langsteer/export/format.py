@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from langsteer.errors import ExportError
 from langsteer.steering.change import Change
@@ -18,6 +19,8 @@ class ExportFormat:
 
     With an empty `extension`, what is written is a folder. `together`: one file for all languages.
     `opens_model`: its option `model`, where it has one, is an open model, not the name of one.
+    `check(changes, files, model, program=None, opened=None)` runs the engine with the files of each language, on
+    the model's own file, and reports how it compares (`langsteer.export.check`).
     """
 
     name: str
@@ -26,6 +29,7 @@ class ExportFormat:
     export: Callable[..., object]
     together: bool = False
     opens_model: bool = True
+    check: Callable[..., Any] | None = None
 
 
 def vectors_of(changes: Sequence[Change], title: str) -> list[SteeringVector]:

@@ -4,13 +4,16 @@ A package adds one by an entry point of the group `langsteer.exports` that names
 """
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from langsteer.errors import ExportError
+from langsteer.engines.llama_cpp import find_server
+from langsteer.errors import ExportError, ModelError
+from langsteer.export.check import Report
 from langsteer.export.format import ExportFormat, path_for
 from langsteer.export.names import FORMATS as OWN
+from langsteer.model.model import Model
 from langsteer.plugins import Registry, instance_of
 from langsteer.steering.change import Change
 from langsteer.steering.folder import Source, load_changes
@@ -44,11 +47,7 @@ def export(
     """
     form = get_format(to)
     _check_options(form, options)
-    listed = [sources] if isinstance(sources, str | Path | Change) else list(sources)
-    languages: dict[str, list[Change]] = {}
-    for change in load_changes(listed):
-        own = change if strength is None else change.with_strength(strength)
-        languages.setdefault(own.language, []).append(own)
+    languages = _by_language(sources, strength)
     if not languages:
         raise ExportError("there is nothing to export: name a file or a folder of vectors")
     if form.together:
@@ -60,6 +59,55 @@ def export(
         form.export(changes, path, **options)
         files[language] = path
     return files
+
+
+def check_export(
+    sources: Source | Iterable[Source],
+    to: str,
+    files: Mapping[str, Path],
+    model: str | Path,
+    *,
+    strength: float | None = None,
+    program: str | Path | None = None,
+    opened: Model | None = None,
+) -> Report:
+    """Run the engine with what `export` wrote, and compare it with transformers and the same change.
+
+    `sources` and `strength` are those of the export, `files` what it returned, `model` the GGUF
+    file of the model (`opened`, where transformers has opened it already), and `program` where
+    llama-server is. Raises ExportError where the format
+    cannot be checked so, EngineError where the engine cannot be run, and ModelError.
+    """
+    check = can_check(to, model, program)
+    report: Report = check(
+        _by_language(sources, strength), files, model, program=program, opened=opened
+    )
+    return report
+
+
+def can_check(to: str, model: str | Path, program: str | Path | None = None) -> Callable[..., Any]:
+    """What checks a format, where all that it needs is there. Raises as `check_export` does."""
+    form = get_format(to)
+    if form.check is None:
+        able = [name for name in FORMATS if FORMATS[name].check is not None]
+        raise ExportError(
+            f"{form.title} is not checked by running an engine: that is for {', '.join(able)}"
+        )
+    if not Path(model).expanduser().is_file():
+        raise ModelError(f"there is no file {model}: the check runs the model's GGUF file")
+    find_server(program)
+    return form.check
+
+
+def _by_language(
+    sources: Source | Iterable[Source], strength: float | None
+) -> dict[str, list[Change]]:
+    listed = [sources] if isinstance(sources, str | Path | Change) else list(sources)
+    languages: dict[str, list[Change]] = {}
+    for change in load_changes(listed):
+        own = change if strength is None else change.with_strength(strength)
+        languages.setdefault(own.language, []).append(own)
+    return languages
 
 
 def _check_options(form: ExportFormat, options: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from langsteer.errors import ExportError
+from langsteer.export.check import check_control_vectors
 from langsteer.export.format import (
     ExportFormat,
     check_everywhere,
@@ -48,11 +49,19 @@ def export(
     ExportError and SaveError.
     """
     vectors = checked(changes, everywhere)
-    note = everywhere_note(vectors)
-    if note:
+    if note := write_vectors(vectors, path):
         announce(f"{path}: {note}")
-    write_whole(path, lambda part: _write(part, vectors, note))
     return tuple(scaled(vector) for vector in vectors)
+
+
+def write_vectors(vectors: Sequence[SteeringVector], path: str | Path) -> str | None:
+    """Write what `checked` returned; what changes by acting on every token, None where nothing does.
+
+    Raises SaveError.
+    """
+    note = everywhere_note(vectors)
+    write_whole(path, lambda part: _write(part, vectors, note))
+    return note
 
 
 def checked(changes: Sequence[Change], everywhere: bool) -> list[SteeringVector]:
@@ -102,4 +111,10 @@ def _check_architecture(vectors: Sequence[SteeringVector]) -> None:
             )
 
 
-FORMAT = ExportFormat("gguf", "GGUF control vector (llama.cpp, repeng)", ".gguf", export)
+FORMAT = ExportFormat(
+    "gguf",
+    "GGUF control vector (llama.cpp, repeng)",
+    ".gguf",
+    export,
+    check=check_control_vectors,
+)

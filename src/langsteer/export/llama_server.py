@@ -10,14 +10,16 @@ The name that a request gives as its `model` chooses the language. The server ta
 the folder it was started in, so they are absolute; it splits FILE:SCALE at every colon, and lists at commas.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import gguf as reader
 
 from langsteer.errors import ExportError
 from langsteer.export import gguf
-from langsteer.export.format import ExportFormat, everywhere_note
+from langsteer.export.check import Languages, Report, check_preset
+from langsteer.export.format import ExportFormat
+from langsteer.model.model import Model
 from langsteer.progress import announce
 from langsteer.steering.change import Change
 from langsteer.steering.vector import SteeringVector
@@ -43,6 +45,23 @@ def export(
     `model` is the GGUF file of the model, `name` what it is called by clients, else the file's name.
     `everywhere` permits vectors that were fitted for some tokens. Raises ExportError and SaveError.
     """
+    preset, notes = write_preset(changes, path, everywhere, model, name)
+    for tag, note in notes.items():
+        announce(f"{preset.with_name(f'{tag}.gguf')}: {note}")
+    announce(f"{preset}: {CHOICE}")
+    return preset
+
+
+def write_preset(
+    changes: Sequence[Change],
+    path: str | Path,
+    everywhere: bool,
+    model: str | Path | None,
+    name: str | None,
+) -> tuple[Path, dict[str, str]]:
+    """The same, without a word: the preset's path, and by language what changes by acting on every
+    token.
+    """
     by_language: dict[str, list[Change]] = {}
     for change in changes:
         by_language.setdefault(change.language, []).append(change)
@@ -56,10 +75,12 @@ def export(
                 f"{text!r} has one of : , ; # [ ] in it, which a preset of llama-server takes apart"
             )
     check_writable(folder / PRESET)
-    for tag, own in by_language.items():
-        gguf.export(own, folder / f"{tag}.gguf", everywhere=everywhere)
-    announce(f"{folder / PRESET}: {CHOICE}")
-    return write_text(folder / PRESET, _preset(name, file, folder, vectors))
+    notes = {
+        tag: note
+        for tag, own in vectors.items()
+        if (note := gguf.write_vectors(own, folder / f"{tag}.gguf"))
+    }
+    return write_text(folder / PRESET, _preset(name, file, folder, vectors, notes)), notes
 
 
 def _model_file(model: str | Path | None) -> Path:
@@ -93,24 +114,43 @@ def _check_model(file: Path, vectors: Sequence[SteeringVector]) -> None:
             )
 
 
-def _preset(name: str, file: Path, folder: Path, vectors: dict[str, list[SteeringVector]]) -> str:
-    notes = [f"; {CHOICE}"]
-    for tag, own in vectors.items():
-        if note := everywhere_note(own):
-            notes.append(f"; {tag}: {note}")
+def _preset(
+    name: str, file: Path, folder: Path, tags: Iterable[str], notes: Mapping[str, str]
+) -> str:
+    lines = [f"; {CHOICE}", *(f"; {tag}: {note}" for tag, note in notes.items())]
     sections = [_section(name, {"model": str(file)})]
-    for tag in vectors:
+    for tag in tags:
         scaled = f"{folder / f'{tag}.gguf'}:1.0"
         sections.append(
             _section(f"{name}-{tag}", {"model": str(file), "control-vector-scaled": scaled})
         )
-    return "\n".join(["version = 1", "", *notes, "", *sections])
+    return "\n".join(["version = 1", "", *lines, "", *sections])
 
 
 def _section(name: str, values: dict[str, str]) -> str:
     return "\n".join([f"[{name}]", *(f"{key} = {value}" for key, value in values.items()), ""])
 
 
+def check(
+    changes: Languages,
+    files: Mapping[str, Path],
+    model: str | Path,
+    *,
+    program: str | Path | None = None,
+    opened: Model | None = None,
+) -> Report:
+    """Run llama-server with the preset, and compare each language; see `langsteer.export.check`."""
+    return check_preset(
+        changes, next(iter(files.values())) / PRESET, model, program=program, opened=opened
+    )
+
+
 FORMAT = ExportFormat(
-    "llama-server", "preset of llama.cpp's server", "", export, together=True, opens_model=False
+    "llama-server",
+    "preset of llama.cpp's server",
+    "",
+    export,
+    together=True,
+    opens_model=False,
+    check=check,
 )

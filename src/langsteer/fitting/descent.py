@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from langsteer.errors import FitError, StateError
+from langsteer.errors import FitError
 from langsteer.fitting.objectives import (
     Objective,
     ObjectiveName,
@@ -30,10 +30,11 @@ from langsteer.fitting.objectives import (
 )
 from langsteer.fitting.options import Options, check_corpus
 from langsteer.fitting.readings import PivotReadings
+from langsteer.model.finite import check_finite
 from langsteer.model.model import Model, frozen
 from langsteer.model.tokens import Tokens, batches, encode, pad_mask
 from langsteer.progress import track
-from langsteer.states.capture import check_finite, visit_states
+from langsteer.states.capture import check_states, visit_states
 from langsteer.states.intervention import PositionKind, resumed, steered_tokens
 from langsteer.storage.files import save_errors, write_whole
 from langsteer.text.corpus import ParallelCorpus, spread
@@ -258,7 +259,7 @@ class Pairs:
             states = by_layer[self.layer]
             weights = (source / source.sum(1, keepdim=True)).to(states)
             pooled = torch.einsum("bth,bt->bh", states, weights).float()
-            check_finite(pooled, self.layer, index)
+            check_states(self.model, pooled, self.layer, index)
             self.mean += pooled.double().sum(0).cpu() / len(self.texts)
             self.norm += float(pooled.norm(dim=1).sum()) / len(self.texts)
             for row, i in enumerate(index):
@@ -324,11 +325,8 @@ class _Run:
     def _step(self, index: list[int]) -> float:
         self.adam.zero_grad()
         loss = self._loss(index)
-        if not bool(torch.isfinite(loss)):
-            raise StateError(
-                f"the loss is not finite at layer {self.pairs.layer}: load the model with "
-                "dtype='float32' or 'bfloat16', or lower the rate"
-            )
+        what = f"the losses at layer {self.pairs.layer}"
+        check_finite(loss, what, self.model.dtype, "lower the rate")
         loss.backward()
         self.adam.step()
         return float(loss.detach())

@@ -8,6 +8,7 @@ the head. Distances in this metric need no logits, and count a change of the sta
 import torch
 from torch import Tensor
 
+from langsteer.model.finite import check_finite
 from langsteer.model.model import Model, frozen
 
 TOKENS = 20_000  # the likeliest, which carry nearly all of the probability
@@ -22,6 +23,7 @@ def output_root(model: Model, states: Tensor) -> Tensor:
         chosen = mean.topk(min(TOKENS, len(mean)))
         p = chosen.values / chosen.values.sum()
         head = _head_rows(model, chosen.indices)
+    check_finite(p, "the logits of the pivot's texts", model.dtype)
     middle = p @ head
     fisher = (head * p[:, None]).T @ head - torch.outer(middle, middle)
     ridge = RIDGE * fisher.diagonal().mean() * torch.eye(len(fisher), dtype=fisher.dtype)

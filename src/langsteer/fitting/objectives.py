@@ -33,7 +33,7 @@ from langsteer.fitting.readings import PivotReadings
 from langsteer.model.model import Model, frozen
 from langsteer.model.tokens import Prompt, batches, encode, encode_suffix, pad_mask, token_budget
 from langsteer.progress import track
-from langsteer.states.capture import check_finite
+from langsteer.states.capture import check_rows, check_states
 from langsteer.steering.generation import generate
 
 ObjectiveName = Literal[
@@ -119,7 +119,7 @@ class _AtWords(Objective):
     def read(self, model: Model, readings: PivotReadings, suffixes: Sequence[str]) -> Targets:
         def states(inputs: Mapping[str, Tensor], keep: int, index: list[int]) -> tuple[Tensor, ...]:
             after_words = model.run_decoder(inputs)[:, -keep:].float().cpu()
-            check_finite(after_words.flatten(1), model.layers - 1, index)
+            check_states(model, after_words, model.layers - 1, index)
             return (after_words,)
 
         words = _after_lines(model, readings, suffixes, states)
@@ -173,6 +173,7 @@ class _Output(Objective):
         ) -> tuple[Tensor, ...]:
             logits = model.last_logits(inputs, keep).float()
             likeliest = torch.log_softmax(logits, -1).topk(min(self.top, logits.shape[-1]), -1)
+            check_rows(model, likeliest.values, "the logits after the translation", index)
             return likeliest.values.cpu(), likeliest.indices.cpu()
 
         return Targets(_after_lines(model, readings, suffixes, likeliest))

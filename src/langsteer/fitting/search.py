@@ -15,7 +15,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from langsteer.errors import FitError, StateError
+from langsteer.errors import FitError
 from langsteer.fitting.metric import output_root
 from langsteer.fitting.objectives import suffix_turns
 from langsteer.fitting.options import STRENGTHS, check_corpus
@@ -23,12 +23,14 @@ from langsteer.fitting.readings import PivotReadings
 from langsteer.model.model import Model, frozen
 from langsteer.model.tokens import Tokens, batches, encode, pad_mask
 from langsteer.progress import track
+from langsteer.states.capture import check_rows
 from langsteer.states.intervention import PositionKind
 from langsteer.states.passes import forward_pass, lowest_layer
 from langsteer.steering.change import Change
 from langsteer.text.corpus import ParallelCorpus
 
 SUFFIXES = ("\nA headline for this text:", "\nThe subject of the text above is")
+_OUTPUT = "the final hidden states"
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ class Measure:
         groups = list(batches(tokens))
         for index in track(groups, progress, len(groups)):
             for place, states in enumerate(self._last(tokens, index, trials)):
-                _check_finite(states, index)
+                check_rows(self.model, states, _OUTPUT, index, "choose smaller strengths")
                 last_states[place, index] = states
         return last_states
 
@@ -169,12 +171,3 @@ class Measure:
 def _read_at(positions: PositionKind | None) -> PositionKind | None:
     """Where a change is tried that acts at `positions`: nothing is written here."""
     return "source" if positions == "generated" else positions
-
-
-def _check_finite(states: Tensor, index: Sequence[int]) -> None:
-    bad = (~torch.isfinite(states)).any(dim=1)
-    if bool(bad.any()):
-        raise StateError(
-            f"the model's output is not a number for text {index[int(bad.int().argmax())] + 1}: "
-            "load the model with dtype='float32' or 'bfloat16', or choose smaller strengths"
-        )

@@ -23,6 +23,10 @@ import transformers
 from rich.console import Console
 
 from langsteer.errors import ModelError
+from langsteer.model.damage import pointer_or_empty
+from langsteer.model.finite import check_finite
+from langsteer.model.shards import join, parts_of
+from langsteer.model.weights import check_loaded, load_weights
 from langsteer.storage.files import save_errors
 
 
@@ -78,21 +82,47 @@ def packaged_checkpoint(name: str) -> Path:
     folder = cache_folder() / "models" / f"{name}-{packaged.version()}"
     if not folder.exists():
         with _gguf_of(packaged) as gguf:
-            _convert(gguf, folder)
+            _convert(gguf, folder, gguf)
     return folder
 
 
 def gguf_checkpoint(gguf: Path) -> Path:
-    """The checkpoint folder of a user's `.gguf` file, converted on first use."""
+    """The checkpoint folder of a user's `.gguf` file, converted on first use; of one that is split,
+    `gguf` may be any part.
+    """
     if not gguf.is_file():
         raise ModelError(f"there is no file {gguf}")
-    stat = gguf.stat()
-    identity = f"{gguf.resolve()} {stat.st_size} {stat.st_mtime_ns}"
+    parts = parts_of(gguf)
+    for part in parts:
+        if (nothing := pointer_or_empty(part)) is not None:
+            raise ModelError(nothing)
+    states = [(part.resolve(), part.stat()) for part in parts]
+    identity = " ".join(f"{path} {stat.st_size} {stat.st_mtime_ns}" for path, stat in states)
     key = hashlib.sha256(identity.encode()).hexdigest()[:16]
-    folder = cache_folder() / "models" / f"{gguf.stem}-{key}"
+    folder = cache_folder() / "models" / f"{parts[0].stem}-{key}"
     if not folder.exists():
-        _convert(gguf, folder)
+        with _joined(parts, folder) as whole:
+            _convert(whole, folder, parts[0])
     return folder
+
+
+@contextlib.contextmanager
+def _joined(parts: list[Path], folder: Path) -> Iterator[Path]:
+    """The one file that there is, or a passing one of several, beside `folder`."""
+    if len(parts) == 1:
+        yield parts[0]
+        return
+    whole = folder.with_name(folder.name + ".gguf")
+    try:
+        with _cache_errors(whole):
+            whole.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                join(parts, whole)
+            except (ValueError, KeyError, IndexError) as error:
+                raise _unreadable(parts[0], error) from error
+        yield whole
+    finally:
+        whole.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -114,22 +144,22 @@ def _gguf_of(packaged: PackagedModel) -> Iterator[Path]:
             whole.unlink()
 
 
-def _convert(gguf: Path, folder: Path) -> None:
-    """Read `gguf`, write `folder`, and check that both give the same logits."""
+def _convert(gguf: Path, folder: Path, named: Path) -> None:
+    """Read `gguf`, write `folder`, and check that both are the same; errors are about `named`."""
     with _cache_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(f"{folder}.lock"):
             if not folder.exists():
-                _fill(gguf, folder)
+                _fill(gguf, folder, named)
 
 
-def _fill(gguf: Path, folder: Path) -> None:
+def _fill(gguf: Path, folder: Path, named: Path) -> None:
     part = folder.with_name(folder.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
     console = Console(stderr=True)
-    with console.status(f"Converting {gguf.name} once (about a minute)…"):
+    with console.status(f"Converting {named.name} once (about a minute)…"):
         try:
-            _write_checkpoint(gguf, part)
+            _write_checkpoint(gguf, part, named)
             part.rename(folder)
         finally:
             shutil.rmtree(part, ignore_errors=True)
@@ -139,23 +169,36 @@ def _cache_errors(path: Path) -> AbstractContextManager[None]:
     return save_errors(path, "set LANGSTEER_CACHE to a folder that you can write to")
 
 
-def _write_checkpoint(gguf: Path, part: Path) -> None:
-    tokenizer, model = _read(gguf)
+def _write_checkpoint(gguf: Path, part: Path, named: Path) -> None:
+    tokenizer, model = _read(gguf, named)
     # Without this transformers takes the weights, dequantised by now, for quantised ones.
     model.is_quantized = False
     model.hf_quantizer = None
     del model.config.quantization_config
     model.save_pretrained(part)
     tokenizer.save_pretrained(part)
+    _check_same(model, part, named)
+
+
+def _check_same(model: Any, part: Path, named: Path) -> None:
+    """Refuse a checkpoint that does not give back the weights of `model` and its logits."""
     saved = transformers.AutoModelForCausalLM.from_pretrained(part)
     ids = torch.arange(3, 19).unsqueeze(0) % model.config.get_text_config().vocab_size
     with torch.inference_mode():
-        same = torch.equal(model(ids).logits, saved(ids).logits)
-    if not same:
-        raise ModelError(f"the checkpoint made from {gguf} does not give the same logits")
+        logits, again = model(ids).logits, saved(ids).logits
+    check_finite(logits, f"the logits of {named}", logits.dtype)
+    weights, written = model.state_dict(), saved.state_dict()
+    same = weights.keys() == written.keys() and all(
+        torch.equal(weight, written[key]) for key, weight in weights.items()
+    )
+    if not same or not torch.equal(logits, again):
+        raise ModelError(
+            f"the checkpoint made from {named} does not give the same "
+            f"{'logits' if same else 'weights'}: a version of transformers that fits it may help"
+        )
 
 
-def _read(gguf: Path) -> tuple[Any, Any]:
+def _read(gguf: Path, named: Path) -> tuple[Any, Any]:
     """Tokeniser and model. A damaged file can fail the reader in any way: each is a ModelError."""
     source: dict[str, Any] = {
         "pretrained_model_name_or_path": str(gguf.parent),
@@ -163,11 +206,16 @@ def _read(gguf: Path) -> tuple[Any, Any]:
     }
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(**source)
-        model = transformers.AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
+        model, told = load_weights(**source, dtype=torch.float32)
     except Exception as error:
-        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
-        raise ModelError(
-            f"cannot read {gguf} as a causal language model, perhaps because it is cut short or "
-            f"another kind of file ({reason.rstrip('.')})"
-        ) from error
+        raise _unreadable(named, error) from error
+    check_loaded(str(named), model, told)
     return tokenizer, model
+
+
+def _unreadable(gguf: Path, error: Exception) -> ModelError:
+    reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+    return ModelError(
+        f"cannot read {gguf} as a causal language model, perhaps because it is cut short or "
+        f"another kind of file ({reason.rstrip('.')})"
+    )

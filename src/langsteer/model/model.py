@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
-from langsteer.errors import ModelError
+from langsteer.errors import LengthError, ModelError
 from langsteer.model.kept import Kept
+from langsteer.model.positions import positions_of
 
 LOGIT_BLOCK = 2048
 
@@ -49,6 +50,11 @@ class Model:
     @property
     def vocab_size(self) -> int:
         return int(self._config.vocab_size)
+
+    @property
+    def positions(self) -> int | None:
+        """How many tokens it reads, prompt and answer together; None where nothing sets an end."""
+        return positions_of(self._config)
 
     @property
     def device(self) -> torch.device:
@@ -108,13 +114,23 @@ class Model:
             )
         return layer
 
+    def check_length(self, tokens: int) -> None:
+        """Raise LengthError where the model does not read so many tokens."""
+        if self.positions is not None and tokens > self.positions:
+            raise LengthError(
+                f"{tokens} tokens are more than the {self.positions} positions of {self.name}: "
+                "shorten the text"
+            )
+
     def batch(self, ids: Sequence[Sequence[int]], padding_side: str = "left") -> dict[str, Tensor]:
         """Token ids [rows][tokens] as input of the decoder, padded on one side.
 
         Returns input_ids, attention_mask and, where the model takes them, position_ids, each
-        [rows, longest]. Positions count from 0 at a row's first token, whatever the padding.
+        [rows, longest]. Positions count from 0 at a row's first token, whatever the padding. Raises
+        ModelError where a row is longer than the model reads.
         """
         longest = max(len(row) for row in ids)
+        self.check_length(longest)
         tokens = torch.full((len(ids), longest), self.pad_id)
         mask = torch.zeros_like(tokens)
         for row, values in enumerate(ids):

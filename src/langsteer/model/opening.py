@@ -12,14 +12,20 @@ import transformers
 from torch import nn
 from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
-from langsteer.errors import ModelError, StateError
+from langsteer.errors import LangsteerError, ModelError, StateError
 from langsteer.extras import need
 from langsteer.model.converted import PACKAGED, gguf_checkpoint, packaged_checkpoint
+from langsteer.model.damage import damage_in, folder_of, tokenizer_damage_in
+from langsteer.model.devices import checked_places, named_device, named_dtype, roomier
+from langsteer.model.finite import check_finite
 from langsteer.model.model import Model, base_network
-from langsteer.progress import NOISY, quiet
+from langsteer.model.weights import check_loaded, load_weights
+from langsteer.progress import NOISY, announce, quiet
 
 DEFAULT_MODEL = "gemma-3-270m"
 
+# Options that say where files are had from, and go to the configuration and the tokeniser too.
+_WHERE = ("revision", "trust_remote_code", "token", "cache_dir", "local_files_only")
 _HOW_TO_NAME = (
     "Name its parts by hand: load_model(name, blocks='model.layers', norm='model.norm', "
     "head='lm_head'), each the dotted path of a module in print(network)."
@@ -39,23 +45,50 @@ def load_model(
 ) -> Model:
     """Open a causal language model.
 
-    `name` is a hub id, a local folder (a checkpoint, or a PEFT adapter), a `.gguf` file, or a
-    short name of an installed package (`gemma-3-270m`, `smollm2-135m`). `dtype`, `device_map` and
-    `options` go to transformers' `from_pretrained`. `blocks`, `norm` and `head` are dotted paths,
-    for an architecture that is not recognised. Raises ModelError.
+    `name` is a hub id, a local folder (a checkpoint, or a PEFT adapter), a `.gguf` file (of one
+    that is split, any part), or a short name of an installed package (`gemma-3-270m`,
+    `smollm2-135m`). `device_map` and `options` go to transformers' `from_pretrained`; `device` is
+    a name of torch's, or `gpu`. `blocks`, `norm` and `head` are dotted paths, for an architecture
+    that is not recognised.
+
+    `dtype` is `float32`, `bfloat16` or `float16`, or for short `fp32`, `bf16`, `fp16`. With `auto`
+    it is the one that the checkpoint is stored in, on every device; a GGUF file is opened in
+    float32. Where that is float16 and the hidden states do not fit into it, as is so of Gemma, it
+    is float32 on a processor with memory for twice the model, else bfloat16.
+
+    Raises ModelError, and StateError where the hidden states are not finite in a `dtype` that was
+    named.
     """
     text = str(name)
-    network, tokenizer = _open(text, _source(text), dtype=dtype, device_map=device_map, **options)
-    kind = network.config.model_type
-    if kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(
-        network.config, "is_decoder", False
-    ):
-        raise ModelError(f"{text} is a masked language model ({kind}), not a causal one")
-    if device is not None and device_map is None:
-        network = network.to(device)
-    model = wrap_model(network.eval(), tokenizer, name=text, blocks=blocks, norm=norm, head=head)
-    _check_causal(model)
+    wanted = named_dtype(dtype)
+    place = named_device(device) if device is not None else None
+    options["device_map"] = checked_places(device_map)
+    parts = {"blocks": blocks, "norm": norm, "head": head}
+
+    def opened(dtype: str | torch.dtype) -> Model:
+        network, tokenizer = _open(text, _source(text), dtype=dtype, **options)
+        if place is not None and device_map is None:
+            network = _moved(text, network, place)
+        return wrap_model(network.eval(), tokenizer, name=text, **parts)
+
+    model = opened(wanted)
+    try:
+        _check_causal(model)
+    except StateError:
+        other = roomier(model.dtype, model.device, model.network.num_parameters())
+        if wanted != "auto" or other is None:
+            raise
+        announce(f"langsteer: {text} is opened in {other}, since float16 is too small for it")
+        model = opened(other)
+        _check_causal(model)
     return model
+
+
+def checkpoint_of(name: str | Path) -> str:
+    """What another program that reads checkpoints is to open for a model of this name: a folder or a
+    hub id. Raises ModelError as `load_model` does where a model cannot be converted.
+    """
+    return _source(str(name))
 
 
 def wrap_model(
@@ -97,24 +130,48 @@ def _source(name: str) -> str:
     if name in PACKAGED:
         return str(packaged_checkpoint(name))
     path = Path(name).expanduser()
-    if name.endswith(".gguf"):
+    if path.suffix.lower() == ".gguf":
         return str(gguf_checkpoint(path))
+    if path.is_file():
+        raise ModelError(
+            f"{name} is a file: name the folder of the checkpoint that it is in, or a .gguf file"
+        )
     return str(path) if path.exists() else name
 
 
 def _open(name: str, source: str, **options: Any) -> tuple[Any, Any]:
     if options["device_map"] is None:
         del options["device_map"]
+    if Path(source, "adapter_config.json").exists():
+        return _open_adapter(name, source, **options)
+    forwarded = {key: options[key] for key in _WHERE if key in options}
     try:
-        if Path(source, "adapter_config.json").exists():
-            return _open_adapter(name, source, **options)
-        network = transformers.AutoModelForCausalLM.from_pretrained(source, **options)
-        return network, _tokenizer(source, options)
-    except OSError as error:
-        raise ModelError(_not_found(name, source, error)) from error
-    except (ValueError, KeyError, ImportError) as error:
+        config = transformers.AutoConfig.from_pretrained(source, **forwarded)
+        _check_kind(name, config)
+        tokenizer = _tokenizer(name, source, forwarded)  # before the weights: it is open sooner
+        network, told = load_weights(pretrained_model_name_or_path=source, **options)
+    except (LangsteerError, MemoryError):
+        raise
+    except Exception as error:  # a damaged file can fail the reader in any way
+        damage = damage_in(folder_of(source, options.get("revision")))
+        raise ModelError(damage or _not_opened(name, source, error)) from error
+    check_loaded(name, network, told)
+    return network, tokenizer
+
+
+def _check_kind(name: str, config: Any) -> None:
+    kind = config.model_type
+    if kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES and not getattr(config, "is_decoder", False):
+        raise ModelError(f"{name} is a masked language model ({kind}), not a causal one")
+
+
+def _moved(name: str, network: Any, device: torch.device) -> Any:
+    try:
+        return network.to(device)
+    except torch.OutOfMemoryError as error:
         raise ModelError(
-            f"cannot open {name} as a causal language model: {_first_line(error)}"
+            f"{name} does not fit into the memory of {device}: open it with dtype='bfloat16' "
+            "(--dtype), or spread it with device_map='auto' (--device-map)"
         ) from error
 
 
@@ -133,20 +190,41 @@ def _open_adapter(name: str, folder: str, **options: Any) -> tuple[Any, Any]:
     except ModelError as error:
         raise ModelError(f"the adapter {name} needs its base model: {error}") from error
     if any(Path(folder).glob("tokenizer*")):
-        tokenizer = _tokenizer(folder, options)
+        tokenizer = _tokenizer(
+            name, folder, {key: options[key] for key in _WHERE if key in options}
+        )
     if len(tokenizer) > network.get_input_embeddings().weight.shape[0]:
         network.resize_token_embeddings(len(tokenizer))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        return peft.PeftModel.from_pretrained(network, folder), tokenizer
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.filterwarnings("error", message=".*missing adapter keys")
+            return peft.PeftModel.from_pretrained(network, folder), tokenizer
+    except Exception as error:
+        damage = damage_in(Path(folder))
+        raise ModelError(
+            damage or f"cannot open the adapter {name}: {_first_line(error)}"
+        ) from error
 
 
-def _tokenizer(source: str, options: Mapping[str, Any]) -> Any:
-    forwarded = {k: options[k] for k in ("revision", "trust_remote_code") if k in options}
-    return transformers.AutoTokenizer.from_pretrained(source, **forwarded)
+def _tokenizer(name: str, source: str, forwarded: Mapping[str, Any]) -> Any:
+    try:
+        return transformers.AutoTokenizer.from_pretrained(source, **forwarded)
+    except Exception as error:
+        folder = folder_of(source, forwarded.get("revision"))
+        raise ModelError(
+            tokenizer_damage_in(folder)
+            or f"cannot open the tokeniser of {name}: {_first_line(error)}"
+        ) from error
 
 
-def _not_found(name: str, source: str, error: OSError) -> str:
+def _not_opened(name: str, source: str, error: Exception) -> str:
+    if os.path.isdir(source) and not Path(source, "config.json").exists():
+        files = sorted(Path(source).glob("*.[gG][gG][uU][fF]"))
+        hint = f": name the file, {files[0]}" if files else ""
+        return f"cannot open {name}: there is no config.json in that folder{hint}"
+    if not isinstance(error, OSError):
+        return f"cannot open {name} as a causal language model: {_first_line(error)}"
     if os.path.isdir(source):
         return f"the folder {source} is not a complete checkpoint: {_first_line(error)}"
     return (
@@ -157,23 +235,25 @@ def _not_found(name: str, source: str, error: OSError) -> str:
 
 
 def _first_line(error: BaseException) -> str:
+    """The first line of what went wrong; with the next where it only leads there."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     line = lines[0] if lines else type(error).__name__
+    if line.endswith(":"):
+        line = " ".join(lines)
     return line if len(line) <= 200 else line[:197] + "..."
 
 
 def _check_causal(model: Model) -> None:
-    """Refuse a model in which a later token changes the hidden state of an earlier one."""
-    ids = torch.tensor([[5, 6], [5, 7]], device=model.device) % model.vocab_size
+    """Refuse a model in which a later token changes the hidden state of an earlier one, and one
+    whose states are not finite.
+    """
+    first = model.bos_id if model.bos_id is not None else 4  # where states are largest
+    ids = torch.tensor([[first, 5, 6], [first, 5, 7]], device=model.device) % model.vocab_size
     with torch.inference_mode():
         states = model.run_decoder({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
-    if not bool(torch.isfinite(states).all()):
-        raise StateError(
-            f"the hidden states of {model.name} are not finite: load it with dtype='float32' or "
-            "'bfloat16' (--dtype), unless its weights are damaged"
-        )
-    first, second = states[0, 0].float(), states[1, 0].float()
-    if not torch.allclose(first, second, rtol=1e-3, atol=1e-3 * float(first.abs().max())):
+    check_finite(states, f"the hidden states of {model.name}", model.dtype)
+    one, other = states[0, 1].float(), states[1, 1].float()
+    if not torch.allclose(one, other, rtol=1e-3, atol=1e-3 * float(one.abs().max())):
         raise ModelError(
             f"{model.name} is not a causal language model: its tokens see the tokens after them"
         )

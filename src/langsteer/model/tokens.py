@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from langsteer.errors import ModelError
+from langsteer.errors import LengthError, ModelError
 from langsteer.model.model import Model
 
 TOKEN_BUDGET = 2048
 PROCESSOR_BUDGET = 1024  # more does not stay in its caches
+SHOWN = 40  # characters of a text that a message shows
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,28 @@ def encode(model: Model, prompts: Sequence[Text]) -> list[Tokens]:
     """Tokenise texts, with the beginning-of-sequence token where the model has one.
 
     A plain string is all source. A token belongs to the source where any of its characters do.
-    Raises ModelError where the model has no tokeniser or a text has no tokens.
+    Raises ModelError where the model has no tokeniser, or a text has no tokens, more than the model
+    reads, or such as the model does not know.
     """
     if model.tokenizer is None:
         raise ModelError(f"{model.name} has no tokeniser: wrap_model(network, tokenizer)")
-    return [_encode_text(model, Prompt(p) if isinstance(p, str) else p) for p in prompts]
+    encoded = [_encode_text(model, Prompt(p) if isinstance(p, str) else p) for p in prompts]
+    _check_lengths(model, prompts, encoded)
+    return encoded
+
+
+def _check_lengths(model: Model, prompts: Sequence[Text], encoded: Sequence[Tokens]) -> None:
+    most = model.positions
+    long = [i for i, tokens in enumerate(encoded) if most is not None and len(tokens) > most]
+    if long:
+        first = str(prompts[long[0]])
+        beginning = first if len(first) <= SHOWN else first[:SHOWN] + "…"
+        which = f"text {long[0] + 1}" if len(encoded) > 1 else "the text"
+        raise LengthError(
+            f"{which} has {len(encoded[long[0]])} tokens, and {model.name} has {most} positions: "
+            f"{beginning!r}{f' (and {len(long) - 1} more like it)' if len(long) > 1 else ''}; "
+            "shorten it or leave it out"
+        )
 
 
 def without_bos(tokenizer: Any, text: str) -> str:
@@ -134,6 +152,12 @@ def pad_mask(rows: Sequence[Sequence[bool]], padding_side: str = "left") -> Tens
 def _encode_text(model: Model, prompt: Prompt | Conversation) -> Tokens:
     tokenizer = model.tokenizer
     text = str(prompt)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ModelError(
+            f"the text {text!r} is not Unicode: it holds half a character, or bytes that are not UTF-8"
+        ) from error
     if tokenizer.is_fast:
         encoded = tokenizer(text, return_offsets_mapping=True, return_special_tokens_mask=True)
         ids = list(encoded["input_ids"])
@@ -148,6 +172,12 @@ def _encode_text(model: Model, prompt: Prompt | Conversation) -> Tokens:
         ids, special, inside = ids[:-1], special[:-1], inside[:-1]
     if not any(not flag for flag in special):
         raise ModelError(f"the text {text!r} has no tokens")
+    known = getattr(model.network.get_input_embeddings(), "num_embeddings", None)
+    if known is not None and max(ids) >= known:
+        raise ModelError(
+            f"the tokeniser of {model.name} makes tokens that the model does not know (number "
+            f"{max(ids)}, of {text[:SHOWN]!r}): it is another model's, or was added to"
+        )
     return Tokens(ids, [a and not b for a, b in zip(inside, special, strict=True)])
 
 

@@ -4,46 +4,54 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
 
 from langsteer.serving.asked import model_names, read_asked
 from langsteer.serving.engine import EmbeddedEngine, Engine
 from langsteer.serving.errors import RequestError
+from langsteer.serving.listing import health_record, models_record
 from langsteer.serving.metrics import Metrics
 from langsteer.serving.middleware import Gate
+from langsteer.serving.playground import add_playground
 from langsteer.serving.prompts import rows_of, texts_of
 from langsteer.serving.replies import Reply
 from langsteer.serving.rows import Piece, Row
-from langsteer.serving.schema import ChatRequest, CompletionRequest
+from langsteer.serving.schema import ChatRequest, CompletionRequest, Refused
 from langsteer.steering.steered import Steered
 from langsteer.version import __version__
 
 log = logging.getLogger("langsteer.serving")
+Result = TypeVar("Result")
 GONE_AFTER = 0.5  # seconds between looks whether a client is still there
+WHY: dict[int | str, str] = {
+    "4XX": "Refused",
+    400: "Not understood",
+    401: "No key",
+    404: "No such model",
+    408: "The body did not come in time",
+    413: "Too large",
+    429: "Too many wait, or too often",
+    500: "The model failed",
+    503: "Stopping",
+}
 REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {"description": what}
-    for status, what in {
-        400: "Not understood",
-        401: "No key",
-        413: "Too large",
-        429: "Too many wait",
-        500: "The model failed",
-        503: "Stopping",
-    }.items()
+    status: {"description": what, "model": Refused} for status, what in WHY.items()
 }
 
 
 @dataclass(frozen=True)
 class ServeOptions:
     """How a server is run. `max_tokens` are written where a request does not say; `batch` rows at
-    a time, `queue` waiting; bodies of at most `max_body` bytes.
+    a time, `queue` waiting; bodies of at most `max_body` bytes; `rate` requests a minute of a key.
+    `left_out` are files that could not be used, with the reason; `recipe` begins the command that
+    does the same as a request.
     """
 
     keys: tuple[str, ...] = ()
@@ -52,6 +60,9 @@ class ServeOptions:
     queue: int = 64
     max_body: int = 2**20
     log_texts: bool = False
+    rate: int | None = None
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    recipe: str = ""
 
 
 def build_app(
@@ -72,20 +83,21 @@ def build_app(
         title="langsteer", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan
     )
     app.state.stopping = False
-    app.add_middleware(Gate, keys=options.keys, max_body=options.max_body, metrics=metrics)
-    app.add_exception_handler(RequestError, _refusal)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(Exception, _failure)
+    app.add_middleware(
+        Gate,
+        keys=options.keys,
+        max_body=options.max_body,
+        metrics=metrics,
+        rate=options.rate,
+    )
+    add_refusals(app)
     server = _Server(ready, name, options, writer, metrics, app)
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
-        listed = [
-            {"id": n, "object": "model", "created": 0, "owned_by": "langsteer"}
-            for n in server.names
-        ]
-        return {"object": "list", "data": listed}
+        told = models_record(server.names, ready, options.left_out, server.moves)
+        told["steering"]["recipe"] = options.recipe
+        return told
 
     @app.post("/v1/completions", responses=REFUSALS)
     async def completions(body: CompletionRequest, request: Request) -> Response:
@@ -98,14 +110,24 @@ def build_app(
     @app.get("/health", responses={503: {"description": "Stopping"}})
     async def health() -> Response:
         alive = writer.alive and not app.state.stopping
-        return JSONResponse({"status": "ok" if alive else "stopping"}, 200 if alive else 503)
+        return JSONResponse(health_record(alive, options.left_out), 200 if alive else 503)
 
-    @app.get("/metrics")
+    @app.get("/metrics", response_class=PlainTextResponse)
     async def prometheus() -> Response:
         metrics.waiting.set(writer.waiting)
+        metrics.running.set(getattr(writer, "running", 0))
         return Response(metrics.text(), media_type="text/plain; version=0.0.4")
 
+    add_playground(app)
     return app
+
+
+def add_refusals(app: FastAPI) -> None:
+    """Have an application answer what goes wrong in OpenAI's form."""
+    app.add_exception_handler(RequestError, _refusal)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _failure)
 
 
 class _Server:
@@ -121,6 +143,7 @@ class _Server:
         self._ready, self._options, self._engine = ready, options, engine
         self._metrics, self._app = metrics, app
         self.names = model_names(name, ready)
+        self.moves = isinstance(engine, EmbeddedEngine)
 
     async def answer(self, body: CompletionRequest | ChatRequest, request: Request) -> Response:
         if self._app.state.stopping:
@@ -131,9 +154,8 @@ class _Server:
             raise RequestError(message, 404, "model_not_found", "model")
         named = self.names[body.model]
         field = body.steering if "steering" in body.model_fields_set else named or "auto"
-        rows = rows_of(
-            body, read_asked(field, named, self._ready), self._ready, self._options.max_tokens
-        )
+        asked = read_asked(field, named, self._ready, self.moves)
+        rows = await asyncio.to_thread(rows_of, body, asked, self._ready, self._options.max_tokens)
         if self._options.log_texts:
             log.info("asked: %s", json.dumps(texts_of(rows), ensure_ascii=False))
         events = _connect(rows)
@@ -143,9 +165,8 @@ class _Server:
         )
         pieces = self._pieces(rows, events)
         if body.stream:
-            first = await anext(
-                pieces
-            )  # what fails before a word is written is an error of its own
+            # what fails before a word is written is an error of its own
+            first = await _while_there(request, asyncio.ensure_future(anext(pieces)), rows)
             usage = body.stream_options is not None and body.stream_options.include_usage
             return StreamingResponse(
                 _stream(reply, first, pieces, usage), media_type="text/event-stream"
@@ -199,8 +220,10 @@ def _connect(rows: Sequence[Row]) -> "asyncio.Queue[tuple[int, Piece]]":
     return events
 
 
-async def _while_there(request: Request, task: "asyncio.Future[None]", rows: Sequence[Row]) -> None:
-    """Wait for a task, and give its rows up where the client goes away."""
+async def _while_there(
+    request: Request, task: "asyncio.Future[Result]", rows: Sequence[Row]
+) -> Result:
+    """What a task gives; waits for it, and gives its rows up where the client goes away."""
     while not task.done():
         await asyncio.wait([task], timeout=GONE_AFTER)
         if not task.done() and await request.is_disconnected():
@@ -208,7 +231,7 @@ async def _while_there(request: Request, task: "asyncio.Future[None]", rows: Seq
                 row.cancelled = True
             task.cancel()
             raise RequestError("the client has gone", 499)
-    task.result()
+    return task.result()
 
 
 async def _stream(

@@ -1,7 +1,7 @@
 """How a request asks to be steered, by its field `steering` or its model's name, and what was used."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from langsteer.errors import LanguageError
@@ -9,12 +9,13 @@ from langsteer.serving.errors import RequestError
 from langsteer.states.intervention import POSITIONS, PositionKind
 from langsteer.steering.change import Change
 from langsteer.steering.steered import Steered
+from langsteer.steering.vector import SteeringVector
 from langsteer.text.identify import Identified
 from langsteer.text.languages import parse_tag
 
 AUTO = "auto"
 MOST = 100.0  # a strength beyond this is a slip, and overflows in half precision
-FIELDS = ("language", "strength", "positions")
+FIELDS = ("language", "strength", "positions", "layer")
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Asked:
     language: str | None = AUTO
     strength: float | None = None
     positions: PositionKind | None = None
+    layer: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +44,7 @@ class Used:
             "vector": self.change.language if self.change is not None else None,
             "strength": self.change.strength if self.change is not None else None,
             "positions": self.change.positions if self.change is not None else None,
+            "layers": list(self.change.layers) if self.change is not None else None,
             "language": heard.language if heard is not None else None,
             "confidence": round(heard.confidence, 4) if heard is not None else None,
         }
@@ -53,11 +56,19 @@ def model_names(name: str, ready: Steered) -> dict[str, str | None]:
     return {name: None, **{f"{name}-{tag}": tag for tag in tags}}
 
 
-def read_asked(field: Any, named: str | None, ready: Steered) -> Asked:
+def layer_moves(change: Change) -> bool:
+    """Whether a change may be tried at another layer: a vector, which is added wherever it is put.
+    A map of states is of the layer whose states it was made of.
+    """
+    return isinstance(change, SteeringVector)
+
+
+def read_asked(field: Any, named: str | None, ready: Steered, moves: bool = False) -> Asked:
     """What the field `steering` and the model's name ask for together.
 
-    `named` is the language of the model's name, None where it names none. Raises RequestError
-    where the field is not understood, or says something else than the name.
+    `named` is the language of the model's name, None where it names none; `moves`, whether the
+    engine can put a vector at another layer. Raises RequestError where the field is not understood,
+    or says something else than the name.
     """
     if isinstance(field, Mapping):
         asked = _of_object(field, named or AUTO)
@@ -68,7 +79,19 @@ def read_asked(field: Any, named: str | None, ready: Steered) -> Asked:
     language = _language(asked.language, ready)
     if named not in (None, AUTO) and language != named:
         raise _wrong(f"the model's name asks for {named}, and steering for {language}")
-    return Asked(language, asked.strength, asked.positions)
+    if asked.layer is not None:
+        _check_layer(asked.layer, language, ready, moves)
+    return replace(asked, language=language)
+
+
+def _check_layer(layer: int, language: str | None, ready: Steered, moves: bool) -> None:
+    if not moves:
+        raise _wrong("this server's engine leaves vectors at their layers: leave layer out")
+    if layer >= ready.model.layers:
+        raise _wrong(f"no layer {layer}: the model's layers are 0 to {ready.model.layers - 1}")
+    for tag, change in ready.changes.items():
+        if language in (tag, AUTO) and not layer_moves(change):
+            raise _wrong(f"that of {tag} is a {change.kind.name}, which stays at its layer")
 
 
 def _of_object(field: Mapping[str, Any], default: str) -> Asked:
@@ -82,7 +105,10 @@ def _of_object(field: Mapping[str, Any], default: str) -> Asked:
         raise _wrong(f"steering.strength is a number from {-MOST:g} to {MOST:g}")
     if positions is not None and positions not in POSITIONS:
         raise _wrong(f"no positions {positions!a}: one of {', '.join(POSITIONS)}")
-    return Asked(language, None if strength is None else float(strength), positions)
+    layer = field.get("layer")
+    if layer is not None and (type(layer) is not int or layer < 0):
+        raise _wrong("steering.layer is the number of a layer, counted from 0")
+    return Asked(language, None if strength is None else float(strength), positions, layer)
 
 
 def _is_strength(value: Any) -> bool:
@@ -129,12 +155,12 @@ def resolve(ready: Steered, requests: Sequence[tuple[Any, Asked]]) -> list[Used]
         if routed
         else {}
     )
-    made: dict[tuple[str, float | None, PositionKind | None], Change] = {}
+    made: dict[tuple[Any, ...], Change] = {}
     used = []
     for i, (_, asked) in enumerate(requests):
         change = _chosen(ready, asked, heard.get(i))
         if change is not None:
-            key = (change.language, asked.strength, asked.positions)
+            key = (change.language, asked.strength, asked.positions, asked.layer)
             if key not in made:
                 made[key] = _adjusted(change, asked)
             change = made[key]
@@ -155,4 +181,6 @@ def _chosen(ready: Steered, asked: Asked, heard: Identified | None) -> Change | 
 def _adjusted(change: Change, asked: Asked) -> Change:
     if asked.strength is not None:
         change = change.with_strength(asked.strength)
+    if asked.layer is not None and isinstance(change, SteeringVector):
+        change = replace(change, layer=asked.layer)
     return change if asked.positions is None else change.at(asked.positions)

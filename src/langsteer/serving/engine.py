@@ -1,26 +1,19 @@
 """Engines: what writes the answers. Here the embedded one, a thread that runs transformers.
 
-The thread takes what waits, whatever its language and its parameters, as the rows of one batch: each row has
-its own change, its own way of drawing and its own end, and is given to its request token by token.
+The thread takes what waits, whatever its language and its parameters, as rows of one batch. Each row is given to
+its request token by token; where it ends, what waits takes its place.
 """
 
 import collections
-import contextlib
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
-
-import torch
-import transformers
-from torch import Tensor
+from typing import Protocol
 
 from langsteer.errors import LangsteerError
-from langsteer.model.tokens import pad_mask
-from langsteer.serving.asked import resolve
 from langsteer.serving.errors import RequestError
-from langsteer.serving.rows import Row, ends_of
-from langsteer.steering.change import steer
+from langsteer.serving.rows import Row
+from langsteer.serving.writing import give_up, writer_for
 from langsteer.steering.steered import Steered
 
 log = logging.getLogger("langsteer.serving")
@@ -58,8 +51,8 @@ class EmbeddedEngine:
         queue: int = 64,
         on_batch: Callable[[int], None] = lambda rows: None,
     ) -> None:
-        self._ready, self._batch, self._limit, self._on_batch = ready, batch, queue, on_batch
-        self._ends = ends_of(ready.network)
+        self._batch, self._limit = batch, queue
+        self._writer = writer_for(ready, on_batch)
         self._rows: collections.deque[Row] = collections.deque()
         self._changed = threading.Condition()
         self._closing = False
@@ -71,6 +64,11 @@ class EmbeddedEngine:
         return len(self._rows)
 
     @property
+    def running(self) -> int:
+        """How many rows are being written."""
+        return len(self._writer.rows)
+
+    @property
     def alive(self) -> bool:
         return self._thread.is_alive() and not self._closing
 
@@ -80,6 +78,7 @@ class EmbeddedEngine:
         with self._changed:
             if not self.alive:
                 raise RequestError("the server is stopping", 503, "stopping")
+            self._forget_cancelled()
             if len(self._rows) + len(rows) > self._limit:
                 raise RequestError("too many requests wait: try again", 429, "queue_full")
             self._rows.extend(rows)
@@ -92,90 +91,47 @@ class EmbeddedEngine:
         self._thread.join()
 
     def _work(self) -> None:
-        while rows := self._take():
+        writer = self._writer
+        while self._goes_on():
+            rows = self._take()
             try:
-                self._write(rows)
-                for row in rows:
-                    row.fail(RuntimeError("the model stopped before the answer ended"))
-            except LangsteerError as error:
-                self._fail(rows, RequestError(str(error)))
+                if rows:
+                    writer.join(rows)
             except Exception as error:
-                log.exception("a batch of %d rows failed", len(rows))
-                self._fail(rows, error)
+                _fail(rows, error)
+            try:
+                writer.step()
+            except Exception as error:
+                _fail(writer.rows, error)
+                writer.clear()
+        writer.clear()
+
+    def _goes_on(self) -> bool:
+        """Wait until there is something to write; whether there will be."""
+        with self._changed:
+            while not (self._rows or self._writer.rows or self._closing):
+                self._changed.wait()
+            return bool(self._rows or self._writer.rows)
 
     def _take(self) -> list[Row]:
-        """The rows of the next batch; none where the engine is closed."""
+        """What waits and has a place now."""
         with self._changed:
-            while True:
-                while self._rows and self._rows[0].cancelled:
-                    self._rows.popleft()
-                if self._rows or self._closing:
-                    break
-                self._changed.wait()
-            count = min(self._batch, len(self._rows))
+            self._forget_cancelled()
+            count = min(self._batch - len(self._writer.rows), len(self._rows))
             return [self._rows.popleft() for _ in range(count)]
 
-    @staticmethod
-    def _fail(rows: Sequence[Row], error: BaseException) -> None:
-        for row in rows:
-            row.fail(error)
-
-    def _write(self, rows: Sequence[Row]) -> None:
-        ready, model = self._ready, self._ready.model
-        self._on_batch(len(rows))
-        with torch.inference_mode():
-            told = resolve(ready, [(row.source, row.asked) for row in rows])
-        for row, used in zip(rows, told, strict=True):
-            row.used = used
-        changes = [used.change for used in told]
-        batch = model.batch([row.prompt.ids for row in rows])
-        inputs = {name: value for name, value in batch.items() if name != "position_ids"}
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(torch.inference_mode())
-            if any(change is not None for change in changes):
-                mask = pad_mask([row.prompt.source for row in rows])
-                stack.enter_context(
-                    steer(model, changes, mask=mask, other_weights=ready.other_weights)
-                )
-            model.network.generate(
-                **inputs,
-                max_new_tokens=max(row.sampling.max_tokens for row in rows),
-                do_sample=False,
-                num_beams=1,
-                pad_token_id=model.pad_id,
-                logits_processor=[_Chooser(rows)],
-                stopping_criteria=[_Watcher(rows, self._ends, self._decode)],
-            )
-
-    def _decode(self, ids: Sequence[int]) -> str:
-        return str(self._ready.tokenizer.decode(list(ids), skip_special_tokens=True))
+    def _forget_cancelled(self) -> None:
+        if any(row.cancelled for row in self._rows):
+            kept = [row for row in self._rows if not give_up(row)]
+            self._rows = collections.deque(kept)
 
 
-class _Chooser(transformers.LogitsProcessor):
-    """Leaves one token of each row possible: the one that the row draws."""
-
-    def __init__(self, rows: Sequence[Row]) -> None:
-        self._rows = rows
-
-    def __call__(self, input_ids: Any, scores: Any) -> Any:
-        chosen = torch.full_like(scores, -torch.inf)
-        for place, row in enumerate(self._rows):
-            chosen[place, 0 if row.done else row.choose(scores[place])] = 0.0
-        return chosen
-
-
-class _Watcher(transformers.StoppingCriteria):
-    """Gives each row its tokens, and says which rows are done."""
-
-    def __init__(
-        self, rows: Sequence[Row], ends: frozenset[int], decode: Callable[[Sequence[int]], str]
-    ) -> None:
-        self._rows, self._ends, self._decode = rows, ends, decode
-
-    def __call__(self, input_ids: Any, scores: Any, **options: Any) -> Tensor:  # type: ignore[override]
-        for row, token in zip(self._rows, input_ids[:, -1].tolist(), strict=True):
-            if row.cancelled and not row.done:
-                row.fail(RequestError("the client has gone", 499))
-            if not row.done:
-                row.push(token, self._ends, self._decode)
-        return torch.tensor([row.done for row in self._rows], device=input_ids.device)
+def _fail(rows: Sequence[Row], error: Exception) -> None:
+    """End rows with what went wrong; only what a user can mend is told in its words."""
+    told: Exception = error
+    if isinstance(error, LangsteerError) and not isinstance(error, RequestError):
+        told = RequestError(str(error))
+    elif not isinstance(error, LangsteerError):
+        log.error("a batch of %d rows failed", len(rows), exc_info=error)
+    for row in rows:
+        row.fail(told)

@@ -6,19 +6,27 @@ from langsteer.errors import LangsteerError
 
 
 class RequestError(LangsteerError):
-    """A request that is refused, with its HTTP status; `code` and `param` as OpenAI has them."""
+    """A request that is refused, with its HTTP status; `code` and `param` as OpenAI has them.
+
+    Where it may be tried again, `after` says in how many seconds.
+    """
 
     def __init__(
-        self, message: str, status: int = 400, code: str | None = None, param: str | None = None
+        self,
+        message: str,
+        status: int = 400,
+        code: str | None = None,
+        param: str | None = None,
+        after: int = 1,
     ) -> None:
         super().__init__(message)
-        self.status, self.code, self.param = status, code, param
+        self.status, self.code, self.param, self.after = status, code, param, after
 
     @property
     def headers(self) -> dict[str, str]:
         """What goes with the status: when to try again, or how to say who one is."""
         if self.status in (429, 503):
-            return {"Retry-After": "1"}
+            return {"Retry-After": str(self.after)}
         return {"WWW-Authenticate": "Bearer"} if self.status == 401 else {}
 
     def body(self) -> dict[str, Any]:

@@ -16,11 +16,15 @@ class Metrics:
             "langsteer_request_seconds", "Time of a request", ["path"], registry=own
         )
         self.batches = Histogram(
-            "langsteer_batch_rows", "Rows of a batch", buckets=(1, 2, 4, 8, 16, 32), registry=own
+            "langsteer_batch_rows",
+            "Rows of a pass of the model",
+            buckets=(1, 2, 4, 8, 16, 32),
+            registry=own,
         )
         self.answers = Counter("langsteer_answers", "Answers by vector", ["vector"], registry=own)
         self.tokens = Counter("langsteer_tokens", "Tokens read and written", ["kind"], registry=own)
         self.waiting = Gauge("langsteer_waiting_rows", "Rows that wait", registry=own)
+        self.running = Gauge("langsteer_running_rows", "Rows that are written", registry=own)
 
     def count(self, row: Row) -> None:
         """Count an answer that has ended."""

@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 
-from langsteer.errors import LangsteerError
-from langsteer.model.model import base_network
+from langsteer.errors import LangsteerError, LengthError
 from langsteer.model.tokens import Prompt, Text, Tokens, encode
 from langsteer.serving.asked import Asked
 from langsteer.serving.errors import RequestError
@@ -60,7 +59,8 @@ def _encoded(ready: Steered, prompt: Text) -> Tokens:
     except UnicodeEncodeError as error:
         raise RequestError("the text is not Unicode: it holds half a character") from error
     except LangsteerError as error:
-        raise RequestError(str(error)) from error
+        code = "context_length_exceeded" if isinstance(error, LengthError) else None
+        raise RequestError(str(error), code=code) from error
 
 
 def _room(
@@ -86,8 +86,7 @@ def _room(
 
 def positions_of(ready: Steered) -> int | None:
     """How many tokens the model reads; None where its configuration does not say."""
-    config = base_network(ready.network).config.get_text_config()
-    return getattr(config, "max_position_embeddings", None)
+    return ready.model.positions
 
 
 def _sampling(request: CompletionRequest | ChatRequest, longest: int, number: int) -> Sampling:

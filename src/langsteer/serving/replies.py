@@ -34,13 +34,13 @@ class Reply:
         return {**self._head(kind), "choices": choices, "usage": self.usage(), **self.steering()}
 
     def chunk(self, index: int, piece: Piece, first: bool) -> dict[str, Any]:
-        """A part of a streamed reply; that which ends an answer says what it was steered with."""
+        """A part of a streamed reply; those that begin and end an answer say what it was steered with."""
         choice = self._choice(index, piece.scored, piece.finish)
         role = {"role": "assistant"} if first else {}
         delta = {"delta": {**role, "content": piece.text}}
         choice |= delta if self.chat else {"text": piece.text}
         used = self.rows[index].used
-        told = {"steering": used.record()} if piece.finish and used is not None else {}
+        told = {"steering": used.record()} if (first or piece.finish) and used is not None else {}
         return {**self._head(self._stream_kind), "choices": [choice], **told}
 
     def usage_chunk(self) -> dict[str, Any]:

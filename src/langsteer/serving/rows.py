@@ -10,6 +10,7 @@ from torch import Tensor
 from langsteer.model.tokens import Text, Tokens
 from langsteer.serving.asked import Asked, Used
 
+FEW = 1024
 UNFINISHED = "\ufffd"  # what a character of several tokens decodes to before its last
 
 
@@ -66,31 +67,38 @@ class Row:
     _scored: list[Scored] = field(default_factory=list)
     _generator: torch.Generator | None = None
 
-    def choose(self, scores: Tensor) -> int:
-        """The next token, of logits [vocabulary]; keeps its log-probability where asked to."""
+    def choose(self, scores: Tensor, best: int | None = None) -> int:
+        """The next token, of logits [vocabulary], of which `best` is the likeliest where that is
+        known; keeps its log-probability where asked to.
+        """
         sampling = self.sampling
-        token = int(scores.argmax()) if sampling.temperature == 0 else self._draw(scores)
+        if sampling.temperature == 0:
+            token = int(scores.argmax()) if best is None else best
+        else:
+            token = self._draw(scores)
         if sampling.top is not None:
             logprobs = torch.log_softmax(scores.float(), -1)
-            best = logprobs.topk(min(sampling.top, len(logprobs)))
-            pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+            likeliest = logprobs.topk(min(sampling.top, len(logprobs)))
+            pairs = zip(likeliest.indices.tolist(), likeliest.values.tolist(), strict=True)
             self._scored.append(Scored(token, float(logprobs[token]), tuple(pairs)))
         return token
 
     def _draw(self, scores: Tensor) -> int:
+        """The token at a random place on the line of the chances, which `top_p` cuts short."""
         if self._generator is None:
             self._generator = torch.Generator()
             if self.sampling.seed is None:
                 self._generator.seed()
             else:
                 self._generator.manual_seed(self.sampling.seed)
-        chances = torch.softmax(scores.double().cpu() / self.sampling.temperature, -1)
-        order = chances.argsort(descending=True, stable=True)
-        sorted_chances = chances[order]
-        before = sorted_chances.cumsum(-1) - sorted_chances
-        kept = sorted_chances.where(before < self.sampling.top_p, 0.0)
-        kept[0] = sorted_chances[0]
-        return int(order[torch.multinomial(kept, 1, generator=self._generator)])
+        chances = torch.softmax(scores.float() / self.sampling.temperature, -1)
+        if self.sampling.top_p < 1:
+            tokens, line = _nucleus(chances, self.sampling.top_p)
+        else:
+            tokens, line = None, chances.cpu().double().cumsum(0)
+        drawn = torch.rand((), generator=self._generator, dtype=torch.float64) * line[-1]
+        place = min(int(torch.searchsorted(line, drawn, right=True)), len(line) - 1)
+        return place if tokens is None else int(tokens[place])
 
     def push(
         self, token: int, ends: frozenset[int], decode: Callable[[Sequence[int]], str]
@@ -137,6 +145,17 @@ class Row:
         if not self.done:
             self.done = True
             self.notify(Piece(error=error))
+
+
+def _nucleus(chances: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
+    """The likeliest tokens that together reach `top_p`, and the sums of their chances."""
+    for count in (min(FEW, len(chances)), len(chances)):  # sorting a whole vocabulary is slow
+        likeliest = chances.topk(count)
+        line = likeliest.values.cpu().double().cumsum(0)
+        if line[-1] >= top_p:
+            break
+    kept = min(int(torch.searchsorted(line, top_p)) + 1, len(line))
+    return likeliest.indices[:kept], line[:kept]
 
 
 def ends_of(network: Any) -> frozenset[int]:

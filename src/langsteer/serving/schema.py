@@ -4,8 +4,49 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from langsteer.serving.asked import MOST
+from langsteer.states.intervention import POSITIONS
+
 INT64 = 2**63 - 1
 Neutral = Field(default=None, ge=0, le=0, description="Only 0: it is not supported.")
+
+
+STEERING: dict[str, Any] = {
+    "anyOf": [
+        {"type": "string", "description": "auto, or a language"},
+        {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "language": {"type": ["string", "null"]},
+                "strength": {"type": ["number", "null"], "minimum": -MOST, "maximum": MOST},
+                "positions": {"enum": [*POSITIONS, None]},
+                "layer": {"type": ["integer", "null"], "minimum": 0},
+            },
+        },
+        {"type": "null"},
+    ]
+}
+STOP: dict[str, Any] = {
+    "anyOf": [
+        {"type": "string", "minLength": 1},
+        {"type": "array", "maxItems": 4, "items": {"type": "string", "minLength": 1}},
+        {"type": "null"},
+    ]
+}
+
+
+class Refusal(BaseModel):
+    """Why a request was refused, in OpenAI's form."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class Refused(BaseModel):
+    error: Refusal
 
 
 class StreamOptions(BaseModel):
@@ -18,10 +59,13 @@ class _Request(BaseModel):
     model: str
     steering: Any = Field(
         default="auto",
-        description="auto, a language, {language, strength, positions}, or null.",
+        description="auto, a language, {language, strength, positions, layer}, or null.",
+        json_schema_extra=lambda schema: schema.update(STEERING),
     )
     n: int | None = Field(default=1, ge=1, le=128)
-    stop: str | list[str] | None = None
+    stop: str | list[str] | None = Field(
+        default=None, json_schema_extra=lambda schema: schema.update(STOP)
+    )
     seed: int | None = Field(default=None, ge=-INT64, le=INT64 - 1024)
     temperature: float | None = Field(default=1.0, ge=0, le=2)
     top_p: float | None = Field(default=1.0, gt=0, le=1)

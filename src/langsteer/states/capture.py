@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from langsteer.errors import StateError
+from langsteer.model.finite import check_finite
 from langsteer.model.model import Model, frozen
 from langsteer.model.tokens import (
     Text,
@@ -212,18 +213,22 @@ def _visit_pooled(
     def visit(layer: int, states: Tensor) -> None:
         weight = weights.to(states.device)
         pooled = torch.einsum("bth,bt->bh", states.float(), weight)
-        check_finite(pooled, layer, index)
+        check_states(model, pooled, layer, index)
         use(index, layer, pooled)
 
     visit_states(model, inputs, layers, visit)
 
 
-def check_finite(pooled: Tensor, layer: int, index: Sequence[int]) -> None:
-    """Raise StateError where a row of `pooled` [rows, hidden] holds NaN or infinity."""
-    bad = (~torch.isfinite(pooled)).any(dim=1)
+def check_states(model: Model, pooled: Tensor, layer: int, index: Sequence[int]) -> None:
+    """Raise StateError where a row of `pooled` [rows, ...] of the texts in `index` is no number."""
+    check_rows(model, pooled, f"the hidden states at layer {layer}", index, "remove that text")
+
+
+def check_rows(
+    model: Model, values: Tensor, what: str, index: Sequence[int], otherwise: str = ""
+) -> None:
+    """Raise StateError where a row of `values` [rows, ...] is no number; it names the row's text."""
+    bad = (~torch.isfinite(values)).flatten(1).any(dim=1)
     if bool(bad.any()):
         row = int(bad.int().argmax())
-        raise StateError(
-            f"the hidden states at layer {layer} are not finite for text {index[row] + 1}: "
-            "load the model with dtype='float32' or 'bfloat16', or remove that text"
-        )
+        check_finite(values[row], f"{what} of text {index[row] + 1}", model.dtype, otherwise)

@@ -20,6 +20,7 @@ from torch import Tensor
 from langsteer.errors import ModelError
 from langsteer.model.model import Model, base_network, replaced_forward
 from langsteer.states.generating import around_generate
+from langsteer.states.touched import Touched
 
 PositionKind = Literal["source", "prompt", "generated", "all"]
 POSITIONS: tuple[PositionKind, ...] = get_args(PositionKind)
@@ -61,14 +62,16 @@ def intervene(
     positions: PositionKind | None = None,
     mask: Tensor | None = None,
     any_thread: bool = False,
-) -> Iterator[None]:
-    """Apply `interventions` to every forward pass inside, and to none afterwards.
+    prompt: Tensor | None = None,
+) -> Iterator[Touched]:
+    """Apply `interventions` to every forward pass inside, and to none afterwards; what they touched.
 
     Each acts at its own positions, or all of them at `positions`: `source`, `prompt`, `generated`
     or `all`; never on padding and never on the beginning-of-sequence token. `mask`, boolean [rows,
     prompt tokens], marks the source tokens of the prompt as padded for the model; without it all of
     the prompt but its special tokens is source. Rows of a mask are repeated where beam search or
-    several samples repeat the prompt.
+    several samples repeat the prompt. `prompt`, of the mask's shape, says which of its tokens are the
+    prompt's where not all are: the others count as generated.
 
     Where the prompt ends is what `generate` was given, in however many passes it is read or gone on
     from; in a loop of one's own it is the width of the mask. Without a mask, a pass of one token on
@@ -83,7 +86,8 @@ def intervene(
         _check_positions(item.positions)
     _make_compiled_code_see_hooks()
     kinds = frozenset(item.positions for item in interventions)
-    tracker = _Tracker(model, kinds, mask, None if any_thread else threading.get_ident())
+    owner = None if any_thread else threading.get_ident()
+    tracker = _Tracker(model, kinds, mask, prompt, owner)
     with contextlib.ExitStack() as stack:
         for module in _entrances(model):
             hook = module.register_forward_pre_hook(tracker.enter, with_kwargs=True, prepend=True)
@@ -93,7 +97,7 @@ def intervene(
             stack.callback(hook.remove)
         for network in _generators(model):
             stack.enter_context(around_generate(network, tracker.generating))
-        yield
+        yield tracker.touched
         tracker.warn_if_unused()
 
 
@@ -154,14 +158,25 @@ class _Tracker:
     model: Model
     kinds: frozenset[PositionKind]
     mask: Tensor | None
+    prompt: Tensor | None
     owner: int | None
+    touched: Touched = field(default_factory=Touched)
     local: threading.local = field(default_factory=threading.local)
     acted: bool = False
     elsewhere: bool = False
 
     @torch.compiler.disable
-    def enter(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Before a forward pass of the network or its decoder: note what the pass is."""
+    def enter(
+        self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None
+    ) -> None:
+        """Before a forward pass of the network or its decoder: note what the pass is.
+
+        torch gives no `kwargs` where another thread puts this hook there, or takes it away, in the
+        course of the call: the pass is none of those inside then.
+        """
+        if kwargs is None:
+            self.local.call = None
+            return
         if self.owner is not None and threading.get_ident() != self.owner:
             self.elsewhere = True
             return
@@ -172,6 +187,7 @@ class _Tracker:
         if shaped is None or (announced and module is self.model.decoder):
             return  # the network has told of this pass already
         self.acted = True
+        self.touched.next_pass(*shaped.shape[:2])
         previous: _Call | None = getattr(self.local, "call", None)
         self.local.call = call = self._describe(shaped, ids, kwargs, previous)
         call.where = {positions: self._where(call, positions) for positions in self.kinds}
@@ -234,19 +250,20 @@ class _Tracker:
         """Boolean [rows, width], or True for everywhere and False for nowhere."""
         if call.start >= call.prompt_end:
             return positions in ("generated", "all")
-        if positions == "generated" and call.start + call.width <= call.prompt_end:
+        whole = self.prompt is None
+        if positions == "generated" and whole and call.start + call.width <= call.prompt_end:
             return False
         device = call.ids.device if call.ids is not None else self.model.device
         columns = torch.arange(call.start, call.start + call.width, device=device)
         prompt = ((columns >= 0) & (columns < call.prompt_end)).expand(call.rows, -1)
-        if positions == "generated":
-            return (columns >= call.prompt_end).expand(call.rows, -1)
+        if self.prompt is not None:
+            prompt = prompt & self._part(self.prompt, call, device)
         never = self._beginning(call, device)
         if call.attention is not None:
             never = never | ~call.attention.to(device)
         source = self._source(call, device) if positions == "source" else prompt
         steered = steered_tokens(positions, source=source, prompt=prompt, never=never)
-        return steered & (columns >= 0)
+        return steered & ~never & (columns >= 0)
 
     def _source(self, call: _Call, device: torch.device) -> Tensor:
         if self.mask is None:
@@ -254,14 +271,18 @@ class _Tracker:
             if call.ids is None or not special:
                 return torch.ones(call.rows, call.width, dtype=torch.bool, device=device)
             return ~torch.isin(call.ids, torch.tensor(special, device=device))
-        mask = expand_rows(self.mask.to(device), call.rows)
+        return self._part(self.mask, call, device)
+
+    def _part(self, mask: Tensor, call: _Call, device: torch.device) -> Tensor:
+        """The columns of a pass in a mask [rows, tokens]; False where it has none."""
+        mask = expand_rows(mask.to(device), call.rows)
         part = mask[:, max(call.start, 0) : max(call.start + call.width, 0)]
         before = min(call.width, max(-call.start, 0))
         after = call.width - before - part.shape[1]
         return torch.nn.functional.pad(part, (before, after), value=False)
 
     def _beginning(self, call: _Call, device: torch.device) -> Tensor:
-        """True at each row's beginning-of-sequence token."""
+        """True at each row's beginning-of-sequence token, and at one more right after it."""
         beginning = torch.zeros(call.rows, call.width, dtype=torch.bool, device=device)
         bos = self.model.bos_id
         if bos is None:
@@ -278,6 +299,8 @@ class _Tracker:
         here = (first >= 0) & (first < call.width)
         first = first.clamp(0, call.width - 1)
         beginning[rows, first] = here if call.ids is None else here & (call.ids[rows, first] == bos)
+        if call.ids is not None:
+            beginning[:, 1:] |= beginning[:, :-1] & (call.ids[:, 1:] == bos)
         return beginning
 
 
@@ -308,6 +331,7 @@ def _change_hook(tracker: _Tracker, item: Intervention) -> Callable[..., Any]:
         if item.rows is not None:
             rows = expand_rows(item.rows, call.rows).to(hidden.device)[:, None]
             where = rows if where is True else where.to(hidden.device) & rows
+        tracker.touched.note(where)
         changed = item.change(hidden)
         if where is not True:
             changed = torch.where(where.to(hidden.device)[..., None], changed, hidden)

@@ -22,6 +22,7 @@ from langsteer.states.intervention import (
     output_states,
     resumed,
 )
+from langsteer.states.touched import Touched
 
 
 @dataclass
@@ -29,12 +30,13 @@ class Pass:
     """What a pass left behind.
 
     `hidden`: final-norm states [rows, tokens, hidden]; `cache`: the cache after it, where one was
-    asked for; `states`: the states at the kept layers, before any change; `reached`: the seconds
+    asked for; `touched`: which tokens were changed, boolean [rows, tokens]; `states`: the states at the kept layers, before any change; `reached`: the seconds
     it took to get to those; `seconds`: what the pass would have taken alone.
     """
 
     hidden: Tensor
     cache: Any
+    touched: Tensor = field(default_factory=lambda: torch.empty(0, 0, dtype=torch.bool))
     seconds: float = 0.0
     states: dict[int, Tensor] = field(default_factory=dict)
     reached: dict[int, float] = field(default_factory=dict)
@@ -47,12 +49,15 @@ def forward_pass(
     positions: PositionKind | None = None,
     source: Tensor | None = None,
     *,
+    prompt: Tensor | None = None,
     trunk: Pass | None = None,
     keep: Collection[int] = (),
     cache: Any = None,
     caching: bool = False,
 ) -> Pass:
     """Run the decoder, not the head, under `interventions`, at their own positions or all at `positions`.
+
+    `source` and `prompt` are the `mask` and `prompt` of `intervene`.
 
     With `trunk`, a pass over the same input that kept the states at the lowest layer touched, only
     the layers above are run. `keep` are layers whose states others will go on from. `cache` is
@@ -66,12 +71,16 @@ def forward_pass(
             stack.enter_context(_keeping(model, keep, run, clock))
         else:
             stack.enter_context(resumed(model, layer, trunk.states[layer]))
+        touched = Touched()
+        touched.next_pass(*inputs["input_ids"].shape)
         if interventions:
-            stack.enter_context(intervene(model, interventions, positions, source))
+            changes = intervene(model, interventions, positions, source, prompt=prompt)
+            touched = stack.enter_context(changes)
         more = {"past_key_values": cache} if cache is not None else {}
         output = model.decoder(**inputs, **more, use_cache=caching, return_dict=True)
     run.hidden = output.last_hidden_state
     run.cache = output.past_key_values if caching else None
+    run.touched = touched.tokens
     run.seconds = clock.seconds()
     if trunk is not None:
         run.seconds += trunk.reached[layer]

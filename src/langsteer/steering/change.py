@@ -11,13 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor
 
 from langsteer.errors import VectorError
-from langsteer.model.model import Model
 from langsteer.model.opening import as_model
 from langsteer.states.intervention import POSITIONS, Intervention, PositionKind, intervene
 from langsteer.steering.files import one_file
@@ -254,8 +253,19 @@ def steer(
         yield
 
 
+class Fingerprinted(Protocol):
+    """A model as far as it takes to tell it from others: a `Model`, or one that an engine runs."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def fingerprint(self) -> dict[str, str | int]: ...
+    @property
+    def hidden_size(self) -> int: ...
+
+
 def check_model(
-    noun: str, fitted: Mapping[str, Any], here: Model, hidden_size: int, other_weights: bool
+    noun: str, fitted: Mapping[str, Any], here: Fingerprinted, hidden_size: int, other_weights: bool
 ) -> None:
     """Raise VectorError, naming the first property that differs, where `here` is not the model
     that something (a `noun`) of this hidden size was fitted on, as its record says.

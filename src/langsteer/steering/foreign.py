@@ -5,7 +5,6 @@ decoder blocks from 0 and add to a block's output at every token. A PyTorch file
 would run code is refused.
 """
 
-import json
 import pickle
 import re
 import warnings
@@ -22,6 +21,7 @@ from langsteer.model.opening import as_model
 from langsteer.steering.change import Change, known_fields
 from langsteer.steering.sequence import ChangeSequence
 from langsteer.steering.vector import SteeringVector
+from langsteer.storage.parsed import parse_json
 
 ARCHITECTURE = "controlvector"  # of a GGUF file, whose tensors are `direction.<block>`
 HINT_KEY = f"{ARCHITECTURE}.model_hint"
@@ -196,7 +196,7 @@ def _records(path: Path, text: Any) -> dict[int, dict[str, Any]]:
     if text is None:
         return {}
     try:
-        return {int(layer): dict(record) for layer, record in json.loads(text).items()}
+        return {int(layer): dict(record) for layer, record in parse_json(text).items()}
     except (ValueError, TypeError, AttributeError) as error:
         raise VectorError(f"{path} is damaged: its {RECORD_KEY} cannot be read") from error
 

@@ -6,8 +6,10 @@ from typing import Any
 
 import torch
 import transformers
+from torch import Tensor
 
-from langsteer.errors import ModelError
+from langsteer.errors import LengthError, ModelError
+from langsteer.model.finite import check_finite
 from langsteer.model.model import Model
 from langsteer.model.tokens import Conversation, Text, encode, pad_mask, without_bos
 from langsteer.states.intervention import PositionKind
@@ -33,10 +35,12 @@ def generate(
 
     `on_text` is called with each piece of text as it is ready, for a single prompt. `options` go to
     transformers' `generate`, which is greedy here unless they say otherwise. Raises ModelError
-    where there are not as many changes as prompts, or no prompts.
+    where there are not as many changes as prompts, or no prompts, or prompt and answer are more
+    than the model reads; StateError where its logits are no numbers.
     """
     _check_count(prompts, vector)
     encoded = encode(model, prompts)
+    _check_room(model, max(map(len, encoded)), max_new_tokens)
     inputs = {k: v for k, v in model.batch([t.ids for t in encoded]).items() if k != "position_ids"}
     mask = pad_mask([t.source for t in encoded])
     if on_text is not None:
@@ -54,6 +58,7 @@ def generate(
             other_weights=other_weights,
         )
     options = {"do_sample": False, "pad_token_id": model.pad_id, **options}
+    options["logits_processor"] = [Finite(model), *(options.get("logits_processor") or [])]
     with torch.inference_mode(), context:
         ids = model.network.generate(**inputs, max_new_tokens=max_new_tokens, **options)
     width = inputs["input_ids"].shape[1]
@@ -67,7 +72,8 @@ def chat_prompt(
     source.
 
     `messages` are the turns, each `{"role": ..., "content": text}`, or the text of one user's turn.
-    `options` go to the template. Raises ModelError where there is no template, or it changes a turn.
+    `options` go to the template. Raises ModelError where there is no template, it changes a turn, or
+    the last of the user's is empty.
     """
     template = getattr(model.tokenizer, "chat_template", None)
     if not template:
@@ -89,6 +95,8 @@ def chat_prompt(
 
     if not asked:
         raise ModelError("a chat needs a user's turn to answer")
+    if not texts[-1]:
+        raise ModelError("there is nothing to answer: the user's turn is empty")
     pieces: list[str] = []
     rest = rendered(marked)
     for mark, text in zip(marks, texts, strict=True):
@@ -120,6 +128,34 @@ def _check_count(prompts: Sequence[Text], vector: Any) -> None:
             f"{len(prompts)} prompts and {len(vector)} vectors: give one for all, or one (or None) "
             "a prompt"
         )
+
+
+def _check_room(model: Model, prompt: int, answer: int) -> None:
+    most = model.positions
+    if most is not None and prompt + answer > most:
+        fewer = f"ask for at most {most - prompt} (--max-new-tokens), or " * (prompt < most)
+        raise LengthError(
+            f"a prompt of {prompt} tokens and {answer} new ones are more than the {most} positions "
+            f"of {model.name}: {fewer}shorten the prompt"
+        )
+
+
+def check_logits(model: Model, scores: Tensor) -> None:
+    """Raise StateError where logits [rows, vocabulary] are no numbers; a token may be left out."""
+    what = f"the logits of {model.name} for the next token"
+    largest = scores.max(-1).values  # minus infinity leaves a token out, and is no fault
+    check_finite(largest, what, model.dtype, "choose a smaller strength")
+
+
+class Finite(transformers.LogitsProcessor):
+    """Refuses logits that are no numbers, at any step of `generate`: StateError."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # type: ignore[override]
+        check_logits(self._model, scores)
+        return scores
 
 
 class _Streamer(transformers.TextStreamer):

@@ -74,6 +74,8 @@ class Steered:
         """
         if (named := self._named(language)) is not None:
             return [named[0]] * len(texts)
+        if not texts:
+            return []
         return [self.choose(identified) for identified in self.identify(texts)]
 
     def generate(

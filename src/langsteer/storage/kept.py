@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from langsteer.errors import LangsteerError
 from langsteer.storage.files import write_json
+from langsteer.storage.parsed import parse_json
 
 T = TypeVar("T")
 
@@ -53,7 +54,7 @@ def is_same(wanted: Mapping[str, Any], made: Any) -> bool:
 def read_record(path: str | Path) -> dict[str, Any]:
     """The JSON object in a file; empty where there is no file, or it is damaged."""
     try:
-        record = json.loads(Path(path).read_text(encoding="utf-8"))
+        record = parse_json(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return record if isinstance(record, dict) else {}

@@ -7,6 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from langsteer.storage.files import write_text
+from langsteer.storage.parsed import parse_json
+
+# Spaces, byte-order marks where files were joined, and DOS' end of file.
+_AROUND = " \t\r\n\f\v\ufeff\x1a"
 
 
 @dataclass(frozen=True)
@@ -24,10 +28,11 @@ def json_lines(text: str) -> Iterator[JsonLine]:
     A line ends with a line feed alone: other ends of lines may stand inside a JSON text.
     """
     for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
+        line = line.strip(_AROUND)
+        if not line:
             continue
         try:
-            yield JsonLine(number, json.loads(line))
+            yield JsonLine(number, parse_json(line))
         except json.JSONDecodeError as error:
             yield JsonLine(number, error=error.msg)
 

@@ -3,7 +3,7 @@
 A float that does not exist is NaN in a record and null in its file.
 """
 
-import json
+import contextlib
 import math
 import types
 from collections.abc import Callable
@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Self, TypeVar, Union, get_args, get_origin, ge
 
 from langsteer.errors import AnalysisError
 from langsteer.storage.files import write_json
+from langsteer.storage.parsed import parse_json
 
 T = TypeVar("T")
 
@@ -73,7 +74,7 @@ class FiledRecord:
 def read_json(path: Path) -> Any:
     """What a JSON file holds. Raises AnalysisError where it cannot be read."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise AnalysisError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
@@ -125,7 +126,8 @@ def _typed(hint: Any, value: Any, place: str) -> Any:
                 for i, (kind, element) in enumerate(zip(kinds, value, strict=True))
             )
     if hint is float and (value is None or _is_number(value)):
-        return math.nan if value is None else float(value)
+        with contextlib.suppress(OverflowError):  # a whole number that no float holds
+            return math.nan if value is None else float(value)
     if hint in (int, str, bool) and type(value) is hint:
         return value
     raise AnalysisError(f"{place} is damaged: {str(value)[:40]!r}")

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from langsteer.errors import VectorError
 from langsteer.storage.files import write_whole
+from langsteer.storage.parsed import parse_json
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,8 @@ def format_of(path: str | Path) -> str | None:
     with _opened(path) as file:
         written = (file.metadata() or {}).get("format", "null")
     try:
-        named = json.loads(written)
-    except json.JSONDecodeError:
+        named = parse_json(written)
+    except ValueError:
         return None
     return named if isinstance(named, str) else None
 
@@ -68,8 +69,8 @@ def read_tensors(path: str | Path, kind: FileKind) -> tuple[dict[str, Tensor], d
         metadata = file.metadata() or {}
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     try:
-        record: dict[str, Any] = {key: json.loads(value) for key, value in metadata.items()}
-    except json.JSONDecodeError as error:
+        record: dict[str, Any] = {key: parse_json(value) for key, value in metadata.items()}
+    except ValueError as error:
         raise VectorError(f"{path} is not a langsteer {kind.name} file") from error
     found = record.pop("format", None)
     if found != kind.format:

@@ -5,14 +5,15 @@ Reading the formats it comes in is `readers.py`; the corpus that ships with the 
 
 import hashlib
 import importlib.resources
-import json
 import random
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from langsteer.errors import CorpusError
+from langsteer.storage.lines import json_lines
+from langsteer.text.files import is_visible
 from langsteer.text.identify import (
     comparable,
     identifiable,
@@ -20,7 +21,13 @@ from langsteer.text.identify import (
     language_of_most,
     own_words,
 )
-from langsteer.text.languages import language_name, parse_tag, script_of, script_share
+from langsteer.text.languages import (
+    language_name,
+    main_script,
+    parse_tag,
+    script_name,
+    script_share,
+)
 
 PARTS = ("fit", "choose", "report")
 SMALLEST_PART = 4
@@ -145,13 +152,14 @@ class ParallelCorpus:
         Raises CorpusError where nothing is left, or most lines are in another script or language.
         """
         named = [tag for tag in self.texts if language and identifiable(tag)]
+        out_of_script = self._out_of_script() if script else set()
         self._refuse_other_languages(named)
         foreign = self._foreign_lines(named)
         reasons: Counter[str] = Counter()
         kept: list[int] = []
         seen: set[tuple[str, ...]] = set()
         for i in range(len(self)):
-            reason = self._fault(i, script)
+            reason = self._fault(i, out_of_script)
             if reason is None and i in foreign:
                 reason = "wrong language"
             row = tuple(plain(lines[i]) for lines in self.texts.values())
@@ -162,8 +170,9 @@ class ParallelCorpus:
                 kept.append(i)
             else:
                 reasons[reason] += 1
-        if not kept or reasons["wrong script"] > len(self) / 2:
-            raise CorpusError(self._nothing_left(reasons))
+        if not kept:
+            counts = ", ".join(f"{n} {reason}" for reason, n in reasons.items()) or "it is empty"
+            raise CorpusError(f"{self.name} has no usable line ({counts})")
         unidentified = tuple(tag for tag in self.texts if tag not in named)
         return replace(self.lines(kept), dropped=dict(reasons), unidentified=unidentified)
 
@@ -228,6 +237,26 @@ class ParallelCorpus:
         text = "\x1e".join(self.texts[self.pivot][i] for i in group)
         return hashlib.sha256(f"{seed} {text}".encode()).hexdigest()
 
+    def _out_of_script(self) -> set[int]:
+        """Lines whose own words are mostly not in the script of their language.
+
+        Raises CorpusError where most are, empty and untranslated ones apart.
+        """
+        places: set[int] = set()
+        for tag in self.texts:
+            wrong = [i for i in range(len(self)) if self._is_out_of_script(i, tag)]
+            told = [i for i in wrong if self._fault(i) is None]
+            if len(told) > len(self) / 2:
+                there = main_script(self.texts[tag][i] for i in told)
+                raise CorpusError(
+                    f"{self.name}: {len(told)} of {len(self)} lines given as "
+                    f"{language_name(tag)} ({tag}) are not in its script ({script_name(tag)}) but "
+                    f"in {there}, the first at line {told[0] + 1}: are the files or tags swapped, "
+                    "or is the text transliterated?"
+                )
+            places.update(wrong)
+        return places
+
     def _refuse_other_languages(self, tags: Sequence[str]) -> None:
         for tag in tags:
             found = language_of_most(self.texts[tag], tag)
@@ -254,35 +283,19 @@ class ParallelCorpus:
             f"{language_name(found)} ({found}): are the files or tags swapped?"
         )
 
-    def _fault(self, i: int, script: bool) -> str | None:
+    def _fault(self, i: int, out_of_script: Container[int] = ()) -> str | None:
         pivot = plain(self.texts[self.pivot][i])
         for tag, lines in self.texts.items():
-            if not lines[i].strip():
+            if not is_visible(lines[i]):
                 return "empty"
             if tag != self.pivot and plain(lines[i]) == pivot:
                 return "identical to the pivot"
-            if script and self._out_of_script(i, tag):
-                return "wrong script"
-        return None
+        return "wrong script" if i in out_of_script else None
 
-    def _out_of_script(self, i: int, tag: str) -> bool:
+    def _is_out_of_script(self, i: int, tag: str) -> bool:
         line = self.texts[tag][i]
         own = own_words(line, self.texts[self.pivot][i]) if tag != self.pivot else line
         return script_share(own or line, tag) < 0.5
-
-    def _nothing_left(self, reasons: Mapping[str, int]) -> str:
-        if reasons["wrong script"] > len(self) / 2:
-            for tag in self.texts:
-                wrong = [i for i in range(len(self)) if self._out_of_script(i, tag)]
-                if len(wrong) > len(self) / 2:
-                    return (
-                        f"{self.name}: {len(wrong)} of {len(self)} lines given as "
-                        f"{language_name(tag)} ({tag}) are not in its script "
-                        f"({script_of(tag)}), the first at line {wrong[0] + 1}: "
-                        "are the files or tags swapped?"
-                    )
-        counts = ", ".join(f"{n} {reason}" for reason, n in reasons.items()) or "it is empty"
-        return f"{self.name} has no usable line ({counts})"
 
 
 def builtin(*languages: str, pivot: str = "en") -> ParallelCorpus:
@@ -299,9 +312,7 @@ def builtin(*languages: str, pivot: str = "en") -> ParallelCorpus:
         if tag not in has:
             raise CorpusError(f"the built-in corpus has no {tag!r}; it has {', '.join(has)}")
     rows = {
-        tag: [
-            json.loads(line) for line in (folder / f"{tag}.jsonl").read_text("utf-8").splitlines()
-        ]
+        tag: [line.value for line in json_lines((folder / f"{tag}.jsonl").read_text("utf-8"))]
         for tag in dict.fromkeys(("en", *wanted, pivot))
     }
     for tag, lines in rows.items():

@@ -18,6 +18,7 @@ from langsteer.text.languages import parse_tag, share_script
 FEWEST_LETTERS = 20
 CONFIDENT = 0.9
 
+_LONGEST = 20_000  # characters, of which a few hundred tell as much
 _SAMPLE_LINES = 64
 _SAMPLES = 8
 _SAMPLE_LETTERS = 100
@@ -58,6 +59,11 @@ def identifiable(tag: str) -> bool:
     return _code(tag) in _known()
 
 
+def identifiable_languages() -> tuple[str, ...]:
+    """The tags of all languages that can be told apart; none where lingua is not installed."""
+    return tuple(_known())
+
+
 def identify(
     texts: Sequence[str], tags: Sequence[str] = (), *, quick: bool = False
 ) -> list[Identified | None]:
@@ -75,7 +81,8 @@ def identify(
     if len(named) < 2:
         raise LanguageError("identification needs two languages or more to tell apart")
     detector = _detector(frozenset(named), quick)
-    ranked = detector.compute_language_confidence_values_in_parallel(list(texts))
+    beginnings = [text[:_LONGEST] for text in texts]
+    ranked = detector.compute_language_confidence_values_in_parallel(beginnings)
     return [
         Identified(named[_tag(best[0].language)], best[0].value) if is_judged(text) else None
         for text, best in zip(texts, ranked, strict=True)

@@ -6,6 +6,8 @@
 
 import functools
 import importlib.resources
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import langcodes
@@ -40,6 +42,14 @@ _UNICODE_SCRIPTS = {
     "Kore": ("Hang", "Hani"),
     "Hrkt": ("Hira", "Kana"),
 }
+
+
+# The scripts that languages with many speakers are written in, the commonest first.
+_SCRIPTS = (
+    "Latn", "Cyrl", "Arab", "Deva", "Hani", "Hira", "Kana", "Hang", "Grek", "Thai", "Taml", "Telu",
+    "Beng", "Hebr", "Geor", "Armn", "Ethi", "Khmr", "Laoo", "Mymr", "Sinh", "Knda", "Mlym", "Gujr",
+    "Guru", "Orya", "Tibt", "Mong", "Thaa", "Cher", "Tfng", "Nkoo", "Syrc", "Olck", "Mtei", "Cans",
+)  # fmt: skip
 
 
 @functools.cache
@@ -105,6 +115,19 @@ def script_of(tag: str) -> str:
     return langcodes.Language.get(parse_tag(tag)).maximize().script or "Zyyy"
 
 
+def script_name(tag: str) -> str:
+    """The English name of the script that a language is written in, e.g. `Devanagari`."""
+    return _named_script(script_of(tag))
+
+
+def main_script(texts: Iterable[str]) -> str | None:
+    """The English name of the script that most letters of some texts are in; None without any."""
+    counts = Counter(
+        _unicode_script(letter) for text in texts for letter in regex.findall(r"\p{L}", text)
+    )
+    return counts.most_common(1)[0][0] if counts else None
+
+
 def script_share(text: str, tag: str) -> float:
     """The share of the letters in `text` that are in the script of `tag`; 1.0 without letters."""
     letters = regex.findall(r"\p{L}", text)
@@ -121,12 +144,25 @@ def share_script(first: str, second: str) -> bool:
 @functools.cache
 def _families() -> dict[str, Family]:
     table = importlib.resources.files("langsteer") / "data" / "families.tsv"
-    rows = [line.split("\t") for line in table.read_text("utf-8").splitlines()]
+    rows = [line.split("\t") for line in table.read_text("utf-8").strip("\n").split("\n")]
     return {tag: Family(name, branch) for name, branch, tags in rows for tag in tags.split()}
 
 
 def _unicode_scripts(script: str) -> frozenset[str]:
     return frozenset(_UNICODE_SCRIPTS.get(script, (script,)))
+
+
+def _named_script(code: str) -> str:
+    return str(langcodes.Language.make(script=code).script_name())
+
+
+@functools.cache
+def _unicode_script(letter: str) -> str:
+    """The English name of the script that Unicode files a letter under."""
+    for code in _SCRIPTS:
+        if regex.match(rf"\p{{Script={code}}}", letter):
+            return _named_script(code)
+    return "another script"
 
 
 @functools.cache

@@ -1,20 +1,29 @@
 """The formats that parallel text comes in. Each reader returns an unchecked `ParallelCorpus`."""
 
-import json
-import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
-from langsteer.errors import CorpusError, LanguageError, MissingExtraError
+import regex
+
+from langsteer.errors import CorpusError, MissingExtraError
+from langsteer.storage.lines import json_lines
+from langsteer.storage.parsed import parse_json
+from langsteer.text.columns import column_tag, file_tag, missing, parallel, serving
 from langsteer.text.corpus import BUILTIN, ParallelCorpus, builtin
+from langsteer.text.files import kind_of, plain_name, read_lines, read_text
 from langsteer.text.hub import load_rows
 from langsteer.text.languages import parse_tag
+from langsteer.text.table import table_rows
+from langsteer.text.tmx import read_units
 
-_XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
-_FLORES = re.compile(r"^([a-z]{3}_[A-Z][a-z]{3}(?:_\w+)?)\.(dev|devtest)$")
-_NTREX = re.compile(r"^newstest2019-(src|ref)\.(.+)\.txt$")
+_FLORES_CODE = r"(?P<code>[a-z]{3}_[A-Z][a-z]{3}(?:_\w+)?)"
+_FLORES_SPLITS = ("dev", "devtest")
+_FLORES = regex.compile(
+    rf"{_FLORES_CODE}\.(?P<split>dev|devtest)|(?P<split>dev|devtest)\.{_FLORES_CODE}"
+)
+_NTREX = regex.compile(r"newstest2019-(?P<split>src|ref)\.(?P<code>.+)\.txt")
 
 
 def read_corpus(
@@ -28,9 +37,11 @@ def read_corpus(
 ) -> ParallelCorpus:
     """Read parallel text from whatever `source` is, and check it.
 
-    `builtin`; a text file with `pivot_file` beside it (Moses); a `.tsv`, `.jsonl` or `.tmx` file; a
-    folder of FLORES or NTREX files; or the id of a Hugging Face data set (`hf:owner/name`).
-    Raises CorpusError or LanguageError.
+    `builtin`; a text file with `pivot_file` beside it (Moses); a `.tsv`, `.jsonl`, `.json` or `.tmx`
+    file; a folder of FLORES or NTREX files; or the id of a Hugging Face data set
+    (`hf:owner/name`). Files may be compressed (`.gz`, `.bz2`, `.xz`, `.zst`). `split` is of FLORES
+    (`dev` unless told otherwise) or of a data set (`train`). A tag with a territory in the file
+    serves for one without (`en-US` for `en`). Raises CorpusError or LanguageError.
     """
     pivot = parse_tag(pivot)
     languages = [parse_tag(tag) for tag in languages]
@@ -45,11 +56,11 @@ def read_corpus(
         raise CorpusError(f"there is no file or folder {path}")
     elif pivot_file is not None:
         corpus = read_moses(path, pivot_file, _one(languages, path), pivot=pivot)
-    elif path.suffix in (".tsv", ".tab"):
+    elif kind_of(path) in (".tsv", ".tab"):
         corpus = read_tsv(path, languages, pivot=pivot)
-    elif path.suffix in (".jsonl", ".ndjson", ".json"):
+    elif kind_of(path) in (".jsonl", ".ndjson", ".json"):
         corpus = read_jsonl(path, languages, pivot=pivot)
-    elif path.suffix == ".tmx":
+    elif kind_of(path) == ".tmx":
         corpus = read_tmx(path, languages, pivot=pivot)
     else:
         raise CorpusError(
@@ -76,13 +87,18 @@ def read_moses(
 def read_tsv(
     path: str | Path, languages: Sequence[str] = (), *, pivot: str = "en"
 ) -> ParallelCorpus:
-    """A tab-separated file: with a header of language tags, or two columns, language then pivot."""
-    rows = [line.split("\t") for line in read_lines(path) if line]
-    header = [_tag_or_none(cell) for cell in rows[0]]
-    if parse_tag(pivot) in header:
+    """A tab-separated file: with a header of language tags, or two columns, language then pivot.
+
+    Cells may stand in double quotes, as spreadsheets write them, where all do that have to.
+    """
+    rows = table_rows(read_text(path))
+    header = rows[0]
+    tags = {cell: tag for cell in header if (tag := column_tag(cell))}
+    if serving(parse_tag(pivot), tags):
         rows = rows[1:]
     elif len(languages) == 1 and len(header) == 2:
-        header = [parse_tag(languages[0]), parse_tag(pivot)]
+        header = [languages[0], pivot]
+        tags = {cell: parse_tag(cell) for cell in header}
     else:
         raise CorpusError(
             f"{path} needs a first line that names its columns by language tag, one of them {pivot}"
@@ -92,78 +108,72 @@ def read_tsv(
             raise CorpusError(
                 f"{path}: row {number} has {len(row)} columns where there are {len(header)}"
             )
-    columns = {tag: tuple(row[i] for row in rows) for i, tag in enumerate(header) if tag}
-    return _chosen(columns, languages, pivot, Path(path).name)
+    if twice := [cell for cell, count in Counter(header).items() if count > 1 and cell in tags]:
+        raise CorpusError(f"{path} has several columns called {twice[0]!r}: leave one")
+    columns = [dict(zip(header, row, strict=True)) for row in rows]
+    return parallel(columns, languages, pivot, Path(path).name, tags)
 
 
 def read_jsonl(
     path: str | Path, languages: Sequence[str] = (), *, pivot: str = "en"
 ) -> ParallelCorpus:
-    """JSON lines: objects that map language tags to text, at the top or under `translation`."""
-    rows = []
-    for number, line in enumerate(read_lines(path), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise CorpusError(f"{path}, line {number}: not JSON ({error.msg})") from error
-        if not isinstance(row, dict):
-            raise CorpusError(f"{path}, line {number}: not an object of language tags and texts")
-        rows.append(row)
-    return _from_rows(rows, languages, pivot, Path(path).name)
+    """JSON lines, or an array: objects that map language tags to text, at the top or under
+    `translation`."""
+    return _from_rows(_json_rows(path), languages, pivot, Path(path).name)
 
 
 def read_tmx(
     path: str | Path, languages: Sequence[str] = (), *, pivot: str = "en"
 ) -> ParallelCorpus:
-    """A Translation Memory eXchange file. Units that lack a wanted language are left out."""
-    rows: list[dict[str, str]] = []
-    try:
-        for _, unit in ElementTree.iterparse(path, events=("end",)):
-            if unit.tag != "tu":
-                continue
-            row: dict[str, str] = {}
-            for variant in unit.iter("tuv"):
-                tag = _tag_or_none(variant.get(_XML_LANG) or variant.get("lang") or "")
-                segment = variant.find("seg")
-                if tag and segment is not None:
-                    row.setdefault(tag, " ".join("".join(segment.itertext()).split()))
-                    row.setdefault(tag.partition("-")[0], row[tag])
-            rows.append(row)
-            unit.clear()
-    except OSError as error:
-        raise CorpusError(f"cannot read {path}: {error.strerror}") from error
-    except (ElementTree.ParseError, UnicodeDecodeError) as error:
-        raise CorpusError(f"{path} is not a whole TMX file: {error}") from error
-    wanted = [*map(parse_tag, languages), parse_tag(pivot)]
-    rows = [row for row in rows if all(tag in row for tag in wanted)]
-    if not rows:
-        raise CorpusError(f"{path} has no unit with text in {' and '.join(wanted)}")
-    return _from_rows(rows, languages, pivot, Path(path).name)
+    """A Translation Memory eXchange file. Units that lack a wanted language are left out, as are
+    native codes in the text.
+
+    For a tag without a territory (`pt`), a unit that has several takes the usual one (`pt-BR`).
+    """
+    name = Path(path).name
+    units = read_units(path)
+    tags = {tag: tag for tag in dict.fromkeys(tag for unit in units for tag in unit)}
+    pivot = parse_tag(pivot)
+    of_pivot = serving(pivot, tags)
+    wanted = [parse_tag(tag) for tag in languages] or [tag for tag in tags if tag not in of_pivot]
+    columns = [serving(tag, tags) for tag in (*wanted, pivot)]
+    if not all(columns):
+        raise missing((*wanted, pivot)[columns.index([])], tags, path)
+    whole = [unit for unit in units if all(any(c in unit for c in column) for column in columns)]
+    if not whole:
+        raise CorpusError(f"{path} has no unit with text in {' and '.join((*wanted, pivot))}")
+    return parallel(whole, wanted, pivot, name, tags)
 
 
 def read_flores(
-    folder: str | Path, languages: Sequence[str] = (), *, pivot: str = "en", split: str = "dev"
+    folder: str | Path,
+    languages: Sequence[str] = (),
+    *,
+    pivot: str = "en",
+    split: str | None = None,
 ) -> ParallelCorpus:
-    """A FLORES folder as published: `<xxx_Xxxx>.<split>` files, in it or in `<split>/`."""
-    inner = Path(folder) / split
-    files = _matching(inner if inner.is_dir() else Path(folder), _FLORES, 1)
-    return _from_files(files, languages, pivot, f"flores-{split}", folder)
+    """A FLORES-200 or FLORES+ folder as published: `<xxx_Xxxx>.<split>` or `<split>.<xxx_Xxxx>`
+    files, in it or in `<split>/`. `split` None is `dev`, where there is one."""
+    for name in (split,) if split else _FLORES_SPLITS:
+        inner = Path(folder) / name
+        files = _matching(inner if inner.is_dir() else Path(folder), _FLORES, name)
+        if files:
+            return _from_files(files, languages, pivot, f"flores-{name}", folder)
+    raise CorpusError(f"{folder} has no FLORES files of the split {split or 'dev'}")
 
 
 def read_ntrex(
     folder: str | Path, languages: Sequence[str] = (), *, pivot: str = "en"
 ) -> ParallelCorpus:
     """An NTREX folder as published: `newstest2019-{src,ref}.<code>.txt` files."""
-    files = _matching(Path(folder), _NTREX, 2)
-    return _from_files(files, languages, pivot, "ntrex", folder)
+    return _from_files(_matching(Path(folder), _NTREX), languages, pivot, "ntrex", folder)
 
 
 def read_hub(
     name: str, languages: Sequence[str], *, pivot: str = "en", split: str = "train"
 ) -> ParallelCorpus:
-    """A Hugging Face data set with a column a language, or a `translation` column.
+    """A Hugging Face data set with a column a language (`sw`, `sentence_swh_Latn`), or a
+    `translation` column.
 
     `name` may carry a configuration: `Helsinki-NLP/opus-100/en-sw`.
     """
@@ -188,30 +198,35 @@ def hub_rows(name: str, split: str = "train") -> Iterable[dict[str, Any]]:
     except MissingExtraError:
         raise
     except Exception as error:  # the hub's client raises a dozen unrelated kinds
-        raise CorpusError(f"cannot read the data set {name} ({split}): {error}") from error
+        raise CorpusError(f"cannot read the data set {name} (split {split}): {error}") from error
 
 
 def _read_folder(
     path: Path, languages: Sequence[str], pivot: str, split: str | None
 ) -> ParallelCorpus:
-    if _matching(path, _NTREX, 2):
+    if _matching(path, _NTREX):
         return read_ntrex(path, languages, pivot=pivot)
-    if _matching(path, _FLORES, 1) or _matching(path / (split or "dev"), _FLORES, 1):
-        return read_flores(path, languages, pivot=pivot, split=split or "dev")
+    if any(_matching(folder, _FLORES) for folder in (path, *(path / s for s in _FLORES_SPLITS))):
+        return read_flores(path, languages, pivot=pivot, split=split)
     raise CorpusError(
-        f"{path} holds neither FLORES files (swh_Latn.dev) nor NTREX files "
+        f"{path} holds neither FLORES files (swh_Latn.dev, dev.swh_Latn) nor NTREX files "
         "(newstest2019-ref.swa.txt)"
     )
 
 
-def _matching(folder: Path, pattern: re.Pattern[str], group: int) -> dict[str, Path]:
-    found: dict[str, Path] = {}
+def _matching(
+    folder: Path, pattern: regex.Pattern[str], split: str | None = None
+) -> dict[str, Path]:
+    """The files of a folder by the tag in their names, of a language's variants the shortest name;
+    with `split`, those of that one."""
+    files: dict[str, Path] = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        match = pattern.match(path.name)
-        tag = _tag_or_none(match.group(group)) if match else None
-        if tag:
-            found[tag] = path
-    return found
+        match = pattern.fullmatch(plain_name(path))
+        if match is None or split not in (None, match["split"]):
+            continue
+        if tag := file_tag(match["code"]):
+            files.setdefault(tag, path)
+    return files
 
 
 def _from_files(
@@ -221,69 +236,58 @@ def _from_files(
     name: str,
     folder: str | Path,
 ) -> ParallelCorpus:
-    wanted = [parse_tag(tag) for tag in languages] or [t for t in files if t != parse_tag(pivot)]
-    for tag in (*wanted, parse_tag(pivot)):
-        if tag not in files:
-            raise CorpusError(f"{folder} has no text in {tag}; it has {', '.join(files) or 'none'}")
-    texts = {tag: read_lines(files[tag]) for tag in (*wanted, parse_tag(pivot))}
-    return ParallelCorpus(texts, parse_tag(pivot), name)
+    tags = {tag: tag for tag in files}
+    pivot = parse_tag(pivot)
+    of_pivot = serving(pivot, tags)
+    wanted = [parse_tag(tag) for tag in languages] or [t for t in files if t not in of_pivot]
+    texts: dict[str, tuple[str, ...]] = {}
+    for tag in (*wanted, pivot):
+        names = serving(tag, tags)
+        if not names:
+            raise missing(tag, tags, folder)
+        texts[tag] = read_lines(files[names[0]])
+    return ParallelCorpus(texts, pivot, name)
 
 
 def _from_rows(
     rows: Iterable[Mapping[str, Any]], languages: Sequence[str], pivot: str, name: str
 ) -> ParallelCorpus:
-    columns: dict[str, list[str]] = {}
-    tags: dict[str, str] = {}
-    for number, row in enumerate(rows, 1):
-        texts = row["translation"] if isinstance(row.get("translation"), Mapping) else row
-        if number == 1:
-            tags = {k: tag for k in texts if (tag := _tag_or_none(k)) and isinstance(texts[k], str)}
-            columns = {tag: [] for tag in tags.values()}
-        for key, tag in tags.items():
-            if not isinstance(texts.get(key), str):
-                raise CorpusError(f"{name}, row {number}: no text under {key!r}")
-            columns[tag].append(texts[key])
-    if not columns:
+    texts = [
+        row["translation"] if isinstance(row.get("translation"), Mapping) else row for row in rows
+    ]
+    if not texts:
         raise CorpusError(f"{name} has no rows with texts under language tags")
-    return _chosen({k: tuple(v) for k, v in columns.items()}, languages, pivot, name)
+    return parallel(texts, languages, pivot, name)
 
 
-def _chosen(
-    columns: Mapping[str, tuple[str, ...]], languages: Sequence[str], pivot: str, name: str
-) -> ParallelCorpus:
-    pivot = parse_tag(pivot)
-    wanted = [parse_tag(tag) for tag in languages] or [tag for tag in columns if tag != pivot]
-    for tag in (*wanted, pivot):
-        if tag not in columns:
-            raise CorpusError(f"{name} has no column {tag!r}; it has {', '.join(columns)}")
-    return ParallelCorpus({tag: columns[tag] for tag in (*wanted, pivot)}, pivot, name)
+def _json_rows(path: str | Path) -> list[Mapping[str, Any]]:
+    """The objects of JSON lines, of an array, or of the one array in an object."""
+    text = read_text(path)
+    lines = list(json_lines(text))
+    values = [(f"line {line.number}", line.value) for line in lines]
+    if fault := next((line for line in lines if line.error or isinstance(line.value, list)), None):
+        array = _json_array(text)
+        if array is None:
+            raise CorpusError(f"{path}, line {fault.number}: not JSON ({fault.error})")
+        values = [(f"row {number}", value) for number, value in enumerate(array, 1)]
+    for place, value in values:
+        if not isinstance(value, dict):
+            raise CorpusError(f"{path}, {place}: not an object of language tags and texts")
+    return [value for _, value in values]
 
 
-def read_lines(path: str | Path) -> tuple[str, ...]:
-    """The lines of a UTF-8 file. Raises CorpusError where it is missing, empty or not UTF-8."""
+def _json_array(text: str) -> list[Any] | None:
     try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise CorpusError(f"cannot read {path}: {error.strerror}") from error
-    if not data.strip():
-        raise CorpusError(f"{path} is empty")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise CorpusError(f"{path} is not UTF-8: line {line} has an invalid byte") from error
-    # Only \n ends a line here: str.splitlines would also split at characters inside sentences.
-    return tuple(line.removesuffix("\r") for line in text.removesuffix("\n").split("\n"))
+        whole = parse_json(text)
+    except ValueError:
+        return None
+    if isinstance(whole, dict):
+        arrays = [value for value in whole.values() if isinstance(value, list)]
+        whole = arrays[0] if len(arrays) == 1 else None
+    return whole if isinstance(whole, list) else None
 
 
 def _one(languages: Sequence[str], path: Path) -> str:
     if len(languages) != 1:
         raise CorpusError(f"name the one language of {path} (--language)")
     return languages[0]
-
-
-def _tag_or_none(code: str) -> str | None:
-    try:
-        return parse_tag(code)
-    except LanguageError:
-        return None

@@ -10,8 +10,9 @@ from typing import Any
 
 from langsteer.errors import LanguageError, TuneError
 from langsteer.storage.lines import json_lines
+from langsteer.text.files import read_lines
 from langsteer.text.languages import parse_tag
-from langsteer.text.readers import hub_rows, read_lines
+from langsteer.text.readers import hub_rows
 
 BUILTIN = "builtin"
 ROLES = ("system", "user", "assistant")

@@ -94,10 +94,10 @@ def test_states_that_are_not_finite() -> None:
     with torch.no_grad():
         place = model.tokenizer.convert_tokens_to_ids("Q")
         model.network.get_input_embeddings().weight[place] = float("nan")
-    with pytest.raises(StateError, match="layer 0 are not finite for text 2"):
+    with pytest.raises(StateError, match="layer 0 of text 2 are not finite"):
         read_texts(model, encode(model, ["abc", "aQc"]))
     text = ParallelCorpus({"sw": ("abc", "Qa"), "en": ("abd", "xyz")}, "en", "test")
-    with pytest.raises(StateError, match="not finite for text 2"):
+    with pytest.raises(StateError, match="of text 2 are not finite"):
         analyze(model, text, options=QUICK)
 
 

@@ -15,6 +15,7 @@ from langsteer.evaluation.comparison.cells import cell_path, failure_path, read_
 from langsteer.evaluation.comparison.configuration import read_comparison
 from langsteer.evaluation.comparison.run import Progress, compare
 from langsteer.model.model import Model
+from langsteer.states.touched import Touched
 from langsteer.text.corpus import ParallelCorpus
 from tests.made.comparisons import wanted
 from tests.made.topics import SIZES, WORDS
@@ -76,6 +77,15 @@ def test_a_steered_cell_is_what_the_model_says_when_steered_alone(
         for a, b in zip(together.items, direct.items, strict=True)
         for x, y in zip(a.scores, b.scores, strict=True)
     )
+
+
+def test_a_cell_in_which_nothing_is_touched_is_a_failure(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Touched, "note", lambda *_: None)
+    outcome = compare(wanted(tmp_path, languages="sw", methods=["direct", "mean_difference"]))
+    assert [read_cell(path).method for path in outcome.made] == ["direct"]
+    assert "touched no token of 14 items" in outcome.failed[0].error
 
 
 def test_one_vector_for_all_languages_that_have_text(

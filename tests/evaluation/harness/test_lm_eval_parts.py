@@ -16,11 +16,23 @@ PARTS = {
         "postprocess_generated_text",
     ),
     "lm_eval.tasks._yaml_loader": ("load_yaml", "_import_fun_from_str"),
+    "lm_eval.utils": (
+        "apply_template",
+        "get_rolling_token_windows",
+        "make_disjoint_window",
+        "simple_parse_args_string",
+    ),
     "lm_eval.api.task": ("tqdm",),
-    "lm_eval.utils": ("apply_template",),
     "lm_eval.__main__": ("cli_evaluate",),
 }
-METHODS = ("_model_generate", "_loglikelihood_tokens", "tok_encode", "tok_decode")
+METHODS = (
+    "_model_generate",
+    "create_from_arg_obj",
+    "create_from_arg_string",
+    "loglikelihood_rolling",
+    "tok_decode",
+    "tok_encode",
+)
 
 
 @pytest.mark.parametrize(

@@ -127,10 +127,10 @@ def test_only_the_text_of_the_item_is_steered(llama: Model) -> None:
     lm = LangsteerLM(llama, vectors={"sw": vector_at(llama, 1)})
     request = Instance("loglikelihood", DOCS[0], ("Text: Mvua ilinyesha jana.\nTopic:", " x"), 0)
     request.metadata = ("topics_sw", 0, 1)
-    _, context, _ = lm._pair(request)
+    (asked,) = lm.reader.asked([request])
     marked = "".join(
         llama.tokenizer.decode([i])
-        for i, inside in zip(context.ids, context.source, strict=True)
+        for i, inside in zip(asked.context, asked.source, strict=True)
         if inside
     )
     assert marked == "Mvua ilinyesha jana."

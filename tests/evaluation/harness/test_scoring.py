@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langsteer.errors import ModelError
-from langsteer.evaluation.harness import scoring
-from langsteer.evaluation.harness.scoring import Change, Question, can_share_contexts, score
+from langsteer.evaluation.harness import caches, scoring
+from langsteer.evaluation.harness.caches import can_share_contexts
+from langsteer.evaluation.harness.predicting import _log_sum_exp_in_place
+from langsteer.evaluation.harness.scoring import Change, Question, score
 from langsteer.model.model import Model
 from langsteer.model.tokens import Tokens, encode, encode_suffix
 from langsteer.states.intervention import intervene
@@ -86,7 +88,7 @@ def test_equals_a_plain_pass(architecture: str) -> None:
 def test_equals_a_plain_pass_where_contexts_cannot_be_shared(
     architecture: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scoring, "_cache_window", lambda model: 0)
+    monkeypatch.setattr(caches, "cache_window", lambda model: 0)
     model = tiny(architecture)
     asked = questions(model)
     wanted = [None, vector_at(model, 1), vector_at(model, 2)]  # answers are steered in neither
@@ -202,4 +204,4 @@ def test_the_sum_of_a_part_of_the_vocabulary_is_torchs() -> None:
     logits = torch.randn(3, 50, generator=torch.Generator().manual_seed(0)) * 40
     logits[1] = -torch.inf  # a part that a model never says
     wanted = logits.logsumexp(-1)
-    assert torch.allclose(scoring._log_sum_exp_in_place(logits, logits.amax(-1)), wanted)
+    assert torch.allclose(_log_sum_exp_in_place(logits, logits.amax(-1)), wanted)

@@ -13,7 +13,12 @@ pytest.importorskip("lm_eval")
 from langsteer.errors import MethodError
 from langsteer.evaluation.benchmarks import get_benchmark
 from langsteer.evaluation.methods import Setting, get_method
-from langsteer.evaluation.methods.translate import Cache, translate_texts, translated_by
+from langsteer.evaluation.methods.translate import (
+    Cache,
+    Translation,
+    translate_texts,
+    translated_by,
+)
 from langsteer.model.model import Model
 from tests.made.published import json_lines, write
 from tests.made.settings import prompts_of, setting
@@ -56,6 +61,13 @@ def test_translations_are_kept_and_gone_on_with(
     assert len(Cache(path).rows) == 11
     translated_by(given, Shouting(name="another"))
     assert (given.work / "translations" / "another").is_dir()
+
+
+def test_other_ends_of_lines_stay_inside_what_is_kept(tmp_path: Path) -> None:
+    text = "a\u2028b\x85c\x0cd"
+    cache = Cache(tmp_path / "sw.jsonl")
+    cache.add([text], [Translation(text.upper(), 1.0)])
+    assert Cache(cache.path).get(text) == Translation(text.upper(), 1.0)
 
 
 def test_a_translator_that_loses_texts(model: Model, data: Path) -> None:

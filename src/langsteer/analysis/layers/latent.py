@@ -153,7 +153,7 @@ def _in_word(character: str) -> bool:
 def word_list() -> dict[str, tuple[str, ...]]:
     """The built-in nouns by language tag, the same noun at the same place."""
     file = importlib.resources.files("langsteer") / "data" / "words" / "words.tsv"
-    rows = [line.split("\t") for line in file.read_text("utf-8").splitlines()]
+    rows = [line.split("\t") for line in file.read_text("utf-8").strip("\n").split("\n")]
     return {tag: tuple(row[i] for row in rows[1:]) for i, tag in enumerate(rows[0])}
 
 

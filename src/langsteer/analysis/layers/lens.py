@@ -17,6 +17,7 @@ from torch import Tensor
 
 from langsteer.analysis.layers.results import Latent
 from langsteer.errors import AnalysisError
+from langsteer.model.finite import check_finite
 from langsteer.model.model import Model, frozen
 from langsteer.progress import track
 
@@ -114,6 +115,7 @@ def token_shares(
         hidden = part if model.norm is None else model.norm(part)
         logits = model.logits_of(hidden).float()
         total = logits.logsumexp(1)
+        check_finite(total, "the logits of the states", model.dtype)
         for row in range(len(part)):
             for side, tokens in enumerate((pivot[start + row], language[start + row])):
                 logprobs = logits[row, tokens.to(logits.device)] - total[row]

@@ -14,7 +14,7 @@ from langsteer.analysis.layers.norms import NormSums
 from langsteer.model.model import Model
 from langsteer.model.tokens import Tokens, batches, count_batches, pad_mask, token_budget
 from langsteer.progress import track
-from langsteer.states.capture import check_finite, pool_weights, visit_states
+from langsteer.states.capture import check_states, pool_weights, visit_states
 from langsteer.states.intervention import resumed
 from langsteer.steering.vector import SteeringVector
 
@@ -121,15 +121,15 @@ class _ReadBatch:
         def visit(layer: int, states: Tensor) -> None:
             if layer == remember:
                 remembered[layer] = states
-            self._keep(reading, layer - lowest, layer, states)
+            self._keep(model, reading, layer - lowest, layer, states)
 
         visit_states(model, self.inputs, range(lowest, model.layers), visit)
         return remembered
 
-    def _keep(self, reading: Reading, place: int, layer: int, states: Tensor) -> None:
+    def _keep(self, model: Model, reading: Reading, place: int, layer: int, states: Tensor) -> None:
         states_float, device = states.float(), states.device
         pooled = torch.bmm(self.weights.to(device), states_float)
-        check_finite(pooled.flatten(1), layer, self.index)
+        check_states(model, pooled, layer, self.index)
         mean, weighted, last = pooled.cpu().unbind(1)
         reading.mean[place][self.index] = mean
         reading.weighted[place][self.index] = weighted

@@ -22,7 +22,7 @@ from langsteer.errors import AnalysisError
 from langsteer.model.model import Model
 from langsteer.model.tokens import Tokens, batches, count_batches, encode, pad_mask, token_budget
 from langsteer.progress import track
-from langsteer.states.capture import check_finite, visit_states
+from langsteer.states.capture import check_states, visit_states
 from langsteer.states.intervention import intervene, resumed
 from langsteer.steering.vector import SteeringVector
 from langsteer.text.corpus import ParallelCorpus
@@ -139,12 +139,13 @@ class _Reader:
         trunk: dict[int, Tensor] = {}
         visit_states(model, inputs, [self.layer], trunk.__setitem__)
         states = trunk[self.layer]
-        sums.at_layer.add_(_pooled(states, weights, self.layer, index)[:, 0].sum(0).double())
+        pooled = _pooled(model, states, weights, self.layer, index)
+        sums.at_layer.add_(pooled[:, 0].sum(0).double())
         for way, vector in enumerate((None, *vectors)):
             last: dict[int, Tensor] = {}
             with resumed(model, self.layer, states), self._steered(vector, source):
                 visit_states(model, inputs, [model.layers - 1], last.__setitem__)
-            pooled = _pooled(last[model.layers - 1], weights, model.layers - 1, index)
+            pooled = _pooled(model, last[model.layers - 1], weights, model.layers - 1, index)
             sums.last[way].add_(pooled[:, 0].sum(0).double())
             sums.weighted[way][index] = pooled[:, 1]
 
@@ -157,10 +158,12 @@ class _Reader:
             yield
 
 
-def _pooled(states: Tensor, weights: Tensor, layer: int, index: Sequence[int]) -> Tensor:
+def _pooled(
+    model: Model, states: Tensor, weights: Tensor, layer: int, index: Sequence[int]
+) -> Tensor:
     """Means and position-weighted means of the source tokens, float32 [rows, 2, hidden]."""
     pooled = torch.bmm(weights[:, :2].to(states.device), states.float())
-    check_finite(pooled.flatten(1), layer, index)
+    check_states(model, pooled, layer, index)
     return pooled.cpu()
 
 

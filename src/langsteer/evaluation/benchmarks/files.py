@@ -1,12 +1,12 @@
 """Published files: every fault is one line that names the file, the line and what was expected."""
 
 import csv
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from langsteer.errors import BenchmarkError
+from langsteer.storage.parsed import parse_json
 
 Kinds = Mapping[str, type | tuple[type, ...]]
 
@@ -36,7 +36,7 @@ def json_lines(path: Path, kinds: Kinds, layout: str) -> list[dict[str, Any]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = parse_json(line)
         except ValueError as error:
             raise BenchmarkError(
                 f"{path}, line {number}: not JSON ({error}); expected an object with "
@@ -82,7 +82,7 @@ def table(
     if quoted is None:
         quoted = '""' in text
     reader = csv.reader(
-        text.splitlines(keepends=True) if quoted else text.split("\n"),
+        _with_ends(text) if quoted else text.split("\n"),
         delimiter=delimiter,
         quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
         strict=quoted,
@@ -104,6 +104,11 @@ def table(
     except csv.Error as error:
         raise BenchmarkError(f"{path}, line {place}: {error}") from error
     return filled(rows, path)
+
+
+def _with_ends(text: str) -> Iterator[str]:
+    """The lines with their line feeds: other ends of lines may stand inside a text."""
+    return (line + "\n" for line in text.split("\n"))
 
 
 def _check_header(names: Sequence[str], columns: Sequence[str], path: Path) -> None:

@@ -1,6 +1,5 @@
 """Rows of published files in the formats that a benchmark's file can name."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from langsteer.evaluation.benchmarks.files import filled, json_lines, number, re
 from langsteer.evaluation.benchmarks.schema import FORMATS, Column, Files
 from langsteer.evaluation.benchmarks.templates import filled_in
 from langsteer.extras import need
+from langsteer.storage.parsed import parse_json
 
 Rows = list[tuple[str, Doc]]
 """each row, and where it stands, for messages"""
@@ -93,7 +93,7 @@ def _column(name: str, column: Column, there: Sequence[str] | Mapping[str, Any])
 
 def _json(files: Files, path: Path, layout: str) -> list[Any]:
     try:
-        content = json.loads(read_text(path, layout))
+        content = parse_json(read_text(path, layout))
     except ValueError as error:
         raise BenchmarkError(f"{path} is not JSON ({error})") from error
     for key in files.within.split(".") if files.within else ():

@@ -1,6 +1,5 @@
 """XQuAD's files, and SQuAD's scores (Artetxe et al., arXiv 1910.11856)."""
 
-import json
 import re
 import string
 from collections import Counter
@@ -10,6 +9,7 @@ from typing import Any
 from langsteer.errors import BenchmarkError
 from langsteer.evaluation.benchmarks.common import Doc
 from langsteer.evaluation.benchmarks.files import checked, filled, read_text
+from langsteer.storage.parsed import parse_json
 
 LAYOUT = "xquad.<code>.json, e.g. xquad.tr.json"
 
@@ -18,7 +18,7 @@ def read(folder: Path, code: str, part: str) -> list[Doc]:
     """The questions of one language's file."""
     path = folder / f"xquad.{code}.json"
     try:
-        content = json.loads(read_text(path, LAYOUT))
+        content = parse_json(read_text(path, LAYOUT))
     except ValueError as error:
         raise BenchmarkError(f"{path} is not JSON ({error})") from error
     rows = []

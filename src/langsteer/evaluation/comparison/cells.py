@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeVar, get_args
 from langsteer.errors import CellError, LanguageError
 from langsteer.extras import need
 from langsteer.storage.files import write_json, write_text
+from langsteer.storage.parsed import parse_json
 from langsteer.text.languages import parse_tag
 
 FORMAT, FORMAT_VERSION = "langsteer cell", 1
@@ -54,7 +55,10 @@ class Cost:
 
 @dataclass(frozen=True)
 class Cell:
-    """Raises CellError where it contradicts itself, or reports on items that it was chosen with."""
+    """Raises CellError where it contradicts itself, or reports on items that it was chosen with.
+
+    `missed` counts the items of which the method's change of the hidden states touched no token.
+    """
 
     model: str
     benchmark: str
@@ -71,6 +75,7 @@ class Cell:
     harness: Mapping[str, float] = field(default_factory=dict)
     cost: Cost = Cost()
     versions: Mapping[str, str] = field(default_factory=dict)
+    missed: int = 0
 
     def __post_init__(self) -> None:
         try:
@@ -278,7 +283,7 @@ def _read_object(path: Path) -> dict[str, Any]:
     try:
         content = path.read_bytes()
         text = gzip.decompress(content) if path.suffix == PACKED else content
-        value = json.loads(text.decode("utf-8"))
+        value = parse_json(text.decode("utf-8"))
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise CellError(f"{path} is damaged ({error}): delete it and make it again") from error
     except OSError as error:

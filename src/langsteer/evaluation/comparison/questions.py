@@ -24,6 +24,7 @@ class Answers:
     tokens: int
     seconds: float
     peak_bytes: int
+    missed: int = 0
 
 
 def ask(

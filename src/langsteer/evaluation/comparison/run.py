@@ -30,6 +30,7 @@ from langsteer.evaluation.comparison.configuration import Chosen, Comparison
 from langsteer.evaluation.comparison.fit_text import check_apart, fit_corpus, has_text
 from langsteer.evaluation.comparison.memory import PeakMemory
 from langsteer.evaluation.comparison.questions import Answers, ask, question_key, task_info
+from langsteer.evaluation.harness.coverage import Coverage
 from langsteer.evaluation.harness.model import LangsteerLM
 from langsteer.evaluation.methods import Plan, Setting, get_method
 from langsteer.model.model import Model
@@ -216,7 +217,10 @@ class _Language:
                 if said is None:
                     continue
                 items, scores = said
-                answers = Answers(items, scores, lm.cost.tokens, lm.cost.seconds, peak.bytes)
+                covered = lm.coverage.get((chosen.name, next(iter(lm.tasks))), Coverage())
+                answers = Answers(
+                    items, scores, lm.cost.tokens, lm.cost.seconds, peak.bytes, covered.missed
+                )
                 if plan.change is None and key is not None:
                     self.answered[key] = answers
                 self._tell_cell(chosen, plan, answers)
@@ -254,6 +258,7 @@ class _Language:
                 training_seconds=round(plan.training_seconds, 3),
             ),
             versions=versions(),
+            missed=answers.missed,
         )
 
     def _attempt(self, chosen: Chosen, make: Callable[[], Any]) -> Any:

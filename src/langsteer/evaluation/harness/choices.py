@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from langsteer.errors import ModelError
-from langsteer.evaluation.harness.scoring import Change, Question, score
+from langsteer.evaluation.harness.scoring import Change, Question, check_scores, score
 from langsteer.evaluation.statistics import calibrate
 from langsteer.model.model import Model
 from langsteer.model.tokens import Prompt, encode, encode_suffix
@@ -23,7 +23,8 @@ def choice_scores(
 ) -> list[Tensor]:
     """Scores under each change, None for none: float32 [prompts, choices] each.
 
-    Raises ModelError for a choice that tokenises to nothing.
+    Raises ModelError for a choice that tokenises to nothing, and StateError for scores that are no
+    numbers.
     """
     answers = tuple(tuple(encode_suffix(model, choice)) for choice in choices)
     for choice, answer in zip(choices, answers, strict=True):
@@ -31,6 +32,8 @@ def choice_scores(
             raise ModelError(f"the answer choice {choice!r} tokenises to nothing")
     questions = [Question(tokens, answers) for tokens in encode(model, prompts)]
     results = score(model, questions, changes, budget=budget, progress=progress)
+    for scores in results:
+        check_scores(model, scores.loglikelihoods)
     return [torch.tensor(scores.loglikelihoods) for scores in results]
 
 

@@ -21,16 +21,24 @@ from lm_eval.models.utils import (
     postprocess_generated_text,
 )
 from lm_eval.tasks._yaml_loader import _import_fun_from_str, load_yaml
+from lm_eval.utils import (
+    get_rolling_token_windows,
+    make_disjoint_window,
+    simple_parse_args_string,
+)
 
 __all__ = [
     "HFLM",
     "SINCE",
     "compiled_once",
     "function_of",
+    "get_rolling_token_windows",
     "handle_stop_sequences",
     "load_yaml",
+    "make_disjoint_window",
     "normalize_gen_kwargs",
     "postprocess_generated_text",
+    "simple_parse_args_string",
     "task_folder",
     "without_bars",
 ]

@@ -4,6 +4,7 @@ Registered as `langsteer`. Requests are steered by the language of their task, a
 not at the template around it, and scored with one pass over each context.
 """
 
+import itertools
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,21 +18,26 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.registry import register_model
 
 from langsteer.errors import ModelError
+from langsteer.evaluation.harness.coverage import Counted, Coverage
 from langsteer.evaluation.harness.lm_eval_parts import (
     HFLM,
     handle_stop_sequences,
     normalize_gen_kwargs,
     postprocess_generated_text,
+    simple_parse_args_string,
 )
-from langsteer.evaluation.harness.scoring import Change, Question, Scores, score
-from langsteer.evaluation.harness.spans import Span, source_spans, texts_of
+from langsteer.evaluation.harness.requests import Asked, RequestReader, item_key, question_of
+from langsteer.evaluation.harness.scoring import Change, Scores, check_scores, score
+from langsteer.evaluation.harness.spans import source_spans
 from langsteer.evaluation.harness.tasks import TaskInfo, TaskLanguages
 from langsteer.model.model import Model
 from langsteer.model.opening import DEFAULT_MODEL, load_model
 from langsteer.model.tokens import TOKEN_BUDGET, Tokens, batches, pad_mask
 from langsteer.progress import track
 from langsteer.states.intervention import PositionKind, intervene
+from langsteer.states.touched import Touched
 from langsteer.steering.folder import changes_by_language
+from langsteer.steering.generation import Finite
 
 logger = logging.getLogger(__name__)
 
@@ -47,15 +53,24 @@ class Usage:
     seconds: float = 0.0
 
 
+@dataclass(frozen=True)
+class _Scored:
+    """An answer's log-likelihood, whether greedy decoding would give it, and tokens steered for it."""
+
+    loglikelihood: float
+    greedy: bool
+    touched: int
+
+
 @register_model(NAME)
 class LangsteerLM(HFLM):
     """A causal model steered by language.
 
     `pretrained` is a `Model` or whatever `load_model` takes. `vectors` is a file, a folder of
     files, or changes by language tag. A request's language is `language`, else that of its task
-    (from `tasks`, or from the task's name: `xcopa_sw`, `belebele_swh_Latn`), else that which its
-    text is surely in (with the extra `langid`); without a vector for it, the request is not
-    steered. `strength` and `positions` replace the vectors' own.
+    (from `tasks`, or from the task's name where it surely tells one: `xcopa_sw`,
+    `belebele_swh_Latn`), else that which its text is surely in (with the extra `langid`); without
+    a vector for it, the request is not steered. Which task is steered as what is said once. `strength` and `positions` replace the vectors' own.
     Raises VectorError where a vector does not fit.
     """
 
@@ -96,8 +111,9 @@ class LangsteerLM(HFLM):
         self.costs: dict[str, Usage] = {}
         self._variants: dict[str, Change | None] = {}
         self._active = ""
-        self._scored: dict[tuple[Any, ...], tuple[float, bool]] = {}
-        self._encoded: dict[tuple[Any, ...], Tokens] = {}
+        self._scored: dict[tuple[str, str | None, Asked], _Scored] = {}
+        self.reader = RequestReader(self, self.tasks)
+        self.coverage: dict[tuple[str, str], Coverage] = {}
         self.changes = changes_by_language(vectors)
         for change in self.changes.values():
             change.check_fits(pretrained, other_weights=other_weights)
@@ -106,6 +122,30 @@ class LangsteerLM(HFLM):
                 tag: _adjusted(change, strength, positions) for tag, change in self.changes.items()
             }
         self.languages = TaskLanguages(self.tasks, self.changes, language)
+
+    @classmethod
+    def create_from_arg_string(
+        cls, arg_string: str, additional_config: dict[str, Any] | None = None
+    ) -> "LangsteerLM":
+        """The model that the harness's command asks for: `--model_args`, and its other options."""
+        return cls.create_from_arg_obj(simple_parse_args_string(arg_string), additional_config)
+
+    @classmethod
+    def create_from_arg_obj(
+        cls, arg_dict: dict[str, Any], additional_config: dict[str, Any] | None = None
+    ) -> "LangsteerLM":
+        """The same of arguments by name, which come before the harness's own options.
+
+        The harness names a GPU where nobody did: without one, or with a `device_map`, that is
+        not heeded, as its own models do not.
+        """
+        given = {
+            key: value for key, value in (additional_config or {}).items() if value is not None
+        }
+        gpu = str(given.get("device")).startswith("cuda") and not torch.cuda.is_available()
+        if gpu or arg_dict.get("device_map") is not None:
+            given.pop("device", None)
+        return cls(**{**given, **arg_dict})
 
     @property
     def cost(self) -> Usage:
@@ -134,53 +174,83 @@ class LangsteerLM(HFLM):
         self, requests: list[Instance], disable_tqdm: bool = False
     ) -> list[tuple[float, bool]]:
         """Log-likelihood of each continuation, and whether greedy decoding would give it."""
-        asked = [self._pair(request) for request in requests]
-        missing: dict[tuple[Any, ...], None] = {}
-        for tag, context, answer in asked:
-            if (key := self._key(tag, context, answer)) not in self._scored:
-                missing[key[1:]] = None
-        self._score(list(missing), None if disable_tqdm else "Scoring answers")
-        answers = [self._scored[self._key(*parts)] for parts in asked]
-        if not self._variants:
-            self._scored.clear()
-        for request, scored in zip(requests, answers, strict=True):
-            self.cache_hook.add_partial("loglikelihood", request.args, scored)
+        self.languages.tell(requests)
+        tags = [self.languages.of(request) for request in requests]
+        asked = list(zip(tags, self.reader.asked(requests), strict=True))
+        scored = self._scores_of(asked, None if disable_tqdm else "Scoring answers")
+        self._count(requests, tags, [score.touched for score in scored])
+        answers = [(score.loglikelihood, score.greedy) for score in scored]
+        for request, answer in zip(requests, answers, strict=True):
+            self.cache_hook.add_partial("loglikelihood", request.args, answer)
         return answers
 
-    def _loglikelihood_tokens(
-        self,
-        requests: list[tuple[tuple[str, str], list[int], list[int]]],
-        disable_tqdm: bool = False,
-        override_bs: int | None = None,
-    ) -> list[tuple[float, bool]]:
-        """Pairs of token ids, as rolling log-likelihood hands them over: all source, if steered."""
-        asked = []
-        for _, context, answer in requests:
-            context, answer = self._fitted(list(context), list(answer))
-            source = [i != self.steered.bos_id for i in context]
-            asked.append((self.languages.always, Tokens(context, source), tuple(answer)))
-        self._score([self._key(*parts)[1:] for parts in asked], None)
-        answers = [self._scored[self._key(*parts)] for parts in asked]
-        self._scored.clear()
+    def loglikelihood_rolling(
+        self, requests: list[Instance], disable_tqdm: bool = False
+    ) -> list[float]:
+        """Log-likelihood of each text, in windows of what the model reads."""
+        self.languages.tell(requests)
+        tags = [self.languages.of(request) for request in requests]
+        windows = [self.reader.rolling(request) for request in requests]
+        asked = [(tag, window) for tag, of in zip(tags, windows, strict=True) for window in of]
+        scored = iter(self._scores_of(asked, None if disable_tqdm else "Scoring texts"))
+        answers, touched = [], []
+        for request, of in zip(requests, windows, strict=True):
+            parts = list(itertools.islice(scored, len(of)))
+            answers.append(sum(part.loglikelihood for part in parts))
+            touched.append(sum(part.touched for part in parts))
+            self.cache_hook.add_partial("loglikelihood_rolling", request.args, answers[-1])
+        self._count(requests, tags, touched)
         return answers
+
+    def _scores_of(
+        self, asked: Sequence[tuple[str | None, Asked]], progress: str | None
+    ) -> list["_Scored"]:
+        """What each answer scores under the active variant. Raises StateError for no number."""
+        missing = [key for key in dict.fromkeys(asked) if (self._active, *key) not in self._scored]
+        self._score(missing, progress)
+        scored = [self._scored[(self._active, *key)] for key in asked]
+        if not self._variants:
+            self._scored.clear()
+        check_scores(self.steered, [[score.loglikelihood for score in scored]])
+        return scored
+
+    def _count(
+        self, requests: Sequence[Instance], tags: Sequence[str | None], touched: Sequence[int]
+    ) -> None:
+        """Note which items the active change touched. Raises VectorError where it touched none."""
+        told = Counted()
+        for request, tag, tokens in zip(requests, tags, touched, strict=True):
+            change = self._change(self._active, tag)
+            if change is not None and change.interventions():
+                told.note(
+                    request.task_name or "", item_key(request), change.positions, bool(tokens)
+                )
+        told.check()
+        for task, coverage in told.coverage().items():
+            self.coverage[(self._active, task)] = coverage
+            if not self._variants and coverage.missed:
+                logger.warning("%s: %s", task, coverage)
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Greedy text (unless a request says otherwise) after each context, up to a stop."""
-        result = [""] * len(requests)
+        self.languages.tell(requests)
+        result, touched = [""] * len(requests), [0] * len(requests)
+        tags = [self.languages.of(request) for request in requests]
         groups: dict[tuple[str | None, str], list[int]] = {}
         for i, request in enumerate(requests):
-            groups.setdefault((self.languages.of(request), repr(request.args[1])), []).append(i)
+            groups.setdefault((tags[i], repr(request.args[1])), []).append(i)
         for (tag, _), members in groups.items():
-            contexts = [self._context(requests[i], requests[i].args[0]) for i in members]
-            texts = self._generate(
+            contexts = [self.reader.prompt(requests[i]) for i in members]
+            written = self._generate(
                 contexts,
                 requests[members[0]].args[1],
                 self._change(self._active, tag),
                 None if disable_tqdm else "Generating",
             )
-            for i, text in zip(members, texts, strict=True):
-                result[i] = text
+            for i, (text, steered) in zip(members, written, strict=True):
+                result[i], touched[i] = text, int(steered)
                 self.cache_hook.add_partial("generate_until", requests[i].args, text)
+        self._count(requests, tags, touched)
         return result
 
     def complete(
@@ -193,11 +263,12 @@ class LangsteerLM(HFLM):
     ) -> list[str]:
         """Greedy continuations of `prompts`; `change` acts on `sources`, the text in each of them."""
         contexts = [
-            self._tokens(prompt, source_spans(prompt, [sources[i]]) if sources else None)
+            self.reader.tokens(prompt, source_spans(prompt, [sources[i]]) if sources else None)
             for i, prompt in enumerate(prompts)
         ]
         settings = {"until": list(stop), "max_gen_toks": max_new_tokens, "do_sample": False}
-        return self._generate(contexts, settings, change, "Generating")
+        written = self._generate(contexts, settings, change, "Generating")
+        return [text for text, _ in written]
 
     def _generate(
         self,
@@ -205,7 +276,8 @@ class LangsteerLM(HFLM):
         settings: Mapping[str, Any],
         change: Change | None,
         progress: str | None,
-    ) -> list[str]:
+    ) -> list[tuple[str, bool]]:
+        """What is written after each context, and whether any of its tokens was steered."""
         options = normalize_gen_kwargs(dict(settings), self.max_gen_toks)
         eos = self.tok_decode(self.eot_token_id, skip_special_tokens=False)
         until = handle_stop_sequences(options.pop("until", None), eos=eos)
@@ -217,15 +289,16 @@ class LangsteerLM(HFLM):
                 f"{self.max_length} tokens in all"
             )
         kept = [Tokens(c.ids[-room:], c.source[-room:]) for c in contexts]
-        texts = [""] * len(kept)
+        texts = [("", False)] * len(kept)
         groups = list(batches(kept, self.budget or TOKEN_BUDGET, self.rows or GENERATION_ROWS))
         for index in track(groups, progress, len(groups)):
             written = self._generate_batch(
                 [kept[i] for i in index], options, until, longest, change
             )
-            for i, ids in zip(index, written, strict=True):
+            for i, (ids, steered) in zip(index, written, strict=True):
                 text = self.tok_decode(ids)
-                texts[i] = postprocess_generated_text(text, stop=until, think_end_token=None)
+                text = postprocess_generated_text(text, stop=until, think_end_token=None)
+                texts[i] = (text, steered)
         return texts
 
     def _generate_batch(
@@ -235,123 +308,61 @@ class LangsteerLM(HFLM):
         until: list[str],
         longest: int,
         change: Change | None,
-    ) -> list[list[int]]:
+    ) -> list[tuple[list[int], bool]]:
         inputs = self.steered.batch([context.ids for context in contexts])
         width = inputs["input_ids"].shape[1]
         started = time.perf_counter()
         with (
             torch.inference_mode(),
-            _acting(self.steered, change, [context.source for context in contexts]),
+            _acting(self.steered, change, [context.source for context in contexts]) as touched,
         ):
             ids = self._model_generate(
                 context=inputs["input_ids"],
                 attention_mask=inputs["attention_mask"],
                 stop=until,
                 max_length=width + longest,
+                logits_processor=[Finite(self.steered)],
                 **options,
             )
         self.cost.seconds += time.perf_counter() - started
         self.cost.tokens += sum(map(len, contexts)) + ids[:, width:].numel()
-        return [row[width:] for row in ids.tolist()]
+        new = [row[width:] for row in ids.tolist()]
+        return list(zip(new, touched.rows(len(new)), strict=True))
 
-    def _score(self, missing: Sequence[tuple[Any, ...]], progress: str | None) -> None:
-        """Score (language, context ids, source, answer) under the active variant, or under all."""
-        by_language: dict[str | None, dict[tuple[Any, ...], list[tuple[int, ...]]]] = {}
-        for tag, ids, source, answer in missing:
-            by_language.setdefault(tag, {}).setdefault((ids, source), []).append(answer)
+    def _score(self, missing: Sequence[tuple[str | None, Asked]], progress: str | None) -> None:
+        """Score answers under the active variant, or under all."""
+        by_language: dict[str | None, dict[tuple[Any, ...], list[Asked]]] = {}
+        for tag, asked in missing:
+            by_language.setdefault(tag, {}).setdefault(asked.shared, []).append(asked)
         for tag, contexts in by_language.items():
-            questions = [
-                Question(Tokens(list(ids), list(source)), tuple(answers))
-                for (ids, source), answers in contexts.items()
-            ]
+            answers = list(contexts.values())
             names = list(self._variants) or [""]
             results = score(
                 self.steered,
-                questions,
+                [question_of(together) for together in answers],
                 [self._change(name, tag) for name in names],
                 budget=self.budget,
                 progress=progress,
             )
             for name, scores in zip(names, results, strict=True):
-                self._keep(name, tag, questions, scores)
+                self._keep(name, tag, answers, scores)
 
     def _keep(
-        self, name: str, tag: str | None, questions: Sequence[Question], scores: Scores
+        self, name: str, tag: str | None, answers: Sequence[Sequence[Asked]], scores: Scores
     ) -> None:
         cost = self.costs.setdefault(name, Usage())
         cost.tokens += scores.tokens
         cost.seconds += scores.seconds
-        for question, values, greedy in zip(
-            questions, scores.loglikelihoods, scores.greedy, strict=True
-        ):
-            context = (tuple(question.context.ids), tuple(question.context.source))
-            for answer, value, same in zip(question.answers, values, greedy, strict=True):
-                self._scored[(name, tag, *context, answer)] = (value, same)
-
-    def _key(self, tag: str | None, context: Tokens, answer: tuple[int, ...]) -> tuple[Any, ...]:
-        return (self._active, tag, tuple(context.ids), tuple(context.source), answer)
+        for q, together in enumerate(answers):
+            for a, asked in enumerate(together):
+                self._scored[(name, tag, asked)] = _Scored(
+                    scores.loglikelihoods[q][a], scores.greedy[q][a], scores.touched[q][a]
+                )
 
     def _change(self, name: str, tag: str | None) -> Change | None:
         if self._variants:
             return self._variants[name]
         return self.changes.get(tag) if tag is not None else None
-
-    def _pair(self, request: Instance) -> tuple[str | None, Tokens, tuple[int, ...]]:
-        context, continuation = request.args
-        tag = self.languages.of(request)
-        if context == "":
-            ids = self.tok_encode(continuation, add_special_tokens=False)
-            start = [self.prefix_token_id] if ids[:1] != [self.prefix_token_id] else ids[:1]
-            answer = ids if ids[:1] != [self.prefix_token_id] else ids[1:]
-            tokens = Tokens(start, [False])
-        else:
-            spaces = len(context) - len(context.rstrip())
-            whole = context + continuation
-            tokens = self._context(request, context[: len(context) - spaces])
-            answer = self.tok_encode(whole)[len(tokens) :]
-        if not answer:
-            raise ModelError(
-                f"the answer choice {continuation!r} of task {request.task_name} tokenises to "
-                "nothing: it cannot be scored"
-            )
-        ids, answer = self._fitted(tokens.ids, answer)
-        return tag, Tokens(ids, tokens.source[-len(ids) :]), tuple(answer)
-
-    def _fitted(self, context: list[int], answer: list[int]) -> tuple[list[int], list[int]]:
-        """Cut from the left what does not fit into the model, as the harness does."""
-        if len(answer) > self.max_length:
-            raise ModelError(
-                f"an answer of {len(answer)} tokens is longer than {self.steered.name} reads "
-                f"({self.max_length})"
-            )
-        room = self.max_length + 1 - len(answer)
-        if len(context) > room:
-            logger.warning("a context of %d tokens was cut to %d", len(context), room)
-        return context[-room:], answer
-
-    def _context(self, request: Instance, context: str) -> Tokens:
-        info = self.tasks.get(request.task_name or "", TaskInfo())
-        spans = source_spans(context, texts_of(request.doc, info.fields), info.examples)
-        return self._tokens(context, spans or None)
-
-    def _tokens(self, text: str, spans: Sequence[Span] | None) -> Tokens:
-        """Ids as the harness encodes them; without spans, all but special tokens is source."""
-        key = (text, tuple(spans) if spans else None)
-        if key not in self._encoded:
-            if len(self._encoded) > 20_000:
-                self._encoded.clear()
-            self._encoded[key] = self._encode_with_spans(text, spans)
-        return self._encoded[key]
-
-    def _encode_with_spans(self, text: str, spans: Sequence[Span] | None) -> Tokens:
-        ids = self.tok_encode(text)
-        special = set(self.tokenizer.all_special_ids)
-        inside = [True] * len(ids)
-        if spans is not None and self.tokenizer.is_fast:
-            bare = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-            offsets = [(-1, -1)] * (len(ids) - len(bare["input_ids"])) + bare["offset_mapping"]
-            inside = [any(a < end and b > start for start, end in spans) for a, b in offsets]
-        return Tokens(ids, [a and i not in special for a, i in zip(inside, ids, strict=True)])
 
 
 def _adjusted(change: Change, strength: float | None, positions: PositionKind | None) -> Change:
@@ -362,7 +373,7 @@ def _adjusted(change: Change, strength: float | None, positions: PositionKind | 
 
 def _acting(
     model: Model, change: Change | None, source: Sequence[Sequence[bool]]
-) -> AbstractContextManager[None]:
+) -> AbstractContextManager[Touched]:
     if change is None:
-        return nullcontext()
+        return nullcontext(Touched())
     return intervene(model, change.interventions(), mask=pad_mask(source))

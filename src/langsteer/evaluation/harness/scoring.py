@@ -1,64 +1,34 @@
 """Log-likelihoods of answers after contexts, at the least cost that leaves them exact.
 
 What all contexts begin with is run once, a context is run once, whatever the number of its answers, and each
-answer goes on from the context's cache. The head is applied only where an answer token is predicted. Several changes (vectors, projections, none)
-of the same contexts share the layers below the lowest that they touch.
+answer goes on from the context's cache. The head is applied only where a token that is scored is predicted. Several changes (vectors, projections,
+none) of the same contexts share the layers below the lowest that they touch.
 """
 
-import copy
 import functools
-import sys
+import math
 from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
 
 from langsteer.errors import ModelError
+from langsteer.evaluation.harness import caches
+from langsteer.evaluation.harness.predicting import predicted
+from langsteer.evaluation.harness.question import Question, Scores, check_scores, no_scores
 from langsteer.model.model import Model, frozen
 from langsteer.model.tokens import Tokens, batches, pad_mask, token_budget
 from langsteer.progress import track
 from langsteer.states.passes import Clock, Pass, forward_pass, lowest_layer
 from langsteer.steering.change import Change
 
-__all__ = ["Change", "Question", "Scores", "can_share_contexts", "score"]
+__all__ = ["Change", "Question", "Scores", "check_scores", "score"]
 
 HEAD_ROWS = 512
 TAIL_SHARE = 4  # of a budget, a quarter for answers that are read together, which are short
 SHORTEST_STEM = 16
-
-
-@dataclass(frozen=True)
-class Question:
-    """A context, and the answers to score after it: token ids, each of at least one."""
-
-    context: Tokens
-    answers: tuple[tuple[int, ...], ...]
-
-    def __len__(self) -> int:
-        return len(self.context) + sum(len(answer) - 1 for answer in self.answers)
-
-    def without(self, start: int) -> "Question":
-        """What is left of it after the first `start` tokens of the context."""
-        rest = Tokens(self.context.ids[start:], self.context.source[start:])
-        return Question(rest, self.answers)
-
-
-@dataclass
-class Scores:
-    """What one change gave: for each question, each answer's log-likelihood, and whether it is what
-    greedy decoding would say.
-
-    `seconds` is what the change would have cost alone: shared layers count for each that needs them.
-    """
-
-    loglikelihoods: list[list[float]]
-    greedy: list[list[bool]]
-    tokens: int = 0
-    seconds: float = 0.0
 
 
 def score(
@@ -68,27 +38,27 @@ def score(
     *,
     budget: int | None = None,
     progress: str | None = None,
+    where: bool = False,
 ) -> list[Scores]:
     """Score every question under every change; None is the model as it is.
 
-    Raises ModelError for an answer or a context without tokens.
+    `where` keeps which tokens were changed. Raises ModelError for an answer or a context without
+    tokens, and StateError where the model as it is, or under every change, gives no number; what
+    one change of several makes of it is left to `check_scores`.
     """
     for question in questions:
-        if not question.context.ids or not all(question.answers):
+        if len(question.context) <= question.scored or not all(question.answers):
             raise ModelError("a context or an answer to be scored tokenises to nothing")
     if not questions:
         return [Scores([], []) for _ in changes]
     different = list({id(change): change for change in changes}.values())
     if len(different) < len(changes):
-        once = score(model, questions, different, budget=budget, progress=progress)
+        once = score(model, questions, different, budget=budget, progress=progress, where=where)
         which = {id(change): i for i, change in enumerate(different)}
         return [once[which[id(change)]] for change in changes]
     length = _common_start(model, questions)
     rest = [question.without(length) for question in questions]
-    results = [
-        Scores([[] for _ in questions], [[] for _ in questions], length + sum(map(len, rest)))
-        for _ in changes
-    ]
+    results = [no_scores(len(questions), length + sum(map(len, rest))) for _ in changes]
     # What changes the lowest layer last is run first; every other goes on from its states.
     order = sorted(range(len(changes)), key=lambda c: -_lowest(model, changes[c]))
     groups = list(batches(_read_at_once(model, rest), budget or token_budget(model)))
@@ -99,18 +69,41 @@ def score(
         for index in track(groups, progress, len(groups)):
             batch = _Batch(model, [rest[i] for i in index], stem)
             for c in order:
-                scored = batch.run(c)
-                results[c].seconds += scored.seconds
-                for place, i in enumerate(index):
-                    results[c].loglikelihoods[i] = scored.loglikelihoods[place]
-                    results[c].greedy[i] = scored.greedy[place]
+                _put(results[c], index, batch.run(c), where)
+            _check_some(model, [results[c].loglikelihoods for c in _deciding(changes)], index)
     return results
+
+
+def _put(scores: Scores, index: Sequence[int], batch: "_BatchScores", where: bool) -> None:
+    """Enter what a batch of the questions in `index` gave."""
+    scores.seconds += batch.seconds
+    for place, i in enumerate(index):
+        scores.loglikelihoods[i] = batch.loglikelihoods[place]
+        scores.greedy[i] = batch.greedy[place]
+        scores.touched[i] = [int(tokens.sum()) for tokens in batch.touched[place]]
+        scores.where[i] = batch.touched[place] if where else []
+
+
+def _deciding(changes: Sequence[Change | None]) -> list[int]:
+    """Those whose scores tell whether to go on: the model as it is, else all."""
+    plain = [c for c, change in enumerate(changes) if change is None]
+    return plain or list(range(len(changes)))
+
+
+def _check_some(
+    model: Model, loglikelihoods: Sequence[list[list[float]]], index: Sequence[int]
+) -> None:
+    """Raise StateError where none of several gives a number for the questions in `index`."""
+    values = [[value for i in index for value in scores[i]] for scores in loglikelihoods]
+    if not any(all(map(math.isfinite, each)) for each in values):
+        check_scores(model, values)
 
 
 @dataclass(frozen=True)
 class _BatchScores:
     loglikelihoods: list[list[float]]
     greedy: list[list[bool]]
+    touched: list[list[Tensor]]
     seconds: float
 
 
@@ -150,7 +143,11 @@ class _Stem:
 
     def cache(self, c: int, rows: int) -> Any:
         """The cache after the stem under change `c`, once a row; None where there is no stem."""
-        return _rows_of(self.runs[c].cache, [0] * rows) if self.length else None
+        return caches.rows_of(self.runs[c].cache, [0] * rows) if self.length else None
+
+    def touched(self, c: int) -> Tensor:
+        """Which of its tokens were changed under change `c`: boolean [tokens]."""
+        return self.runs[c].touched[0].cpu() if self.length else torch.zeros(0, dtype=torch.bool)
 
 
 class _Batch:
@@ -165,18 +162,24 @@ class _Batch:
         self.model, self.questions, self.stem = model, questions, stem
         answers = [(q, a) for q, item in enumerate(questions) for a in range(len(item.answers))]
         longer = [(q, a) for q, a in answers if len(questions[q].answers[a]) > 1]
-        shared = can_share_contexts(model) or not longer
+        shared = caches.can_share_contexts(model) or not longer
         self.rows = [] if shared else answers
         self.tails = self._grouped(longer) if shared else []
         contexts = [question.context for question in questions]
-        if not shared:
-            contexts = [questions[q].context.followed_by(self._read_of(q, a)) for q, a in answers]
+        prompts = [[True] * len(context) for context in contexts]
+        if self.rows:
+            read = [self._read_of(q, a) for q, a in answers]
+            prompts = [prompts[q] + r.source for (q, _), r in zip(answers, read, strict=True)]
+            contexts = [_joined(contexts[q], r) for (q, _), r in zip(answers, read, strict=True)]
+        self.widths = [len(context) for context in contexts]
         self.inputs = _after(
             model.batch([context.ids for context in contexts]),
             torch.ones(len(contexts), stem.length, dtype=torch.long, device=model.device),
         )
         source = pad_mask([context.source for context in contexts])
         self.source = torch.cat([stem.source.expand(len(contexts), -1), source], 1)
+        before = torch.ones(len(contexts), stem.length, dtype=torch.bool)
+        self.prompt = torch.cat([before, pad_mask(prompts)], 1) if self.rows else None
         self.trunk: tuple[Pass, list[Pass]] | None = None
 
     def _grouped(self, answers: Sequence[tuple[int, int]]) -> list[list[tuple[int, int]]]:
@@ -185,22 +188,19 @@ class _Batch:
         budget = token_budget(self.model) // TAIL_SHARE
         return [[answers[i] for i in index] for index in batches(read, budget)]
 
-    def _read_of(self, q: int, a: int) -> tuple[int, ...]:
-        """The tokens of an answer that are read: all but the last, which is only predicted."""
-        return self.questions[q].answers[a][:-1]
+    def _read_of(self, q: int, a: int) -> Tokens:
+        return self.questions[q].read(a)
 
     def run(self, c: int) -> _BatchScores:
         """Score under change `c`; the first to be run is what the others go on from."""
         clock = Clock(self.model)
         decode = functools.partial(
-            _decode,
-            self.model,
-            source=self.source,
-            change=self.stem.changes[c],
-            keep=self.stem.keep,
+            _decode, self.model, change=self.stem.changes[c], keep=self.stem.keep
         )
         context = decode(
             self.inputs,
+            source=self.source,
+            prompt=self.prompt,
             trunk=self.trunk[0] if self.trunk else None,
             cache=self.stem.cache(c, len(self.inputs["input_ids"])),
             caching=bool(self.tails) or self.stem.length > 0,
@@ -208,24 +208,56 @@ class _Batch:
         tails = [
             decode(
                 self._tail_inputs(tail),
+                **self._tail_masks(tail),
                 trunk=self.trunk[1][i] if self.trunk else None,
-                cache=_rows_of(context.cache, [q for q, _ in tail]),
+                cache=caches.rows_of(context.cache, [q for q, _ in tail]),
                 caching=True,
             )
             for i, tail in enumerate(self.tails)
         ]
         scores = self._read(context.hidden, [run.hidden for run in tails])
+        touched = self._touched(self.stem.touched(c), context, tails)
         seconds = clock.seconds()
         if self.trunk:
             layer = _lowest(self.model, self.stem.changes[c])
             seconds += sum(run.reached[layer] for run in (self.trunk[0], *self.trunk[1]))
         self.trunk = self.trunk or (context, tails)
-        return _BatchScores(*scores, seconds)
+        return _BatchScores(*scores, touched, seconds)
 
     def _tail_inputs(self, tail: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
-        read = [self._read_of(q, a) for q, a in tail]
+        read = [self._read_of(q, a).ids for q, a in tail]
         before = self.inputs["attention_mask"][[q for q, _ in tail]]
         return _after(self.model.batch(read, padding_side="right"), before)
+
+    def _tail_masks(self, tail: Sequence[tuple[int, int]]) -> dict[str, Any]:
+        """`source` and `prompt`: of contexts alone where no answer holds text, as wide as all else."""
+        texts = [self._read_of(q, a).source for q, a in tail]
+        if not any(map(any, texts)):
+            return {"source": self.source}
+        text, before = pad_mask(texts, "right"), self.source[[q for q, _ in tail]]
+        return {
+            "source": torch.cat([before, text], 1),
+            "prompt": torch.cat([torch.ones_like(before), text], 1),
+        }
+
+    def _touched(self, stem: Tensor, context: Pass, tails: Sequence[Pass]) -> list[list[Tensor]]:
+        """Which of the tokens that are read were changed, by question and answer."""
+        rows = context.touched.cpu()
+        ends = [
+            torch.cat([stem, row[len(row) - w :]]) for row, w in zip(rows, self.widths, strict=True)
+        ]
+        if self.rows:
+            touched: list[list[Tensor]] = [[] for _ in self.questions]
+            for (q, _), end in zip(self.rows, ends, strict=True):
+                touched[q].append(end)
+            return touched
+        touched = [
+            [end] * len(item.answers) for end, item in zip(ends, self.questions, strict=True)
+        ]
+        for tail, run in zip(self.tails, tails, strict=True):
+            for (q, a), row in zip(tail, run.touched.cpu(), strict=True):
+                touched[q][a] = torch.cat([ends[q], row[: len(self._read_of(q, a))]])
+        return touched
 
     def _read(
         self, hidden: Tensor, tails: Sequence[Tensor]
@@ -240,10 +272,10 @@ class _Batch:
             for row, (_, tokens) in enumerate(part):
                 for q, a, t in tokens:
                     rows.append(row)
-                    wanted.append(self.questions[q].answers[a][t])
+                    wanted.append(self.questions[q].scored_token(a, t))
                     owners.append((q, a))
             states = torch.stack([states for states, _ in part])
-            values, likeliest = _predicted(self.model, states, rows, wanted)
+            values, likeliest = predicted(self.model, states, rows, wanted)
             for (q, a), value, same in zip(owners, values, likeliest, strict=True):
                 total[q][a] += value
                 greedy[q][a] &= same
@@ -255,13 +287,12 @@ class _Batch:
         """States [hidden], each with the (question, answer, token)s that it predicts."""
         predicting: list[tuple[Tensor, list[tuple[int, int, int]]]] = []
         for row, (q, a) in enumerate(self.rows):
-            length = len(self.questions[q].answers[a])
-            predicting += [(hidden[row, t - length], [(q, a, t)]) for t in range(length)]
-        if not self.rows:
-            for q, question in enumerate(self.questions):
-                predicting.append(
-                    (hidden[q, -1], [(q, a, 0) for a in range(len(question.answers))])
-                )
+            length, scored = len(self.questions[q].answers[a]), self.questions[q].scored
+            predicting += [(hidden[row, t - length], [(q, a, t)]) for t in range(-scored, length)]
+        for q, question in enumerate(self.questions if not self.rows else ()):
+            for t in range(-question.scored, 1):
+                owners = [(q, a, t) for a in range(len(question.answers))]
+                predicting.append((hidden[q, t - 1], owners))
         for tail, states in zip(self.tails, tails, strict=True):
             for row, (q, a) in enumerate(tail):
                 length = len(self.questions[q].answers[a])
@@ -269,58 +300,10 @@ class _Batch:
         return predicting
 
 
-def _predicted(
-    model: Model, states: Tensor, rows: Sequence[int], wanted: Sequence[int]
-) -> tuple[list[float], list[bool]]:
-    """The log-probability of the token `wanted[i]` after `states[rows[i]]`, and whether it is the likeliest."""
-    at = torch.tensor(rows, device=states.device)
-    tokens = torch.tensor(wanted, device=states.device)
-    logit = torch.full((len(rows),), -torch.inf, device=states.device)
-    best, total = logit.new_full((2, len(states)), -torch.inf)
-    best_token = torch.zeros(len(states), dtype=torch.long, device=states.device)
-    for start, block in model.logit_blocks(states):
-        logits = block.float().to(states.device)
-        here = (tokens >= start) & (tokens < start + logits.shape[-1])
-        logit[here] = logits[at[here], tokens[here] - start]
-        highest, place = logits.max(-1)
-        best_token = torch.where(highest > best, place + start, best_token)
-        best = torch.maximum(best, highest)
-        total = torch.logaddexp(total, _log_sum_exp_in_place(logits, highest))
-    return (logit - total[at]).tolist(), (best_token[at] == tokens).tolist()
-
-
-def _log_sum_exp_in_place(logits: Tensor, highest: Tensor) -> Tensor:
-    """By row, in the memory of `logits`, whose copy would take as long to make as the sum; the
-    highest of each row may be -inf.
-    """
-    base = highest.clamp(min=torch.finfo(logits.dtype).min)
-    return base + logits.sub_(base[:, None]).exp_().sum(-1).log()
-
-
-def can_share_contexts(model: Model) -> bool:
-    """Whether the model keeps a cache whose rows can be repeated and gone on from. Found out once."""
-    return _cache_window(model) > 0
-
-
 def _read_at_once(model: Model, questions: Sequence[Question]) -> Sequence[Sized]:
     """What a question brings into the pass over a batch: its context alone, where answers go on from it."""
-    shared = can_share_contexts(model)
+    shared = caches.can_share_contexts(model)
     return [question.context for question in questions] if shared else questions
-
-
-def _cache_window(model: Model) -> int:
-    """How far back the narrowest layer of the model's cache looks; 0 where it cannot be shared."""
-    return model.kept.get("cache window", lambda: _narrowest_window(model))
-
-
-def _narrowest_window(model: Model) -> int:
-    with torch.inference_mode():
-        output = model.decoder(**model.batch([[model.pad_id]]), use_cache=True)
-    cache = getattr(output, "past_key_values", None)
-    layers = cache.layers if type(cache) is DynamicCache else []
-    fits = bool(layers) and all(isinstance(layer, DynamicLayer) for layer in layers)
-    windows = [int(getattr(layer, "sliding_window", None) or sys.maxsize) for layer in layers]
-    return min(windows) if fits else 0
 
 
 def _common_start(model: Model, questions: Sequence[Question]) -> int:
@@ -330,7 +313,7 @@ def _common_start(model: Model, questions: Sequence[Question]) -> int:
     columns, must be wider than everything.
     """
     first = questions[0].context
-    start = min(len(question.context) for question in questions) - 1
+    start = min(len(question.context) - question.scored for question in questions) - 1
     for question in questions[1:]:
         other = question.context
         while start and (
@@ -339,7 +322,11 @@ def _common_start(model: Model, questions: Sequence[Question]) -> int:
             start -= 1
     longest = max(map(len, questions)) + max(len(a) for q in questions for a in q.answers)
     pays = len(questions) > 1 and start >= SHORTEST_STEM
-    return start if pays and longest < _cache_window(model) else 0
+    return start if pays and longest < caches.cache_window(model) else 0
+
+
+def _joined(context: Tokens, answer: Tokens) -> Tokens:
+    return Tokens([*context.ids, *answer.ids], [*context.source, *answer.source])
 
 
 def _after(inputs: dict[str, Tensor], before: Tensor) -> dict[str, Tensor]:
@@ -354,11 +341,3 @@ def _after(inputs: dict[str, Tensor], before: Tensor) -> dict[str, Tensor]:
 
 def _lowest(model: Model, change: Change | None) -> int:
     return lowest_layer(model, list(change.interventions()) if change is not None else [])
-
-
-def _rows_of(cache: Any, rows: Sequence[int]) -> Any:
-    """A cache of these rows; the one given stays as it is."""
-    chosen = copy.copy(cache)
-    chosen.layers = [copy.copy(layer) for layer in cache.layers]
-    chosen.batch_select_indices(torch.tensor(rows, device=cache.layers[0].keys.device))
-    return chosen

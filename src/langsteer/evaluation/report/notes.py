@@ -18,6 +18,11 @@ def notes_on(scored: ItemScores) -> Iterable[str]:
         if direct is not None and method != DIRECT:
             yield from _mismatch(direct, cell)
         yield from _harness(cell)
+        if cell.missed:
+            yield (
+                f"{method} / {language}: {cell.missed} of {len(cell.items)} items are answered as "
+                "without it, since it touched none of their tokens."
+            )
 
 
 def _mismatch(direct: Cell, cell: Cell) -> Iterable[str]:

@@ -1,0 +1,122 @@
+"""Weights that are not in the files are not made up; those that a configuration leaves out are told of."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from langsteer.errors import ModelError
+from langsteer.model.converted import _check_same
+from langsteer.model.opening import load_model
+from tests.helpers import build_network, character_tokenizer
+
+
+@pytest.fixture
+def copy(folder: Path, tmp_path: Path) -> Path:
+    """A tiny model on disk, to be damaged."""
+    return Path(shutil.copytree(folder, tmp_path / "copy"))
+
+
+def keep(folder: Path, wanted: Callable[[str], bool]) -> None:
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: weight for name, weight in weights.items() if wanted(name)}
+    assert len(kept) < len(weights)
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def configure(folder: Path, **changes: Any) -> None:
+    file = folder / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+def test_a_layer_that_is_not_there(copy: Path) -> None:
+    keep(copy, lambda name: "layers.3." not in name)
+    with pytest.raises(ModelError, match=r"copy lacks 9 tensors \(model\.layers\.3\..* and 7 more"):
+        load_model(copy)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_head_may_be_the_embedding(copy: Path, tied: bool) -> None:
+    keep(copy, lambda name: "lm_head" not in name)
+    configure(copy, tie_word_embeddings=tied)
+    if tied:
+        model = load_model(copy)
+        assert model.head.weight is model.network.get_input_embeddings().weight
+    else:
+        with pytest.raises(ModelError, match=r"lacks 1 tensor \(lm_head\.weight\)"):
+            load_model(copy)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_hidden_layers": 5}, r"lacks 9 tensors \(model\.layers\.4\."),
+        ({"num_hidden_layers": 3}, r"9 tensors \(model\.layers\.3\..*would be left out"),
+        (
+            {"intermediate_size": 64},
+            r"down_proj\.weight is 32 × 48 in the file and would be 32 × 64",
+        ),
+    ],
+)
+def test_a_configuration_of_another_model(copy: Path, changes: Any, message: str) -> None:
+    configure(copy, **changes)
+    with pytest.raises(ModelError, match=message):
+        load_model(copy)
+
+
+def test_layers_that_guess_further_tokens_may_be_left_out(copy: Path) -> None:
+    configure(copy, num_hidden_layers=3, num_nextn_predict_layers=1)
+    assert load_model(copy).layers == 3
+
+
+def test_what_steering_does_not_need_may_be_there(copy: Path) -> None:
+    weights = load_file(copy / "model.safetensors")
+    weights["v_head.weight"] = torch.zeros(1, 32)
+    weights["model.layers.0.self_attn.rotary_emb.inv_freq"] = torch.zeros(4)
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    load_model(copy)
+
+
+def test_who_asks_for_other_sizes_gets_them(copy: Path) -> None:
+    configure(copy, intermediate_size=64)
+    load_model(copy, ignore_mismatched_sizes=True)
+
+
+def test_an_adapter_that_lacks_a_layer(folder: Path, tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    network = build_network("llama")
+    network.name_or_path = network.config._name_or_path = str(folder)
+    config = peft.LoraConfig(target_modules=["q_proj"])
+    peft.get_peft_model(network, config).save_pretrained(tmp_path)
+    load_model(tmp_path)
+    file = tmp_path / "adapter_model.safetensors"
+    save_file({k: v for k, v in load_file(file).items() if "layers.3." not in k}, file)
+    with pytest.raises(
+        ModelError, match=r"cannot open the adapter .*missing adapter keys.*layers\.3"
+    ):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize("lost", ["nothing", "a weight", "a setting"])
+def test_a_converted_checkpoint_is_compared(tmp_path: Path, lost: str) -> None:
+    """Another last weight, which sixteen tokens may not reach, or another setting of equal weights."""
+    network = build_network("llama")
+    network.save_pretrained(tmp_path)
+    character_tokenizer().save_pretrained(tmp_path)
+    if lost == "a weight":
+        weights = load_file(tmp_path / "model.safetensors")
+        weights["model.embed_tokens.weight"][100, 0] += 1
+        save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    if lost == "a setting":
+        configure(tmp_path, rms_norm_eps=0.1)
+    if lost == "nothing":
+        _check_same(network, tmp_path, Path("a.gguf"))
+        return
+    other = "weights" if lost == "a weight" else "logits"
+    with pytest.raises(ModelError, match=f"made from a.gguf does not give the same {other}"):
+        _check_same(network, tmp_path, Path("a.gguf"))
