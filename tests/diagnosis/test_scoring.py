@@ -75,9 +75,9 @@ def test_fewer_choices_are_the_right_one_and_the_likeliest_others() -> None:
 
 def test_an_item_longer_than_the_model_reads(llama: Model, tmp_path: Path) -> None:
     rows = item_rows(4)
-    rows[2]["prompt"] = "jua " * 40
+    rows[2]["prompt"] = "jua " * 300
     items = made_task(tmp_path, rows).all
     with pytest.raises(
-        DiagnosisError, match=r"item q2 is 1\d\d tokens long, and tiny-llama reads 128"
+        DiagnosisError, match=r"item q2 is 1\d\d\d tokens long, and tiny-llama reads 1024"
     ):
         asked(llama, [item.own for item in items], items)
