@@ -6,7 +6,6 @@ is. An item with a reference is worth the log-likelihood of all of it: a text an
 that the nats they take can be compared between languages (Tsvetkov and Kipnis, arXiv 2311.18743).
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -18,7 +17,7 @@ from langsteer.diagnosis.items import TaskItem, Wording
 from langsteer.errors import DiagnosisError
 from langsteer.evaluation.harness.scoring import Question, score
 from langsteer.evaluation.statistics import Array, calibrate
-from langsteer.model.model import Model, base_network
+from langsteer.model.model import Model
 from langsteer.model.tokens import Tokens, encode, encode_suffix
 from langsteer.steering.change import Change
 
@@ -55,30 +54,18 @@ class Asked:
 def asked(model: Model, wordings: Sequence[Wording], items: Sequence[TaskItem]) -> Asked:
     """The wordings as questions to a model.
 
-    Raises DiagnosisError for one that is longer than the model reads, or an answer without tokens.
+    Raises LengthError for one that is longer than the model reads, and DiagnosisError for an answer
+    without tokens.
     """
     contexts = encode(model, [own.prompt for own in wordings])
     questions = [
         Question(context, tuple(_read_after(model, context, own, a) for a in own.answers))
         for context, own in zip(contexts, wordings, strict=True)
     ]
-    longest = longest_text(model)
     for item, question in zip(items, questions, strict=True):
-        tokens = len(question.context) + max(map(len, question.answers)) - 1
         if not all(question.answers):
             raise DiagnosisError(f"item {item.id}: an answer has no tokens")
-        if tokens > longest:
-            raise DiagnosisError(
-                f"item {item.id} is {tokens} tokens long, and {model.name} reads {longest}: shorten it"
-            )
     return Asked(tuple(questions), tuple(item.right for item in items))
-
-
-def longest_text(model: Model) -> int:
-    """How many tokens the model's configuration says that it reads."""
-    config = base_network(model.network).config.get_text_config()
-    told = getattr(config, "max_position_embeddings", None)
-    return told if isinstance(told, int) else sys.maxsize
 
 
 def _read_after(model: Model, context: Tokens, own: Wording, answer: str) -> tuple[int, ...]:
