@@ -101,6 +101,8 @@ def test_what_time_pays_for(llama: Model, tmp_path: Path) -> None:
     assert affordable(1000, scorer, 20) == (20, 100)  # all of the development items
     assert affordable(60, scorer, 20) == (20, 30)
     assert affordable(16, scorer, 20) == (10, FEWEST)
-    assert affordable(60, scorer, 20, fewest=60) == (10, 60)
+    assert affordable(60, scorer, 20, wanted=60) == (10, 60)
+    assert affordable(16, scorer, 20, wanted=80, fewest=30) == (LEAST, 40)
     assert affordable(0, scorer, 20) == (LEAST, FEWEST)
+    assert affordable(0, scorer, 20, wanted=80, fewest=30) == (LEAST, 30)
     assert affordable(-5, scorer, 2) == (2, FEWEST)

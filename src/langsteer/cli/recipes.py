@@ -80,7 +80,7 @@ def _print(found: "Found", folder: Path, written: Path | None) -> None:
 def _chosen(found: "Found") -> Table:
     title = (
         f"{found.source} ({found.language}): {found.tried} recipes in {found.seconds / 60:.1f} minutes\n"
-        f"{found.split}"
+        f"{found.split}; {found.development_items} and {found.report_items} of them were asked"
     )
     table = Table(title=title, title_justify="left", box=box.SIMPLE)
     for name in ("recipe", "items", "chosen on", "over nothing"):

@@ -38,6 +38,7 @@ BUDGET = 15.0  # minutes
 RESULTS, BEST = "results.json", "best.safetensors"
 CHOICES = 4  # of an item that has more, until the last round
 ROUNDS = {"first": 0.35, "second": 0.5, "third": 0.6, "last": 1.0}  # of the time left to choose in
+GROWTH = 2  # times the items of the round before, at the least
 REPORT_SHARE = 0.25  # of the budget
 FIT_SHARE = 0.2  # of the time left: what one more fit may take
 KEPT, FINALISTS = 3, 4  # one of three goes on from the first round, so many to the last
@@ -170,7 +171,7 @@ class _Search:
         self.model, self.task, self.trials, self.vectors = model, task, trials, vectors
         self.budget, self.clock = budget, Clock(60 * budget, trials.seconds)
         self.fits = Fits(model, pair, folder / "fits", trials, seed)
-        self.items = FEWEST  # of the round before
+        self.items = FEWEST // GROWTH  # of the round before
         self.standings: dict[str, Standing] = {}
         items = task.development
         questions = asked(model, [item.own for item in items], items)
@@ -186,7 +187,8 @@ class _Search:
         first = self._round("first", some, pool, default)
         learned = learned_candidates(self.fits, _layers_of(first), self._may_fit)
         kept = first[: max(FINALISTS, len(first) // KEPT)]
-        second = self._round("second", some, [*kept, *learned], default)
+        order = [*kept[:FINALISTS], *learned, *kept[FINALISTS:]]
+        second = self._round("second", some, order, default)
         close = [*second[: 2 * FINALISTS], *refined(second)]
         third = self._round("third", some, close, default)
         last = self._round("last", ALL, third[:FINALISTS], default)
@@ -200,14 +202,19 @@ class _Search:
         told = self.trials.told(f"round {name}")
         if told is None:
             seconds = ROUNDS[name] * self._left_to_choose()
-            count, items = affordable(seconds, self.scorer, len(by_name), self.items)
+            count, items = affordable(
+                seconds, self.scorer, len(by_name), GROWTH * self.items, max(FEWEST, self.items)
+            )
             told = self.trials.tell(f"round {name}", candidates=list(by_name)[:count], items=items)
         own = [by_name[key] for key in told["candidates"] if key in by_name]
         self.items = int(told["items"])
         self.scorer.nothing(stage, self.items)
         self.scorer.score(own, stage, self.items)
         standings = self.scorer.standings(own, stage, self.items)
-        self.standings |= {standing.candidate: standing for standing in standings}
+        own_standings = {standing.candidate: standing for standing in standings}
+        self.standings = own_standings | {  # those of later rounds first
+            key: standing for key, standing in self.standings.items() if key not in own_standings
+        }
         return [by_name[standing.candidate] for standing in standings]
 
     def _left_to_choose(self) -> float:
@@ -265,7 +272,7 @@ class _Search:
             beats_translation=None
             if translated is None
             else paired_bootstrap(difference, translated, values[best.name]),
-            standings=tuple(sorted(self.standings.values(), key=lambda s: -s.smooth)),
+            standings=tuple(self.standings.values()),
             tried=len(self.standings),
             development_items=self.scorer.most,
             report_items=len(items),

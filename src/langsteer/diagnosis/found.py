@@ -23,7 +23,7 @@ class Found:
 
     `recipe` is the best on development items, `reported` what it and others are worth on the
     `report_items` others, `better` whether it is better than nothing there by more than chance.
-    `beats_translation` is its gain over a translation that is given.
+    `standings` are those of the last round first. `beats_translation` is its gain over a translation that is given.
     """
 
     model: str

@@ -163,15 +163,16 @@ class Scorer:
 
 
 def affordable(
-    seconds: float, scorer: Scorer, candidates: int, fewest: int = FEWEST
+    seconds: float, scorer: Scorer, candidates: int, wanted: int = FEWEST, fewest: int = FEWEST
 ) -> tuple[int, int]:
     """How many candidates, and on how many items each, so many seconds pay for.
 
-    All candidates on fewer items, down to `fewest`; then fewer candidates, down to LEAST.
+    All candidates where each gets the `wanted` items; else fewer, down to LEAST, and then fewer items,
+    down to `fewest`.
     """
-    fewest = min(fewest, scorer.most)
+    wanted, fewest = min(wanted, scorer.most), min(fewest, scorer.most)
     evaluations = max(0.0, seconds) / scorer.seconds
-    items = int(evaluations / max(1, candidates))
-    if items >= fewest:
-        return candidates, min(items, scorer.most)
-    return min(candidates, max(LEAST, int(evaluations / fewest))), fewest
+    count = candidates
+    if evaluations < candidates * wanted:
+        count = min(candidates, max(LEAST, int(evaluations / wanted)))
+    return count, max(fewest, min(scorer.most, int(evaluations / max(1, count))))
