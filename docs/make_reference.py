@@ -12,8 +12,8 @@ import langsteer
 
 HIDDEN = {"cli", "__main__"}  # the command line has pages of its own
 ORDER = (
-    *("text", "model", "states", "steering", "fitting", "tuning", "evaluation", "analysis"),
-    *("export", "serving", "scale", "look", "storage"),
+    *("text", "model", "states", "steering", "fitting", "tuning", "evaluation"),
+    *("diagnosis", "analysis", "export", "serving", "scale", "look", "storage"),
 )
 SPAN = re.compile(r"(`+[^`]*`+)")
 INDENTED = " " * 4

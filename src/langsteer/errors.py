@@ -68,6 +68,10 @@ class MethodError(LangsteerError):
     """A method of a comparison that does not exist, or cannot ask what it was given."""
 
 
+class DiagnosisError(LangsteerError):
+    """Items of a task that cannot be used, or a diagnosis or search that cannot be made of them."""
+
+
 class AnalysisError(LangsteerError):
     """An analysis that cannot be made, or its file, that is damaged."""
 

@@ -13,8 +13,12 @@ from langsteer.analysis.drift.compare import DriftOptions
 from langsteer.analysis.layers.analyze import AnalysisOptions
 from langsteer.analysis.layers.maps import MAPS
 from langsteer.analysis.vectors import transfer
-from langsteer.cli import analyze, demo, drift, options, tune, vectors
+from langsteer.cli import analyze, demo, diagnose, drift, fit, options, tune, vectors
 from langsteer.cli.commands import COMMANDS, load_command
+from langsteer.diagnosis import diagnose as diagnosis
+from langsteer.diagnosis.find import BUDGET
+from langsteer.diagnosis.scoring import SCORINGS
+from langsteer.diagnosis.verdict import EFFECT
 from langsteer.evaluation import demo as evaluation_demo
 from langsteer.evaluation.benchmarks import BENCHMARKS
 from langsteer.fitting import methods
@@ -37,12 +41,12 @@ SHORT = {
     "--tasks": "-t",
 }
 OTHERS = {
-    "--after", "--api-key", "--base-model", "--batch", "--before", "--benchmarks", "--beta", "--carry", "--chat",
-    "--device", "--device-map", "--draws", "--dry-run", "--check", "--dtype", "--engine", "--engine-arguments", "--epochs", "--everywhere", "--form", "--gains",
+    "--after", "--anyway", "--api-key", "--base-model", "--batch", "--before", "--benchmarks", "--beta", "--budget", "--carry", "--chat",
+    "--device", "--device-map", "--draws", "--dry-run", "--check", "--dtype", "--effect", "--engine", "--engine-arguments", "--english", "--epochs", "--everywhere", "--for", "--form", "--gains",
     "--held-out", "--host", "--items", "--json", "--layer", "--license", "--limit", "--llama-server", "--log-texts", "--map",
-    "--max-body", "--max-length", "--max-new-tokens", "--method", "--name", "--objective", "--overwrite", "--own", "--pivot",
+    "--max-body", "--max-length", "--max-new-tokens", "--method", "--name", "--objective", "--on", "--overwrite", "--own", "--pivot",
     "--pivot-file", "--port", "--positions", "--private", "--queue", "--rank", "--rate", "--recipe", "--results",
-    "--router", "--rows", "--seed", "--show-tokens", "--skip-bad-vectors", "--split", "--strength", "--template", "--to", "--together", "--transfer",
+    "--router", "--rows", "--score", "--seed", "--show-tokens", "--skip-bad-vectors", "--split", "--strength", "--template", "--to", "--together", "--transfer",
     "--tuned-lens",
 }  # fmt: skip
 
@@ -197,6 +201,7 @@ def test_names_are_those_of_the_library() -> None:
     assert options.POSITIONS == POSITIONS
     assert options.FITTED_AT == fitting_options.FITTED_AT
     assert options.MAPS == MAPS
+    assert options.SCORINGS == SCORINGS
     assert options.BUILTIN == corpus.BUILTIN
     assert options.corpus_languages() == sorted([*corpus.builtin().languages, "en"])
 
@@ -216,5 +221,8 @@ def test_defaults_are_those_of_the_library() -> None:
     assert DriftOptions.draws == drift.DRAWS
     assert vectors.STRENGTH == transfer.STRENGTH
     assert tune.ALL == job.ALL
+    assert diagnose.EFFECT == EFFECT
+    assert diagnose.ITEMS == diagnosis.ITEMS
+    assert fit.BUDGET == BUDGET
     for defaults, kind in ((tune.SFT, SftOptions()), (tune.DPO, DpoOptions())):
         assert defaults == {name: getattr(kind, name) for name in defaults}

@@ -106,3 +106,10 @@ def test_nothing_to_export(tmp_path: Path) -> None:
         export([], "gguf", tmp_path / "x")
     with pytest.raises(VectorError, match="no vector file"):
         export(tmp_path, "gguf", tmp_path / "x")
+
+
+def test_a_vector_that_keeps_lengths_is_refused(llama: Model, tmp_path: Path) -> None:
+    vector = make_vector(llama, keeps_length=True)
+    with pytest.raises(ExportError, match="keeps the length of each state"):
+        export(vector, "gguf", tmp_path / "v.gguf")
+    assert not (tmp_path / "v.gguf").exists()

@@ -91,3 +91,15 @@ def test_vectors_of_files_and_folders(llama: Model, tmp_path: Path) -> None:
     assert list(read_vectors(tmp_path)) == [vector.language]
     with pytest.raises(VectorError, match="is one of several vectors"):
         read_vectors(path, path)
+
+
+def test_a_vector_that_keeps_lengths_turns_states(llama: Model, tmp_path: Path) -> None:
+    vector = make_vector(llama, keeps_length=True, strength=2.0)
+    (item,) = vector.interventions()
+    states = torch.randn(2, 3, llama.hidden_size, generator=torch.Generator().manual_seed(1))
+    turned = item.change(states)
+    torch.testing.assert_close(turned.norm(dim=-1), states.norm(dim=-1))
+    added = states + 2.0 * vector.values
+    cosine = torch.nn.functional.cosine_similarity(turned, added, dim=-1)
+    torch.testing.assert_close(cosine, torch.ones(2, 3))
+    assert SteeringVector.load(vector.save(tmp_path / "v.safetensors")).keeps_length

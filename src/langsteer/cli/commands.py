@@ -28,6 +28,10 @@ COMMANDS = {  # name: its panel in the help, and the first sentence of its own
     "export": (USE, "Write vectors into files that other tools read."),
     "push": (USE, "Share vectors on the Hugging Face hub, with a card that says what they are."),
     "inspect": (USE, "Say what a vector file is."),
+    "diagnose": (
+        MEASURE,
+        "Say where the gap of a task lies, and what steering could win back, before anything is fitted.",
+    ),
     "demo": (MEASURE, "Learn vectors from the built-in corpus and measure them on held-out text."),
     "evaluate": (
         MEASURE,

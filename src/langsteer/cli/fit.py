@@ -9,13 +9,14 @@ from rich.table import Table
 
 from langsteer.cli import options as shared
 from langsteer.cli.inspect import print_vector
-from langsteer.errors import LanguageError, SaveError
+from langsteer.errors import FitError, LanguageError, SaveError
 from langsteer.fitting.names import DEFAULT_METHOD
 
 if TYPE_CHECKING:
     from langsteer.steering.change import Change
 
 FEW = 100  # pairs
+BUDGET = 15.0  # minutes
 
 
 def command(
@@ -84,6 +85,37 @@ def command(
             help="Also make the folder's router.safetensors, which tells its languages apart.",
         ),
     ] = False,
+    task: Annotated[
+        str | None,
+        shared.task(
+            "--for", "Search for the recipe that is best for a benchmark, or for a file of items."
+        ),
+    ] = None,
+    budget: Annotated[
+        float,
+        typer.Option("--budget", min=0.01, help="Minutes that --for may take, for a language."),
+    ] = BUDGET,
+    anyway: Annotated[
+        bool,
+        typer.Option(
+            "--anyway", help="With --for, write the best also where it is no better than nothing."
+        ),
+    ] = False,
+    vectors: Annotated[
+        list[Path] | None,
+        shared.vectors("With --for, vectors of other languages, to average; several times."),
+    ] = None,
+    data: Annotated[
+        Path | None, shared.data("With --for, folder with the data sets as published.")
+    ] = None,
+    english: shared.EnglishItems = None,
+    form: Annotated[
+        str | None,
+        shared.one_of(lambda: shared.FORMS, "--form", help="With --for, form of the prompt."),
+    ] = None,
+    limit: Annotated[int | None, shared.limit(least=16)] = None,
+    scoring: shared.Score = "auto",
+    benchmarks: shared.Benchmarks = None,
     seed: shared.Seed = 0,
     overwrite: shared.Overwrite = False,
     dtype: shared.Dtype = "auto",
@@ -107,8 +139,12 @@ def command(
 
     Your own text: `langsteer fit -l sw -c my.sw --pivot-file my.en -m google/gemma-3-1b-pt -o sw.safetensors`
 
+    What is best for a task of yours, on items of it, if anything is: `langsteer fit -l id --for items.jsonl --budget 15 -o id.safetensors`
+
     An interrupted fit goes on where it stopped when the same command is run again.
     """
+    from langsteer.cli.recipes import search_for
+    from langsteer.diagnosis.task import read_task
     from langsteer.fitting.learning import learn_all, method_of
     from langsteer.fitting.router import fit_router
     from langsteer.fitting.search import check_strengths
@@ -122,12 +158,54 @@ def command(
     text = read_corpus(corpus, tags, pivot=pivot, pivot_file=pivot_file, split=split).some(lines)
     shared.print_checks(text)
     files = _files(text.languages, output)
+    _refuse_beside_search(
+        task is not None,
+        {
+            "--recipe": recipe,
+            "--objective": objective,
+            "--positions": positions,
+            "--layer": layer,
+            "--strength": strength,
+            "--together": together,
+            "--router": router,
+            "--method": method != DEFAULT_METHOD,
+        },
+        {
+            "--anyway": anyway,
+            "--vectors": vectors,
+            "--data": data,
+            "--english": english,
+            "--form": form,
+            "--limit": limit,
+            "--benchmarks": benchmarks,
+        },
+    )
+    if task is not None:
+        reading = {"english": english, "data": data, "form": form, "seed": seed}
+        search_for(
+            lambda: shared.open_model(model, dtype, device, device_map),
+            {
+                tag: read_task(task, tag, benchmark_files=benchmarks or (), **reading)  # type: ignore[arg-type]
+                for tag in text.languages
+            },
+            text,
+            files,
+            budget=budget,
+            vectors=vectors or (),
+            scoring=scoring,
+            limit=limit,
+            seed=seed,
+            overwrite=overwrite,
+            anyway=anyway,
+            as_json=as_json,
+        )
+        return
     method_of(recipe or method)  # what cannot be learned is said before a model is opened
     check_strengths(strength or [1.0])
     if router and not Path(output).is_dir() and not output.endswith("/"):
         raise SaveError(f"a router lies in a folder of vectors: write --output {output}/")
     opened = shared.open_model(model, dtype, device, device_map)
-    vectors = learn_all(
+    learned = learn_all(
         opened,
         text,
         recipe or method,
@@ -143,18 +221,28 @@ def command(
     if router:
         fit_router(opened, text.texts, text.pivot).save(Path(output) / ROUTER_NAME)
     if as_json:
-        told = [{"file": str(files[tag]), **vectors[tag].describe()} for tag in vectors]
+        told = [{"file": str(files[tag]), **learned[tag].describe()} for tag in learned]
         shared.print_json(told if len(told) > 1 else told[0])
         return
-    if len(vectors) == 1:
-        ((tag, vector),) = vectors.items()
+    if len(learned) == 1:
+        ((tag, vector),) = learned.items()
         print_vector(vector, str(files[tag]))
     else:
-        shared.console().print(_table(vectors, output))
-    _print_unhelpful(vectors)
-    tag, first = next(iter(vectors.items()))
+        shared.console().print(_table(learned, output))
+    _print_unhelpful(learned)
+    tag, first = next(iter(learned.items()))
     if first.options.get("objective") == "centred" and not together and len(text) < FEW:
         _print_few(len(text), tag, files[tag])
+
+
+def _refuse_beside_search(
+    searching: bool, fixed: Mapping[str, object], searched: Mapping[str, object]
+) -> None:
+    """Raise FitError for an option that says what --for is to find out, or that only it takes."""
+    for name, value in (fixed if searching else searched).items():
+        if value:
+            hint = "searches for that: leave it out" if searching else "is needed with it"
+            raise FitError(f"{name}: --for {hint}")
 
 
 def _print_few(lines: int, tag: str, file: Path) -> None:

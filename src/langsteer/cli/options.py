@@ -44,6 +44,7 @@ POSITIONS = ("source", "prompt", "generated", "all")
 FITTED_AT = ("source", "prompt", "all")
 MAPS = ("pca", "umap")
 FORMS = ("english", "native")
+SCORINGS = ("auto", "raw", "calibrated")
 
 _MODEL_HELP = "Hub id, local folder, .gguf file, or gemma-3-270m / smollm2-135m."
 _CORPUS_HELP = "builtin; a text, .tsv, .jsonl or .tmx file; a FLORES or NTREX folder; hf:ID."
@@ -172,6 +173,13 @@ def tasks(help: str) -> Any:
     )
 
 
+def task(spelling: str, help: str, **settings: Any) -> Any:
+    """`--on`, `--for`: a benchmark, or a file of items."""
+    return typer.Option(
+        spelling, metavar="<name>", help=help, autocompletion=lambda: benchmarks(), **settings
+    )
+
+
 def vectors(help: str) -> Any:
     """`--vectors`: files, or folders of them; several times."""
     return typer.Option("--vectors", "-v", metavar="<path>", help=help)
@@ -230,6 +238,20 @@ Benchmarks = Annotated[
         "--benchmarks",
         metavar="<path>",
         help="A YAML file with a benchmark of one's own, or a folder; may repeat.",
+    ),
+]
+EnglishItems = Annotated[
+    Path | None,
+    typer.Option(
+        "--english", metavar="<file>", help="The English of the items of a file, line by line."
+    ),
+]
+Score = Annotated[
+    str,
+    one_of(
+        lambda: SCORINGS,
+        "--score",
+        help="Scores of choices: raw, calibrated, or auto: calibrated where all items have the same.",
     ),
 ]
 ModelName = Annotated[str, model()]

@@ -46,6 +46,11 @@ def vectors_of(changes: Sequence[Change], title: str) -> list[SteeringVector]:
                     f"a {title} holds steering vectors: what is added is the same at every token. "
                     f"That of {change.language} is a {part.kind.name}, which depends on the token"
                 )
+            if part.keeps_length:
+                raise ExportError(
+                    f"a {title} holds steering vectors that are added: that of {change.language} "
+                    "keeps the length of each state, which no file of another engine can say"
+                )
             vectors.append(part if outer == 1.0 else part.with_strength(outer * part.strength))
     vectors.sort(key=lambda vector: vector.layer)
     for before, after in itertools.pairwise(vectors):

@@ -116,7 +116,7 @@ class Descent:
         """Raises FitError where a layer has none above it, or an option makes no sense."""
         check_corpus(corpus)
         self.objective = _checked_objective(model, layers, options)
-        _check_gradients(model)
+        check_gradients(model)
         self.model, self.options = model, options
         shared = PivotReadings.of(model, corpus, readings)
         self.corpus, shared = _as_many_as_learned_from(model, corpus, shared, options)
@@ -180,8 +180,11 @@ def _checked_objective(model: Model, layers: Sequence[int], options: DescentOpti
     return objective
 
 
-def _check_gradients(model: Model) -> None:
-    """bitsandbytes' 4-bit kernels for some processors pass no gradient on, and do not say so."""
+def check_gradients(model: Model) -> None:
+    """Raise FitError where none passes through the weights.
+
+    bitsandbytes' 4-bit kernels for some processors pass none on, and do not say so.
+    """
     with torch.inference_mode(), frozen(model):
         model.run_decoder(model.batch([[model.pad_id]]))  # weights are packed on first use
     states = (getattr(weight, "quant_state", None) for weight in model.network.parameters())

@@ -20,13 +20,22 @@ from langsteer.storage.tensors import FileKind
 from langsteer.version import __version__
 
 
+class Turning(Addition):
+    """Add `delta` [hidden] to every hidden state, and give it back the length that it had."""
+
+    def __call__(self, hidden: Tensor) -> Tensor:
+        before, after = hidden.float(), super().__call__(hidden).float()
+        length, longer = before.norm(dim=-1, keepdim=True), after.norm(dim=-1, keepdim=True)
+        return (after * (length / longer.clamp(min=1e-12))).to(hidden.dtype)
+
+
 @dataclass(frozen=True, eq=False)
 class SteeringVector(OneLayer):
     """A vector [hidden] that is added to the hidden states at one layer: h ← h + strength × values.
 
     `loss` is the loss at each evaluation of a gradient fit, and `state_norm` the mean length of
-    the language's pooled hidden states at the layer, against which the strength has a meaning. The
-    rest is as in `Change`.
+    the language's pooled hidden states at the layer, against which the strength has a meaning. Where
+    it `keeps_length`, each state is turned and keeps its own length. The rest is as in `Change`.
     """
 
     kind: ClassVar[FileKind] = FileKind("langsteer steering vector", 1, "vector")
@@ -44,6 +53,7 @@ class SteeringVector(OneLayer):
     corpus: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, Any] = field(default_factory=dict)
     loss: tuple[float, ...] = ()
+    keeps_length: bool = False
     version: str = __version__
 
     def __post_init__(self) -> None:
@@ -61,7 +71,8 @@ class SteeringVector(OneLayer):
 
     def interventions(self, strength: float | None = None) -> tuple[Intervention, ...]:
         factor = check_strength(self.strength if strength is None else strength)
-        added = Addition(factor * self.values.float())
+        kind = Turning if self.keeps_length else Addition
+        added = kind(factor * self.values.float())
         return (Intervention(self.layer, added, positions=self.positions),)
 
     def tensors(self) -> dict[str, Tensor]:

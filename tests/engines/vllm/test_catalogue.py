@@ -81,3 +81,8 @@ def test_what_is_no_vector_is_refused() -> None:
         make_catalogue({"sw": ChangeSequence((vector(), projection))})
     with pytest.raises(VectorError, match="there is no vector to serve"):
         make_catalogue({})
+
+
+def test_a_vector_that_keeps_lengths_is_refused() -> None:
+    with pytest.raises(VectorError, match="keeps the length of each state"):
+        make_catalogue({"sw": vector(keeps_length=True)})

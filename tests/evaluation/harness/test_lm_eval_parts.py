@@ -17,6 +17,7 @@ PARTS = {
     ),
     "lm_eval.tasks._yaml_loader": ("load_yaml", "_import_fun_from_str"),
     "lm_eval.utils": (
+        "apply_template",
         "get_rolling_token_windows",
         "make_disjoint_window",
         "simple_parse_args_string",
@@ -64,3 +65,22 @@ def test_the_module_says_the_same_version_and_draws_no_bar() -> None:
     assert lm_eval_parts.load_yaml(
         lm_eval_parts.task_folder() / "xcopa" / "default_et.yaml", resolve_func=False
     )["task"]
+
+
+def test_templates_are_compiled_once_and_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lm_eval.utils import apply_template, env
+
+    from langsteer.evaluation.harness.lm_eval_parts import compiled_once
+
+    compiled: list[str] = []
+    plain = type(env).compile
+    monkeypatch.setattr(
+        type(env), "compile", lambda self, source, *a, **k: compiled.append(source) or plain(self, source, *a, **k)
+    )  # fmt: skip
+    with compiled_once(), compiled_once():
+        texts = [apply_template("{{word}}!", {"word": word}) for word in ("moja", "mbili")]
+    assert texts == ["moja!", "mbili!"]
+    assert len(compiled) == 1
+    assert "from_string" not in vars(env)
+    apply_template("{{word}}!", {"word": "tatu"})
+    assert len(compiled) == 2

@@ -120,6 +120,11 @@ def _parts(change: Change) -> list[tuple[SteeringVector, float]]:
                 f"{'has a part that ' if whole else ''}is a {part.kind.name}: leave it out, or "
                 "serve it with --engine transformers"
             )
+        if part.keeps_length:
+            raise VectorError(
+                f"vLLM adds vectors, and that of {change.language} keeps the length of each state: "
+                "leave it out, or serve it with --engine transformers"
+            )
         parts.append((part, part.strength if whole else 1.0))
     return parts
 

@@ -6,12 +6,14 @@ versions; here it is as it stands in `SINCE`.
 """
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import lm_eval.api.task
 import lm_eval.tasks
+import lm_eval.utils
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import (
     handle_stop_sequences,
@@ -28,6 +30,7 @@ from lm_eval.utils import (
 __all__ = [
     "HFLM",
     "SINCE",
+    "compiled_once",
     "function_of",
     "get_rolling_token_windows",
     "handle_stop_sequences",
@@ -64,3 +67,17 @@ def without_bars() -> Iterator[None]:
         yield
     finally:
         module.tqdm = bar
+
+
+@contextlib.contextmanager
+def compiled_once() -> Iterator[None]:
+    """Inside, the harness compiles a template once, and not once an item."""
+    environment: Any = lm_eval.utils.env
+    if "from_string" in vars(environment):
+        yield
+        return
+    try:
+        environment.from_string = functools.lru_cache(maxsize=256)(environment.from_string)
+        yield
+    finally:
+        del environment.from_string

@@ -1,0 +1,112 @@
+"""What `langsteer fit --for` does and prints: a search for the recipe that is best for a task."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich import box
+from rich.table import Table
+
+from langsteer.cli import options as shared
+
+if TYPE_CHECKING:
+    from langsteer.diagnosis.found import Found
+    from langsteer.diagnosis.items import TaskItems
+    from langsteer.evaluation.statistics import Interval
+    from langsteer.model.model import Model
+    from langsteer.text.corpus import ParallelCorpus
+
+SHOWN = 10  # of the candidates
+
+
+def search_for(
+    open_model: "Callable[[], Model]",
+    tasks: "Mapping[str, TaskItems]",
+    text: "ParallelCorpus",
+    files: Mapping[str, Path],
+    *,
+    vectors: Sequence[Path],
+    anyway: bool,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Search for each language, and write the vectors that are better than nothing."""
+    from langsteer.diagnosis.find import check_place, find_recipe, write_if_better
+    from langsteer.diagnosis.task import check_apart
+    from langsteer.steering.folder import read_changes
+
+    for tag, task in tasks.items():
+        check_apart(task, text)
+        check_place(files[tag], settings["overwrite"])
+    given = read_changes(*vectors) if vectors else {}
+    model, told = open_model(), []
+    for tag, task in tasks.items():
+        file = files[tag]
+        folder = file.with_suffix(".search")
+        change, found = find_recipe(model, task, text, folder, vectors=given, **settings)
+        written = write_if_better(change, found, file, anyway=anyway)
+        told.append({**found.as_json(), "written": None if written is None else str(written)})
+        if not as_json:
+            _print(found, folder, written)
+    if as_json:
+        shared.print_json(told if len(told) > 1 else told[0])
+
+
+def _print(found: "Found", folder: Path, written: Path | None) -> None:
+    console = shared.console()
+    console.print(_chosen(found))
+    console.print(_reported(found))
+    gain = _signed(found.gain)
+    if found.better:
+        console.print(
+            f"{found.recipe} is better than nothing by {gain} {found.unit} on items that it was not "
+            "chosen on."
+        )
+    else:
+        console.print(
+            f"Nothing that was tried is better than nothing by more than chance: the best, {found.recipe}, "
+            f"has {gain} {found.unit}."
+        )
+    if found.beats_translation is not None:
+        console.print(f"Against the translation: {_signed(found.beats_translation)} {found.unit}.")
+    console.print(f"Everything that was tried: {folder}")
+    if written is not None:
+        console.print(f"Written: {written}")
+    else:
+        typer.echo("No vector was written (--anyway writes the best all the same).", err=True)
+
+
+def _chosen(found: "Found") -> Table:
+    title = (
+        f"{found.source} ({found.language}): {found.tried} recipes in {found.seconds / 60:.1f} minutes\n"
+        f"{found.split}; {found.development_items} and {found.report_items} of them were asked"
+    )
+    table = Table(title=title, title_justify="left", box=box.SIMPLE)
+    for name in ("recipe", "items", "chosen on", "over nothing"):
+        table.add_column(name, justify="left" if name == "recipe" else "right")
+    for standing in found.standings[:SHOWN]:
+        table.add_row(
+            standing.candidate,
+            str(standing.items),
+            f"{standing.value:.1f}",
+            f"{standing.gain:+.1f}",
+        )
+    return table
+
+
+def _reported(found: "Found") -> Table:
+    kind = "batch-calibrated " if found.calibrated else ""
+    title = f"On {found.report_items} other items: {kind}{found.unit}"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE)
+    table.add_column("")
+    table.add_column("", justify="right")
+    table.add_column("over nothing [95%]", justify="right", no_wrap=True)
+    for row in found.reported:
+        gain = "" if row.gain is None else _signed(row.gain)
+        table.add_row(row.name, f"{row.value:.1f}", gain)
+    return table
+
+
+def _signed(interval: "Interval") -> str:
+    return f"{interval.value:+.1f} [{interval.low:+.1f}, {interval.high:+.1f}]"

@@ -1,0 +1,301 @@
+"""The search for a recipe: which change, where and how strong, or none at all, on the items of a task.
+
+Candidates are chosen on development items by successive halving, within minutes that are given; the best is
+reported once, on other items, against doing nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from langsteer.diagnosis.fits import (
+    Candidate,
+    Fits,
+    averaged_candidates,
+    cheap_candidates,
+    learned_candidates,
+    refined,
+)
+from langsteer.diagnosis.found import Found, Reported
+from langsteer.diagnosis.halving import ALL, FEWEST, NOTHING, Clock, Scorer, Standing, affordable
+from langsteer.diagnosis.items import TaskItems
+from langsteer.diagnosis.scoring import Scoring, answer_scores, asked, scale_of
+from langsteer.diagnosis.task import check_apart
+from langsteer.diagnosis.trials import NAME, Trials
+from langsteer.errors import DiagnosisError, SaveError, VectorError
+from langsteer.evaluation.statistics import Array, difference, paired_bootstrap
+from langsteer.model.model import Model
+from langsteer.progress import announce
+from langsteer.steering.change import Change
+from langsteer.steering.folder import load
+from langsteer.storage.files import check_writable, write_json
+from langsteer.storage.kept import read_record
+from langsteer.text.corpus import ParallelCorpus
+from langsteer.version import versions
+
+BUDGET = 15.0  # minutes
+RESULTS, BEST = "results.json", "best.safetensors"
+CHOICES = 4  # of an item that has more, until the last round
+ROUNDS = {"first": 0.35, "second": 0.5, "third": 0.6, "last": 1.0}  # of the time left to choose in
+GROWTH = 2  # times the items of the round before, at the least
+REPORT_SHARE = 0.25  # of the budget
+FIT_SHARE = 0.2  # of the time left: what one more fit may take
+KEPT, FINALISTS = 3, 4  # one of three goes on from the first round, so many to the last
+FEWEST_REPORTED = 100  # items, where there are as many, whatever that takes
+FEWEST_ITEMS = 8  # of each part
+
+
+def find_recipe(
+    model: Model,
+    task: TaskItems,
+    corpus: ParallelCorpus,
+    folder: str | Path,
+    *,
+    budget: float = BUDGET,
+    vectors: Mapping[str, Change] | None = None,
+    scoring: Scoring = "auto",
+    limit: int | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> tuple[Change, Found]:
+    """The best change for a task, and what was found.
+
+    Everything is kept in `folder`: fitted changes, the scores of each candidate as they come, and
+    the results. A search that was stopped goes on when it is called again; one that is done is
+    read. `vectors` are of this and other languages, by language; `budget` is in minutes. Raises
+    DiagnosisError where the items stand in the corpus, or the folder is of another search.
+    """
+    folder, task = Path(folder), task.limited(limit)
+    _check_enough(task)
+    check_apart(task, corpus)
+    pair = corpus.only(task.language)
+    trials = Trials(folder / NAME, _about(model, task, pair, scoring, seed, vectors), overwrite)
+    results = read_record(folder / RESULTS)
+    if results and trials.told("done") is not None and (folder / BEST).is_file():
+        announce(f"{task.language}: already searched in {folder}")
+        return load(folder / BEST, model), Found.from_json(results)
+    search = _Search(model, task, pair, folder, trials, budget, vectors or {}, scoring, seed)
+    best, found = search.run()
+    best.change.save(folder / BEST)
+    write_json(folder / RESULTS, found.as_json())
+    trials.tell("done")
+    return best.change, found
+
+
+def write_if_better(
+    change: Change, found: Found, file: str | Path, *, anyway: bool = False
+) -> Path | None:
+    """Save what a search found where it is better than nothing by more than chance, or `anyway`.
+
+    Its `scores` say how it was chosen and what it won. Raises SaveError.
+    """
+    if not found.better and not anyway:
+        return None
+    scores = {
+        "recipe": found.recipe,
+        "task": found.source,
+        "split": found.split,
+        "report_items": found.report_items,
+        "gain": asdict(found.gain),
+        "unit": found.unit,
+        "better_than_nothing": found.better,
+    }
+    told = replace(change, scores={**change.scores, "search": scores})  # type: ignore[type-var]
+    return told.save(file)
+
+
+def check_place(file: str | Path, overwrite: bool = False) -> None:
+    """Raise SaveError where a recipe could not be written, or something else is there already.
+
+    What a search has written may be replaced, and with `overwrite` anything.
+    """
+    check_writable(file)
+    if not Path(file).is_file() or overwrite:
+        return
+    try:
+        if "search" in load(file).scores:
+            return
+    except VectorError:
+        pass
+    raise SaveError(
+        f"{file} is there already, and no search for a recipe has written it: name another file, or "
+        "overwrite it (overwrite=True, --overwrite)"
+    )
+
+
+def _check_enough(task: TaskItems) -> None:
+    for part, items in (("choose", task.development), ("report", task.report)):
+        if len(items) < FEWEST_ITEMS:
+            raise DiagnosisError(
+                f"{task.source} has {len(items)} items to {part} on, and {FEWEST_ITEMS} are the least: "
+                "more items are needed, hundreds to see a few points"
+            )
+
+
+def _about(
+    model: Model,
+    task: TaskItems,
+    pair: ParallelCorpus,
+    scoring: str,
+    seed: int,
+    vectors: Mapping[str, Change] | None,
+) -> dict[str, Any]:
+    return {
+        "model": model.fingerprint,
+        "task": task.source,
+        "language": task.language,
+        "items": task.fingerprint,
+        "corpus": pair.describe(),
+        "scoring": scoring,
+        "seed": seed,
+        "vectors": sorted(f"{tag} {v.method} {v.layers}" for tag, v in (vectors or {}).items()),
+    }
+
+
+class _Search:
+    """One search, from its questions to its report."""
+
+    def __init__(
+        self,
+        model: Model,
+        task: TaskItems,
+        pair: ParallelCorpus,
+        folder: Path,
+        trials: Trials,
+        budget: float,
+        vectors: Mapping[str, Change],
+        scoring: Scoring,
+        seed: int,
+    ) -> None:
+        self.model, self.task, self.trials, self.vectors = model, task, trials, vectors
+        self.budget, self.clock = budget, Clock(60 * budget, trials.seconds)
+        self.fits = Fits(model, pair, folder / "fits", trials, seed)
+        self.items = FEWEST // GROWTH  # of the round before
+        self.standings: dict[str, Standing] = {}
+        items = task.development
+        questions = asked(model, [item.own for item in items], items)
+        self.scale = scale_of(questions, scoring)
+        self.scorer = Scorer(model, items, questions, self.scale, trials)
+
+    def run(self) -> tuple[Candidate, Found]:
+        """The best candidate on development items, and what it is worth on the others."""
+        self._prepare()
+        default, some = self.fits.default(), self.scorer.some
+        pool = [default, *cheap_candidates(self.fits, self._may_fit)]
+        pool += averaged_candidates(self.vectors, self.task.language, default.change)
+        first = self._round("first", some, pool, default)
+        learned = learned_candidates(self.fits, _layers_of(first), self._may_fit)
+        kept = first[: max(FINALISTS, len(first) // KEPT)]
+        order = [*kept[:FINALISTS], *learned, *kept[FINALISTS:]]
+        second = self._round("second", some, order, default)
+        close = [*second[: 2 * FINALISTS], *refined(second)]
+        third = self._round("third", some, close, default)
+        last = self._round("last", ALL, third[:FINALISTS], default)
+        return last[0], self._found(last[0], default)
+
+    def _round(
+        self, name: str, stage: str, candidates: Sequence[Candidate], default: Candidate
+    ) -> list[Candidate]:
+        """The candidates of a round from best to worst, and the default among them."""
+        by_name = {candidate.name: candidate for candidate in (default, *candidates)}
+        told = self.trials.told(f"round {name}")
+        if told is None:
+            seconds = ROUNDS[name] * self._left_to_choose()
+            count, items = affordable(
+                seconds, self.scorer, len(by_name), GROWTH * self.items, max(FEWEST, self.items)
+            )
+            told = self.trials.tell(f"round {name}", candidates=list(by_name)[:count], items=items)
+        own = [by_name[key] for key in told["candidates"] if key in by_name]
+        self.items = int(told["items"])
+        self.scorer.nothing(stage, self.items)
+        self.scorer.score(own, stage, self.items)
+        standings = self.scorer.standings(own, stage, self.items)
+        own_standings = {standing.candidate: standing for standing in standings}
+        self.standings = own_standings | {  # those of later rounds first
+            key: standing for key, standing in self.standings.items() if key not in own_standings
+        }
+        return [by_name[standing.candidate] for standing in standings]
+
+    def _left_to_choose(self) -> float:
+        """Seconds of the budget, less what the report takes."""
+        return max(0.0, self.clock.left - 60 * REPORT_SHARE * self.budget)
+
+    def _may_fit(self) -> bool:
+        """Whether one more fit, as long as the default's was, is a small part of the time left."""
+        took = self.trials.longest_fit()
+        return took < FIT_SHARE * self._left_to_choose()
+
+    def _prepare(self) -> None:
+        """Ask development items of the model as it is: as many as a tenth of the budget pays for."""
+        scorer, there = self.scorer, len(self.task.development)
+        first = min(FEWEST, there)
+        scorer.nothing(ALL, first)
+        told = self.trials.told("development items")
+        if told is None:
+            paid = int(6 * self.budget / scorer.seconds)
+            told = self.trials.tell("development items", items=max(first, min(there, paid)))
+        scorer.most = int(told["items"])
+        scorer.nothing(ALL, scorer.most)
+        scorer.choose_among(CHOICES)
+
+    def _found(self, best: Candidate, default: Candidate) -> Found:
+        items = self.task.report[: self._reported_items()]
+        changes = {NOTHING: None, best.name: best.change, default.name: default.change}
+        questions = asked(self.model, [item.own for item in items], items)
+        scores = answer_scores(
+            self.model, questions, list(changes.values()), "Reporting on other items"
+        )
+        values = {
+            name: self.scale.values(rows, questions.right)
+            for name, rows in zip(changes, scores, strict=True)
+        }
+        for name in ("translation", "english"):
+            wordings = [w for item in items if (w := getattr(item, name)) is not None]
+            if len(wordings) == len(items):
+                others = asked(self.model, wordings, items)
+                (rows,) = answer_scores(self.model, others, progress=f"Reporting: {name}")
+                values[name] = self.scale.values(rows, others.right)
+        reported = tuple(_reported(name, own, values[NOTHING]) for name, own in values.items())
+        gain = reported[1].gain
+        translated = values.get("translation")
+        return Found(
+            model=self.model.name,
+            source=self.task.source,
+            language=self.task.language,
+            split=self.task.split,
+            unit=self.scale.unit,
+            calibrated=self.scale.calibrated,
+            recipe=best.name,
+            better=gain is not None and gain.low > 0,
+            reported=reported,
+            beats_translation=None
+            if translated is None
+            else paired_bootstrap(difference, translated, values[best.name]),
+            standings=tuple(self.standings.values()),
+            tried=len(self.standings),
+            development_items=self.scorer.most,
+            report_items=len(items),
+            budget=self.budget,
+            seconds=60 * self.budget - self.clock.left,
+            versions=versions(),
+        )
+
+    def _reported_items(self) -> int:
+        """As many as a share of the budget pays for, and FEWEST_REPORTED where that is fewer."""
+        ways = 3 + sum(
+            getattr(self.task.report[0], n) is not None for n in ("english", "translation")
+        )
+        paid = int(60 * REPORT_SHARE * self.budget / (ways * self.scorer.seconds_of_all))
+        return min(len(self.task.report), max(paid, FEWEST_REPORTED))
+
+
+def _layers_of(candidates: Sequence[Candidate]) -> list[int]:
+    """The layers of what reads, from the best candidate's on."""
+    layers = [candidate.change.layers[0] for candidate in candidates if candidate.reads]
+    return list(dict.fromkeys(layers))
+
+
+def _reported(name: str, values: Array, nothing: Array) -> Reported:
+    gain = None if name == NOTHING else paired_bootstrap(difference, nothing, values)
+    return Reported(name, float(values.mean()), gain)

@@ -1,0 +1,62 @@
+"""What a search for a recipe found, and what a better one is worth on items that nothing was chosen on."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from langsteer.diagnosis.halving import Standing
+from langsteer.evaluation.statistics import Interval
+from langsteer.storage.records import as_plain, built
+
+
+@dataclass(frozen=True)
+class Reported:
+    """A way to ask, on items that nothing was chosen on; `gain` is over doing nothing."""
+
+    name: str
+    value: float
+    gain: Interval | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found.
+
+    `recipe` is the best on development items, `reported` what it and others are worth on the
+    `report_items` others, `better` whether it is better than nothing there by more than chance.
+    `standings` are those of the last round first. `beats_translation` is its gain over a translation that is given.
+    """
+
+    model: str
+    source: str
+    language: str
+    split: str
+    unit: str
+    calibrated: bool
+    recipe: str
+    better: bool
+    reported: tuple[Reported, ...]
+    beats_translation: Interval | None
+    standings: tuple[Standing, ...]
+    tried: int
+    development_items: int
+    report_items: int
+    budget: float
+    seconds: float
+    versions: dict[str, str]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain JSON values; a number that there is not is null."""
+        plain: dict[str, Any] = as_plain(asdict(self))
+        return plain
+
+    @classmethod
+    def from_json(cls, values: Any) -> Self:
+        """What `as_json` gave. Raises AnalysisError where the values are not such."""
+        return built(cls, values, "results")
+
+    @property
+    def gain(self) -> Interval:
+        """That of the best recipe over doing nothing."""
+        gain = self.reported[1].gain
+        assert gain is not None
+        return gain

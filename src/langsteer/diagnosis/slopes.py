@@ -1,0 +1,191 @@
+"""How much likelier the right answer gets when hidden states are moved, at all layers at once.
+
+One backward pass gives, of each item, the gradient g of the log share of the right answer among the choices with
+respect to the states at the output of every block. To first order, adding v to some of its tokens wins Σ g · v.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from langsteer.diagnosis.scoring import Asked
+from langsteer.fitting.descent import check_gradients
+from langsteer.model.model import Model, frozen
+from langsteer.model.tokens import Tokens, batches, pad_mask, token_budget
+from langsteer.progress import track
+from langsteer.states.intervention import Intervention, PositionKind, intervene, steered_tokens
+
+KINDS: tuple[PositionKind, ...] = ("source", "prompt", "generated")
+
+TOKENS = 512  # of a batch: what lies between the layers is kept for the way back
+
+Shift = Callable[[int, Tensor, Sequence[int]], Tensor]
+"""(layer, states [rows, tokens, hidden], the question of each row): what would be added to them"""
+
+
+@dataclass(frozen=True)
+class Slopes:
+    """Of each question, at each layer and at each of KINDS, summed over tokens.
+
+    `gradients` [questions, layers, kinds, hidden], in nats by the states' units; `shifted`
+    [questions, layers, kinds], what a shift of each state would win.
+    """
+
+    gradients: Tensor
+    shifted: Tensor
+
+
+class Rows:
+    """Questions as rows of a batch: one a question where all answers are one token, else one an
+    answer, with what is read of it behind the context.
+    """
+
+    def __init__(self, model: Model, asked: Asked, index: Sequence[int]) -> None:
+        self.asked, self.index = asked, list(index)
+        questions = [asked.questions[i] for i in index]
+        single = all(len(a) == 1 for question in questions for a in question.answers)
+        self.single = single
+        self.owners = [
+            (q, a)
+            for q, question in enumerate(questions)
+            for a in range(1 if single else len(question.answers))
+        ]
+        self.questions = questions
+        texts = [
+            question.context if single else question.context.followed_by(question.answers[a][:-1])
+            for q, a in self.owners
+            for question in [questions[q]]
+        ]
+        self.inputs = model.batch([text.ids for text in texts])
+        self.source = pad_mask([text.source for text in texts])
+        self.masks = self._masks(model, texts)
+
+    def _masks(self, model: Model, texts: Sequence[Tokens]) -> dict[PositionKind, Tensor]:
+        """Which tokens are acted on [rows, tokens], for each of KINDS."""
+        contexts = [len(self.questions[q].context) for q, _ in self.owners]
+        rows = zip(texts, contexts, strict=True)
+        prompt = pad_mask([[i < n for i in range(len(text))] for text, n in rows])
+        first = [text.ids[0] == model.bos_id for text in texts]
+        lengths = [len(text) for text in texts]
+        there = pad_mask(
+            [[not (b and i == 0) for i in range(n)] for b, n in zip(first, lengths, strict=True)]
+        )
+        kinds = {
+            kind: steered_tokens(kind, source=self.source, prompt=prompt, never=~there)
+            for kind in KINDS
+        }
+        return {kind: mask & there for kind, mask in kinds.items()}
+
+    @property
+    def question_of_rows(self) -> list[int]:
+        """The place in the whole of each row's question."""
+        return [self.index[q] for q, _ in self.owners]
+
+    def loss(self, model: Model, hidden: Tensor, biases: Tensor | None) -> Tensor:
+        """−log of the right answer's share among the choices, summed over the questions; of a
+        reference, −log of its likelihood. `hidden` are final-norm states; `biases` [choices] are
+        taken off the scores.
+        """
+        total = hidden.new_zeros((), dtype=torch.float32)
+        for scores, i in zip(self._scores(model, hidden), self.index, strict=True):
+            if len(scores) == 1:
+                total = total - scores[0]
+                continue
+            own = scores if biases is None else scores - biases.to(scores)
+            total = total + cross_entropy(
+                own[None], torch.tensor([self.asked.right[i]], device=own.device)
+            )
+        return total
+
+    def _scores(self, model: Model, hidden: Tensor) -> list[Tensor]:
+        """The log-likelihood of each answer of each question."""
+        if self.single:
+            logits = torch.log_softmax(model.logits_of(hidden[:, -1]).float(), -1)
+            return [
+                logits[row, [answer[0] for answer in question.answers]]
+                for row, question in enumerate(self.questions)
+            ]
+        answers = [self.questions[q].answers[a] for q, a in self.owners]
+        states = torch.cat([hidden[row, -len(answer) :] for row, answer in enumerate(answers)])
+        tokens = torch.tensor([t for answer in answers for t in answer], device=states.device)
+        each = -cross_entropy(model.logits_of(states).float(), tokens, reduction="none")
+        sums = torch.stack([part.sum() for part in each.split([len(a) for a in answers])])
+        counts = [len(question.answers) for question in self.questions]
+        return list(sums.split(counts))
+
+
+def row_batches(model: Model, asked: Asked, most: int | None = None) -> list[list[int]]:
+    """Questions of like length together, as many as the token budget lets; `most` in a batch."""
+
+    class Sized:
+        def __init__(self, length: int) -> None:
+            self.length = length
+
+        def __len__(self) -> int:
+            return self.length
+
+    sizes = []
+    for question in asked.questions:
+        single = all(len(answer) == 1 for answer in question.answers)
+        longest = len(question.context) + max(map(len, question.answers)) - 1
+        sizes.append(Sized(longest * (1 if single else len(question.answers))))
+    return list(batches(sizes, min(token_budget(model), TOKENS), most))
+
+
+def slopes(
+    model: Model,
+    asked: Asked,
+    biases: Tensor | None = None,
+    shift: Shift | None = None,
+) -> Slopes:
+    """One forward and one backward pass over the questions.
+
+    Raises FitError where no gradient passes through the model's weights.
+    """
+    check_gradients(model)
+    shape = (len(asked.questions), model.layers, len(KINDS))
+    gradients, shifted = torch.zeros(*shape, model.hidden_size), torch.zeros(shape)
+    groups = row_batches(model, asked)
+    for index in track(groups, "What each layer could do", len(groups)):
+        rows = Rows(model, asked, index)
+        states, moved = _with_gradients(model, rows, biases)
+        owners = torch.tensor(rows.question_of_rows)
+        for layer in range(model.layers):
+            gradient = moved[layer].grad
+            assert gradient is not None
+            slope = -gradient.float().cpu()
+            added = None if shift is None else shift(layer, states[layer], rows.question_of_rows)
+            for place, kind in enumerate(KINDS):
+                own = slope * rows.masks[kind][..., None]
+                gradients[:, layer, place].index_add_(0, owners, own.sum(1))
+                if added is not None:
+                    shifted[:, layer, place].index_add_(0, owners, (own * added).sum((1, 2)))
+    return Slopes(gradients, shifted)
+
+
+def _with_gradients(
+    model: Model, rows: Rows, biases: Tensor | None
+) -> tuple[list[Tensor], list[Tensor]]:
+    """The states at each layer, float32 on the processor, and zeros added to them, with gradients."""
+    shape = (*rows.inputs["input_ids"].shape, model.hidden_size)
+    states: list[Tensor] = [torch.empty(0)] * model.layers
+    zeros: list[Tensor] = [
+        torch.zeros(shape, dtype=model.dtype, device=model.device, requires_grad=True)
+        for _ in range(model.layers)
+    ]
+
+    def adding(layer: int) -> Callable[[Tensor], Tensor]:
+        def change(hidden: Tensor) -> Tensor:
+            states[layer] = hidden.detach().float().cpu()
+            return hidden + zeros[layer].to(hidden.device)
+
+        return change
+
+    items = [Intervention(layer, adding(layer)) for layer in range(model.layers)]
+    with frozen(model), torch.enable_grad(), intervene(model, items, "all"):
+        loss = rows.loss(model, model.run_decoder(rows.inputs), biases)
+        loss.backward()  # type: ignore[no-untyped-call]
+    return states, zeros

@@ -1,0 +1,52 @@
+"""A task by its name: a benchmark, or a file of one's own items."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from langsteer.diagnosis.items import TaskItems
+from langsteer.diagnosis.own_items import read_own_items
+from langsteer.errors import DiagnosisError
+from langsteer.text.corpus import ParallelCorpus, plain
+
+
+def read_task(
+    on: str,
+    language: str,
+    *,
+    english: str | Path | None = None,
+    data: str | Path | None = None,
+    form: str | None = None,
+    benchmark_files: Sequence[str | Path] = (),
+    seed: int = 0,
+) -> TaskItems:
+    """The items of a benchmark by its name, or of a file of JSON lines.
+
+    `english` is a file with the English of the items in a file; `data`, `form` and `benchmark_files`
+    are for benchmarks. Raises DiagnosisError or BenchmarkError where there is no such task, or its
+    items cannot be used.
+    """
+    file = Path(on)
+    if file.suffix in (".jsonl", ".json") or file.is_file():
+        return read_own_items(file, language, english, seed)
+    if english is not None:
+        raise DiagnosisError(
+            f"--english goes with a file of items, and {on} is a benchmark, which has its own"
+        )
+    from langsteer.diagnosis.published import read_published_items
+
+    return read_published_items(
+        on, language, data, form=form, benchmark_files=benchmark_files, seed=seed
+    )
+
+
+def check_apart(task: TaskItems, corpus: ParallelCorpus) -> None:
+    """Raise DiagnosisError where text that is asked stands in the text to fit on."""
+    fitted = {plain(line) for lines in corpus.texts.values() for line in lines}
+    for item in task.all:
+        for wording in (item.own, item.english):
+            text = getattr(wording.prompt, "source", "") if wording is not None else ""
+            if text.strip() and plain(text) in fitted:
+                raise DiagnosisError(
+                    f"{corpus.name} holds text of {task.source} (item {item.id}): fit on other text "
+                    "than is asked"
+                )

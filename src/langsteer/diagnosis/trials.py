@@ -1,0 +1,117 @@
+"""The file of a search: each candidate's scores as they come, so that a stopped search goes on.
+
+One JSON object a line. The first says what was searched; the others are scores of a candidate on some items, sizes of
+rounds, and seconds that fits took.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from langsteer.errors import DiagnosisError
+from langsteer.evaluation.statistics import Array
+from langsteer.storage.files import save_errors
+from langsteer.storage.kept import as_kept, first_difference
+from langsteer.storage.lines import read_json_lines
+
+DIGITS = 4
+NAME = "trials.jsonl"
+
+
+class Trials:
+    """What is known of candidates by name: the scores of the answers of items, by the items' ids.
+
+    `stage` tells scores of some of the choices from those of all.
+    """
+
+    def __init__(self, path: Path, about: Mapping[str, Any], overwrite: bool = False) -> None:
+        """Raises DiagnosisError where the file is of another search, SaveError where there can be none."""
+        self.path = path
+        self._scores: dict[tuple[str, str], dict[str, Array]] = {}
+        self._told: dict[str, dict[str, Any]] = {}
+        self.seconds = 0.0
+        lines = [] if overwrite or not path.is_file() else self._read()
+        if lines:
+            self._check(lines[0], about)
+            for line in lines[1:]:
+                self._take(line)
+            return
+        with save_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps({"about": as_kept(about)}) + "\n", encoding="utf-8")
+
+    def known(self, candidate: str, stage: str) -> dict[str, Array]:
+        """The scores of a candidate, by the items' ids."""
+        return self._scores.get((candidate, stage), {})
+
+    def add(
+        self, candidate: str, stage: str, ids: Sequence[str], rows: Sequence[Array], seconds: float
+    ) -> None:
+        scores = {name: np.round(row, DIGITS).tolist() for name, row in zip(ids, rows, strict=True)}
+        line = {
+            "candidate": candidate,
+            "stage": stage,
+            "seconds": round(seconds, 3),
+            "scores": scores,
+        }
+        self._append(line)
+
+    def told(self, key: str) -> dict[str, Any] | None:
+        """What was told under a key, such as the size of a round."""
+        return self._told.get(key)
+
+    def tell(self, key: str, seconds: float = 0.0, **values: Any) -> dict[str, Any]:
+        """Write something down under a key."""
+        self._append({"key": key, "seconds": round(seconds, 3), "values": as_kept(values)})
+        return self._told[key]
+
+    def longest_fit(self) -> float:
+        """The seconds of the fit that took longest."""
+        return max((float(told.get("took", 0.0)) for told in self._told.values()), default=0.0)
+
+    def _append(self, line: dict[str, Any]) -> None:
+        with save_errors(self.path), self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        self._take(line)
+
+    def _take(self, line: dict[str, Any]) -> None:
+        self.seconds += float(line["seconds"])
+        if "key" in line:
+            self._told[line["key"]] = line["values"]
+            return
+        own = self._scores.setdefault((line["candidate"], line["stage"]), {})
+        own.update({name: np.array(row) for name, row in line["scores"].items()})
+
+    def _read(self) -> list[dict[str, Any]]:
+        """The lines; one that was cut off at the end is dropped, also from the file."""
+        try:
+            lines = read_json_lines(self.path)
+        except (OSError, UnicodeDecodeError) as error:
+            raise DiagnosisError(f"cannot read {self.path}: {error}") from error
+        bad = [line for line in lines if line.error or not isinstance(line.value, dict)]
+        if bad and (len(bad) > 1 or bad[0] is not lines[-1] or len(lines) == 1):
+            raise DiagnosisError(
+                f"{self.path}, line {bad[0].number} is damaged: delete the file, or pass --overwrite"
+            )
+        values = [line.value for line in lines if line not in bad]
+        if bad:
+            text = "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values)
+            with save_errors(self.path):
+                self.path.write_text(text, encoding="utf-8")
+        return values
+
+    def _check(self, first: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+        difference = first_difference(about, first.get("about"))
+        if difference is not None:
+            raise DiagnosisError(
+                f"{self.path} is of another search ({difference.key} is {_short(difference.made)} there, "
+                f"and {_short(difference.wanted)} now): name another output, or pass --overwrite"
+            )
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}…"

@@ -1,0 +1,184 @@
+"""The search whole, on a tiny model: what it finds, keeps, refuses, writes, and goes on from."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from langsteer.diagnosis import find as module
+from langsteer.diagnosis.find import BEST, RESULTS, check_place, find_recipe, write_if_better
+from langsteer.diagnosis.found import Found
+from langsteer.diagnosis.items import TaskItems
+from langsteer.diagnosis.scoring import answer_scores, asked, scale_of
+from langsteer.diagnosis.trials import NAME
+from langsteer.errors import DiagnosisError, SaveError
+from langsteer.evaluation.statistics import Interval
+from langsteer.model.model import Model
+from langsteer.steering.change import Change
+from langsteer.steering.folder import load
+from langsteer.storage.records import read_json
+from tests.helpers import make_vector, pairs
+from tests.made.questions import item_rows, made_task
+
+BUDGET = 0.02  # minutes
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory: pytest.TempPathFactory) -> TaskItems:
+    rows = item_rows(40)
+    for i, row in enumerate(rows):
+        row["answer"] = (i * i // 5) % 3  # not as often right in one half as in the other
+        row["translation"] = {**row["english"], "prompt": row["english"]["prompt"] + " the"}
+    return made_task(tmp_path_factory.mktemp("items"), rows)
+
+
+@pytest.fixture(scope="module")
+def searched(
+    task: TaskItems, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Change, Found]:
+    from tests.helpers import tiny
+
+    folder = tmp_path_factory.mktemp("search")
+    return folder, *find_recipe(tiny("llama"), task, pairs(12), folder, budget=BUDGET)
+
+
+def test_the_best_is_reported_beside_the_default_and_nothing(
+    searched: tuple[Path, Change, Found], task: TaskItems
+) -> None:
+    _, change, found = searched
+    names = [row.name for row in found.reported]
+    default = next(s.candidate for s in found.standings if s.candidate.startswith("learned:"))
+    assert names[:2] == ["nothing", found.recipe]
+    assert names[-2:] == ["translation", "english"]
+    assert any(name.startswith("learned:") for name in names), default
+    assert found.report_items == len(task.report) == 20
+    assert found.tried >= 4
+    assert found.gain.value == pytest.approx(found.reported[1].value - found.reported[0].value)
+    assert found.better == (found.gain.low > 0)
+    assert found.beats_translation is not None
+    assert change.language == "sw"
+
+
+def test_what_is_reported_was_not_chosen_on(
+    searched: tuple[Path, Change, Found], llama: Model, task: TaskItems
+) -> None:
+    folder, change, found = searched
+    text = (folder / NAME).read_text(encoding="utf-8")
+    assert f'"{task.development[0].id}":' in text
+    assert not any(f'"{item.id}":' in text for item in task.report)
+    questions = asked(llama, [item.own for item in task.report], task.report)
+    scores = answer_scores(llama, questions, [None, change])
+    values = [scale_of(questions).values(rows, questions.right).mean() for rows in scores]
+    assert [row.value for row in found.reported[:2]] == pytest.approx(values)
+
+
+def test_a_search_that_is_done_is_read(
+    searched: tuple[Path, Change, Found],
+    llama: Model,
+    task: TaskItems,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder, change, found = searched
+    monkeypatch.setattr(module._Search, "run", None)
+    again, same = find_recipe(llama, task, pairs(12), folder, budget=BUDGET)
+    assert same == found
+    assert again.describe() == change.describe()
+    assert Found.from_json(read_json(folder / RESULTS)) == found
+    assert load(folder / BEST).describe() == change.describe()
+
+
+def test_a_search_that_was_stopped_goes_on(
+    searched: tuple[Path, Change, Found],
+    llama: Model,
+    task: TaskItems,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole, _, found = searched
+    lines = (whole / NAME).read_text(encoding="utf-8").splitlines(keepends=True)
+    stopped = next(i for i, line in enumerate(lines) if '"round last"' in line)
+    (tmp_path / NAME).write_text("".join(lines[: stopped + 1]), encoding="utf-8")
+    (whole / "fits").rename(tmp_path / "fits")
+    try:
+        monkeypatch.setattr("langsteer.fitting.learned._fit", None)  # fits are kept
+        _, again = find_recipe(llama, task, pairs(12), tmp_path, budget=BUDGET)
+    finally:
+        (tmp_path / "fits").rename(whole / "fits")
+    assert again.recipe == found.recipe
+    assert again.reported == found.reported
+    written = (tmp_path / NAME).read_text(encoding="utf-8").splitlines(keepends=True)
+    assert written[: stopped + 1] == lines[: stopped + 1]
+    assert len(written) > stopped + 1
+    assert sum('"round ' in line for line in written) == 4
+
+
+def test_other_searches_are_not_mixed(
+    searched: tuple[Path, Change, Found], llama: Model, task: TaskItems
+) -> None:
+    folder, *_ = searched
+    with pytest.raises(DiagnosisError, match="another search"):
+        find_recipe(llama, task, pairs(16), folder, budget=BUDGET)
+
+
+def test_too_few_items_and_text_that_is_asked(
+    llama: Model, task: TaskItems, tmp_path: Path
+) -> None:
+    few = replace(task, report=task.report[:5])
+    with pytest.raises(DiagnosisError, match="5 items to report on"):
+        find_recipe(llama, few, pairs(12), tmp_path, budget=BUDGET)
+    text = pairs(12)
+    lines = (str(task.report[0].own.prompt), *text.texts["sw"][1:])
+    held = replace(text, texts={**text.texts, "sw": lines})
+    with pytest.raises(DiagnosisError, match="fit on other text"):
+        find_recipe(llama, task, held, tmp_path, budget=BUDGET)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_written_that_is_not_better(
+    searched: tuple[Path, Change, Found], llama: Model, tmp_path: Path
+) -> None:
+    _, _, found = searched
+    change = make_vector(llama)
+    file = tmp_path / "sw.safetensors"
+
+    def with_gain(low: float) -> Found:
+        best = replace(found.reported[1], gain=Interval(5.0, low, 9.0))
+        rows = (found.reported[0], best, *found.reported[2:])
+        return replace(found, reported=rows, better=low > 0)
+
+    assert write_if_better(change, with_gain(-1.0), file) is None
+    assert not file.exists()
+    write_if_better(change, with_gain(-1.0), file, anyway=True)
+    assert load(file).scores["search"]["better_than_nothing"] is False
+    assert write_if_better(change, with_gain(1.0), file) == file
+    told = load(file).scores["search"]
+    assert told["better_than_nothing"] is True
+    assert told["gain"] == {"value": 5.0, "low": 1.0, "high": 9.0}
+
+
+def test_another_vector_is_not_replaced(
+    searched: tuple[Path, Change, Found], llama: Model, tmp_path: Path
+) -> None:
+    file = tmp_path / "sw.safetensors"
+    check_place(file)
+    make_vector(llama).save(file)
+    with pytest.raises(SaveError, match="is there already"):
+        check_place(file)
+    check_place(file, overwrite=True)
+    write_if_better(make_vector(llama), searched[2], file, anyway=True)
+    check_place(file)
+    file.write_text("notes", encoding="utf-8")
+    with pytest.raises(SaveError, match="is there already"):
+        check_place(file)
+
+
+def test_references_are_searched_for_in_nats(llama: Model, tmp_path: Path) -> None:
+    rows = [{"prompt": f"swali {i}", "reference": f"jibu {7 * i}"} for i in range(20)]
+    task = made_task(tmp_path, rows)
+    change, found = find_recipe(llama, task, pairs(8), tmp_path / "search", budget=0.01)
+    assert found.unit == "nats"
+    assert [row.name for row in found.reported][:2] == ["nothing", found.recipe]
+    questions = asked(llama, [item.own for item in task.report], task.report)
+    before, after = answer_scores(llama, questions, [None, change])
+    gains = [float(b[0] - a[0]) for a, b in zip(before, after, strict=True)]
+    assert found.gain.value == pytest.approx(sum(gains) / len(gains), abs=1e-4)

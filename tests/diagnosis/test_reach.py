@@ -1,0 +1,89 @@
+"""What could help: the halves learn from each other, slopes choose places, exact runs are held out."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from langsteer.diagnosis import reach as module
+from langsteer.diagnosis.reach import Halves, _Mapped, halves_of, reaches
+from langsteer.diagnosis.scoring import answer_scores, asked, scale_of
+from langsteer.model.model import Model
+from tests.helpers import pairs
+from tests.made.questions import item_rows, label_rows, made_task
+
+
+def random_halves(texts: int = 12, layers: int = 2, size: int = 6) -> Halves:
+    generator = torch.Generator().manual_seed(0)
+    here = torch.randn(texts, layers, size, generator=generator)
+    there = 2 * here + 1
+    return Halves(here, there, torch.arange(texts) % 2, own=True)
+
+
+def test_a_half_is_learned_from_the_other() -> None:
+    halves = random_halves()
+    tried = halves.sides == 0
+    here, there = halves.pairs(1, 0)
+    assert torch.equal(here, halves.here[~tried, 1])
+    torch.testing.assert_close(halves.offset(1, 0), (there - here).mean(0))
+    assert not torch.allclose(halves.offset(1, 0), halves.offset(1, 1))
+
+
+def test_the_map_from_pairs_is_that_of_the_projection() -> None:
+    halves = random_halves()
+    matrix, offset = halves.projection(0, 0)
+    states = torch.randn(5, 6)
+    moved = _Mapped(*halves.pairs(0, 0))(states)
+    torch.testing.assert_close(states + moved, states @ matrix.T + offset, atol=1e-4, rtol=1e-4)
+
+
+def test_without_english_the_corpus_stands_in(llama: Model, tmp_path: Path) -> None:
+    rows = [{k: v for k, v in row.items() if k != "english"} for row in item_rows(6)]
+    items = made_task(tmp_path, rows).all
+    halves, told = halves_of(llama, items, pairs(8))
+    assert told == "8 lines of test"
+    assert torch.equal(halves.offset(1, 0), halves.offset(1, 1))
+    alone, told = halves_of(llama, items, None)
+    assert alone.there is None
+    assert told == ""
+
+
+@pytest.mark.parametrize("rows", [item_rows(24), label_rows(24)], ids=["own choices", "the same"])
+def test_every_layer_and_kind_is_told(llama: Model, tmp_path: Path, rows: list[dict]) -> None:  # type: ignore[type-arg]
+    items = made_task(tmp_path, rows).all
+    questions = asked(llama, [item.own for item in items], items)
+    (scores,) = answer_scores(llama, questions)
+    scale = scale_of(questions)
+    found = reaches(llama, items, questions, scores, scale, "sw")
+    assert {slope.layer for slope in found.slopes} == {0, 1, 2}
+    places = {(s.means, s.positions) for s in found.slopes}
+    assert ("map", "generated") not in places
+    assert len(places) == 8
+    assert {reach.means for reach in found.exact} == {"offset", "map", "labels"}
+    assert found.pairs == "the items and their English"
+    before = scale.values(scores, questions.right).mean()
+    assert all(0 <= before + reach.gain.value <= 100 for reach in found.exact)
+    assert found.best is not None
+    assert found.best.gain.value == max(reach.gain.value for reach in found.exact)
+
+
+def test_an_exact_run_is_on_the_half_that_was_not_learned_from(
+    llama: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = made_task(tmp_path, item_rows(12)).all
+    questions = asked(llama, [item.own for item in items], items)
+    (scores,) = answer_scores(llama, questions)
+    learned: list[tuple[int, ...]] = []
+
+    def spy(model: Model, part: module.Asked, *_: object) -> torch.Tensor:
+        learned.append(tuple(len(q.context) for q in part.questions))
+        return torch.zeros(llama.hidden_size)
+
+    monkeypatch.setattr(module, "vector_of_labels", spy)
+    found = reaches(llama, items, questions, scores, scale_of(questions), "sw")
+    lengths = [len(q.context) for q in questions.questions]
+    assert learned == [tuple(lengths[1::2]), tuple(lengths[0::2])]
+    (labels,) = [reach for reach in found.exact if reach.means == "labels"]
+    assert labels.gain.value == 0.0  # a vector of zeros changes nothing
+    assert np.isfinite(labels.gain.low)

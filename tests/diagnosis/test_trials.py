@@ -1,0 +1,52 @@
+"""The file of a search: what was written is there again, and what is damaged or of another search is told."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from langsteer.diagnosis.trials import Trials
+from langsteer.errors import DiagnosisError
+
+ABOUT = {"task": "items.jsonl", "language": "sw"}
+
+
+def test_what_was_written_is_there_again(tmp_path: Path) -> None:
+    file = tmp_path / "deep" / "trials.jsonl"
+    first = Trials(file, ABOUT)
+    first.add("a", "all", ["1", "2"], [np.array([-1.0, -2.0]), np.array([-3.0])], 1.5)
+    first.add("a", "all", ["3"], [np.array([-4.0])], 0.5)
+    first.tell("round first", 2.0, items=3, took=2.0)
+    again = Trials(file, ABOUT)
+    assert {name: row.tolist() for name, row in again.known("a", "all").items()} == {
+        "1": [-1.0, -2.0],
+        "2": [-3.0],
+        "3": [-4.0],
+    }
+    assert again.known("a", "some") == {}
+    assert again.told("round first") == {"items": 3, "took": 2.0}
+    assert again.seconds == first.seconds == 4.0
+    assert again.longest_fit() == 2.0
+
+
+def test_a_line_that_was_cut_off_is_dropped(tmp_path: Path) -> None:
+    file = tmp_path / "trials.jsonl"
+    Trials(file, ABOUT).tell("one", value=1)
+    with file.open("a", encoding="utf-8") as opened:
+        opened.write('{"candidate": "a", "sta')
+    again = Trials(file, ABOUT)
+    assert again.told("one") == {"value": 1}
+    again.tell("two", value=2)
+    assert Trials(file, ABOUT).told("two") == {"value": 2}
+
+
+def test_damage_and_other_searches_are_told(tmp_path: Path) -> None:
+    file = tmp_path / "trials.jsonl"
+    Trials(file, ABOUT).tell("one", value=1)
+    with pytest.raises(DiagnosisError, match=r"another search \(language is \"sw\" there"):
+        Trials(file, {**ABOUT, "language": "id"})
+    assert Trials(file, {**ABOUT, "language": "id"}, overwrite=True).told("one") is None
+    text = file.read_text(encoding="utf-8")
+    file.write_text("not json\n" + text, encoding="utf-8")
+    with pytest.raises(DiagnosisError, match="line 1 is damaged"):
+        Trials(file, ABOUT)
