@@ -61,7 +61,7 @@ MUTANTS = (
         "if call.start >= call.prompt_end:",
         "if call.start > call.prompt_end:",
     ),
-    Mutant("the prompt is generated", "(columns >= call.prompt_end).expand", "(columns >= 0).expand"),
+    Mutant("the prompt is generated", "(columns < call.prompt_end)", "(columns < 0)"),
     Mutant("passes start at nought", "start = cached - virtual", "start = 0"),
     Mutant("virtual tokens count", "start = cached - virtual", "start = cached"),
     Mutant(

@@ -133,7 +133,7 @@ def version_of(program: Path) -> str:
     told = subprocess.run(
         [program, "--version"], capture_output=True, text=True, check=False, errors="replace"
     )
-    lines = (told.stderr + told.stdout).splitlines()
+    lines = (told.stderr + told.stdout).split("\n")
     named = (line.partition("version:")[2] for line in lines if "version:" in line)
     return next(named, "").strip()
 
@@ -209,7 +209,7 @@ def _is_healthy(url: str) -> bool:
 
 def last_words(log: Path) -> str:
     """The last lines of a log, as one."""
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
+    lines = [line.strip() for line in log.read_text(errors="replace").split("\n")]
     return " / ".join([line for line in lines if line][-LAST_LINES:]) or "it said nothing"
 
 

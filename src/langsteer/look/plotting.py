@@ -83,6 +83,8 @@ def looks(names: Sequence[str]) -> dict[str, dict[str, Any]]:
 def finished(pyplot: Any, figure: Any, name: str, caption: str) -> Figure:
     """Write a figure in each format, and close it. The same drawing gives the same bytes."""
     figure.set_layout_engine("constrained")
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # laid out once, and not again for each format
     written = {}
     for form in ("svg", "png", "pdf"):
         file = io.BytesIO()

@@ -45,6 +45,13 @@ def figures(results: LayerResults) -> dict[str, Figure]:
 
 
 @pytest.fixture(scope="module")
+def plain() -> tuple[LayerResults, list[Figure]]:
+    """Results without steering and without lenses, and their figures."""
+    results = make_results(("sw", "el"), 3, False, False)
+    return results, list(draw(results))
+
+
+@pytest.fixture(scope="module")
 def small() -> LayerResults:
     return make_results(("sw", "el"), 4)
 
@@ -93,9 +100,8 @@ def test_every_language_is_named_in_every_figure_of_languages(
             assert results.languages[tag].name in figure.svg, (name, tag)
 
 
-def test_what_is_not_there_is_not_drawn() -> None:
-    names = [figure.name for figure in draw(make_results(("sw", "el"), 3, False, False))]
-    assert names == [
+def test_what_is_not_there_is_not_drawn(plain: tuple[LayerResults, list[Figure]]) -> None:
+    assert [figure.name for figure in plain[1]] == [
         *("mexa", "retrieval", "cka", "cosine", "distance", "probe", "map", "norms", "dimensions"),
     ]
 
@@ -124,10 +130,11 @@ def test_one_layer_and_one_language() -> None:
     assert len(draw(make_results(("sw",), 1, True, True))) == 18
 
 
-def test_drawing_again_gives_the_same() -> None:
-    plain = make_results(("sw", "el"), 2, False, False)
-    one, two = draw(plain), draw(plain)
-    assert [a.svg for a in one] == [b.svg for b in two]
+def test_drawing_again_gives_the_same(plain: tuple[LayerResults, list[Figure]]) -> None:
+    results, figures = plain
+    again = draw(results)
+    assert [figure.svg for figure in again] == [figure.svg for figure in figures]
+    assert [figure.png for figure in again] == [figure.png for figure in figures]
 
 
 def test_deep_models_have_as_many_pictures_as_can_be_seen() -> None:
@@ -242,9 +249,10 @@ def test_a_page_is_made_of_the_file_alone(small: LayerResults, tmp_path: Path) -
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
 
 
-def test_unsteered_results_have_no_section_on_steering() -> None:
-    plain = make_results(("sw", "el"), 3, False, False)
-    text = page_of(plain, draw(plain))
+def test_unsteered_results_have_no_section_on_steering(
+    plain: tuple[LayerResults, list[Figure]],
+) -> None:
+    text = page_of(*plain)
     assert "What steering changes" not in text
     assert "The language inside" not in text
 
