@@ -161,7 +161,7 @@ def measured(model: Model, about: dict[str, Any]) -> dict[str, list[float]]:
     right = np.array(items.right)
     rows = np.arange(len(right))
     return {
-        "correct": correct(scores, right).tolist(),
+        "correct": correct(scores, right).astype(int).tolist(),
         "margin": np.round(scores[rows, right] - scores[rows, 1 - right], 3).tolist(),
     }
 
