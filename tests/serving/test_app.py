@@ -300,3 +300,26 @@ def test_without_a_router_a_language_must_be_named(ready: Steered) -> None:
     with TestClient(build_app(alone, "tiny")) as client:
         assert ask(client, prompt=SW).status_code == 400
         assert ask(client, prompt=SW, steering="sw").status_code == 200
+
+
+def test_next_to_no_temperature_takes_the_likeliest_token(client: Any) -> None:
+    assert text(ask(client, prompt=SW, temperature=1e-300)) == text(ask(client, prompt=SW))
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "said"),
+    [
+        (b"{junk", None, "the body is not JSON"),
+        (b"[]", None, "the body is a JSON object"),
+        (b'{"model": "tiny", "prompt": 3}', "prompt", "prompt: "),
+        (b'{"model": "tiny", "prompt": "a", "stop": [""]}', "stop", "stop: up to four texts"),
+        (b'{"model": "tiny", "prompt": "a", "echo": true}', "echo", "echo: there is no such field"),
+    ],
+)
+def test_what_is_not_understood_is_said(client: Any, body: bytes, param: Any, said: str) -> None:
+    reply = client.post(
+        "/v1/completions", content=body, headers={"Content-Type": "application/json"}
+    )
+    error = reply.json()["error"]
+    assert (reply.status_code, error["param"]) == (400, param)
+    assert error["message"].startswith(said)

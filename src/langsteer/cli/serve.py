@@ -161,6 +161,10 @@ def command(
     )
     url = url_of(host, listener)
     say(f"serving {called} on {url}/v1, vectors for {', '.join(sorted(ready.changes))}")
+    if ready.router is None:
+        only = next(iter(ready.changes)) if len(ready.changes) == 1 else None
+        what = f"every text is steered with {only}" if only else "requests must name a language"
+        say(f"no router (fit --router): {what}")
     say(f"to try it in a browser: {url}/")
     serve(build_app(ready, called, options), listener)
 

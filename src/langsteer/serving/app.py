@@ -29,6 +29,7 @@ from langsteer.version import __version__
 
 log = logging.getLogger("langsteer.serving")
 Result = TypeVar("Result")
+KINDS = ("str", "list[str]", "list[Part]")
 GONE_AFTER = 0.5  # seconds between looks whether a client is still there
 WHY: dict[int | str, str] = {
     "4XX": "Refused",
@@ -276,8 +277,18 @@ async def _refusal(request: Request, error: Exception) -> Response:
 
 async def _invalid(request: Request, error: Any) -> Response:
     first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"] if part != "body")
-    message = f"{place}: {first['msg']}" if place else first["msg"]
+    loc = [str(part) for part in first["loc"] if part != "body"]
+    if first["type"] == "json_invalid":  # its place is a number of characters
+        message, loc = f"the body is not JSON: {first['ctx']['error']}, at character {loc[0]}", []
+    elif not loc:
+        message = "the body is a JSON object, sent with Content-Type: application/json"
+    elif first["type"] == "extra_forbidden":
+        message = f"{'.'.join(loc)}: there is no such field, or it is not supported"
+    else:
+        if len(loc) > 1 and loc[-1] in KINDS:  # one of the types that the field may have
+            loc.pop()
+        message = f"{'.'.join(loc)}: {first['msg'].removeprefix('Value error, ')}"
+    place = ".".join(loc)
     return await _refusal(request, RequestError(message, param=place or None))
 
 

@@ -130,7 +130,8 @@ def _language(language: str | None, ready: Steered) -> str | None:
     try:
         tag = parse_tag(language)
     except LanguageError as error:
-        raise _wrong(f"{language!a} is no language") from error
+        there = ", ".join(sorted(ready.changes))
+        raise _wrong(f"{language!a} is no language: there are vectors for {there}") from error
     if tag != ready.pivot and tag not in ready.changes:
         raise _wrong(f"there is no vector for {tag}: there are {', '.join(sorted(ready.changes))}")
     return tag

@@ -86,7 +86,10 @@ class Gate:
         kind, _, key = given.partition(b" ")
         matches = [hmac.compare_digest(key.strip(), known) for known in self._keys]
         if kind.lower() != b"bearer" or not any(matches):
-            raise RequestError("this server wants an API key", 401, "invalid_api_key")
+            what = (
+                "this server does not know the API key" if given else "this server wants an API key"
+            )
+            raise RequestError(f"{what}: Authorization: Bearer KEY", 401, "invalid_api_key")
         return key.strip()
 
     async def _bounded(self, scope: Any, receive: Any) -> Any:

@@ -12,6 +12,7 @@ from langsteer.serving.asked import Asked, Used
 
 FEW = 1024
 UNFINISHED = "\ufffd"  # what a character of several tokens decodes to before its last
+COLDEST = 1e-5  # below it scores overflow: the likeliest token is taken, as at 0
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Row:
         known; keeps its log-probability where asked to.
         """
         sampling = self.sampling
-        if sampling.temperature == 0:
+        if sampling.temperature < COLDEST:
             token = int(scores.argmax()) if best is None else best
         else:
             token = self._draw(scores)
