@@ -1,4 +1,4 @@
-.PHONY: demo test test-quick test-engines reliability check coverage wheels docs linkcheck graph clean
+.PHONY: demo test test-quick test-long test-engines reliability check coverage wheels docs linkcheck graph clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -12,7 +12,11 @@ demo: $(VENV)/demo-installed
 	$(VENV)/bin/langsteer demo
 
 test: $(VENV)/dev-installed
-	$(PYTEST) $(PARALLEL) -m 'not reliability'
+	$(PYTEST) $(PARALLEL) -m 'not reliability and not long'
+
+# What takes many seconds each: real models, figures, whole processes. CI runs it after `make test`
+test-long: $(VENV)/dev-installed
+	$(PYTEST) $(PARALLEL) -m 'long and not reliability'
 
 test-quick: $(VENV)/dev-installed
 	$(PYTEST) $(PARALLEL) -m 'not slow and not model and not reliability'

@@ -13,22 +13,29 @@ from tests.made.hub import Hub, serving
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 MODELS = {"gemma", "smollm"}  # fixtures that are real models
-SLOW = {
-    line
-    for line in (Path(__file__).parent / "slow.txt").read_text(encoding="utf-8").splitlines()
-    if line and not line.startswith("#")
-}
+
+
+def listed(name: str) -> set[str]:
+    """The names in a file beside this one."""
+    lines = (Path(__file__).parent / name).read_text(encoding="utf-8").splitlines()
+    return {line for line in lines if line and not line.startswith("#")}
+
+
+SLOW, LONG = listed("slow.txt"), listed("long.txt")
 
 show_progress(False)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what is slow or needs a real model."""
+    """Marks what is slow, takes long or needs a real model."""
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
         if MODELS & fixtures:
             item.add_marker(pytest.mark.model)
-        if SLOW & {getattr(item, "originalname", item.name), *fixtures}:
+        names = {getattr(item, "originalname", item.name), *fixtures}
+        if LONG & names:
+            item.add_marker(pytest.mark.long)
+        if (SLOW | LONG) & names:
             item.add_marker(pytest.mark.slow)
 
 
