@@ -91,6 +91,7 @@ def test_the_command_asks_benchmarks_of_one_s_own(
 @pytest.mark.parametrize(
     ("tasks", "languages", "message"),
     [
+        ([], [], "name a benchmark or a task"),
         (["sib20"], [], "did you mean sib200"),
         (["sib200"], ["et"], "no vector for 'et'"),
         (["xnli"], [], "XNLI: no folder|no folder|expected"),

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from langsteer.errors import SaveError, VectorError
 from langsteer.model.model import Model
@@ -45,6 +46,19 @@ def test_damaged_and_foreign_files(llama: Model, tmp_path: Path) -> None:
         SteeringVector.load(path)
     with pytest.raises(VectorError, match="there is no vector file"):
         SteeringVector.load(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("language", "5"), ("pivot", "[1]"), ("method", "5"), ("state_norm", '"x"')],
+)
+def test_values_of_another_type(llama: Model, tmp_path: Path, name: str, value: str) -> None:
+    path = make_vector(llama).save(tmp_path / "a.safetensors")
+    with safe_open(path, framework="pt") as file:
+        record = file.metadata() | {name: value}
+    save_file(load_file(path), path, metadata=record)
+    with pytest.raises(VectorError, match=f"a.safetensors is damaged: its {name} is"):
+        SteeringVector.load(path)
 
 
 def test_numbers_that_are_not_finite(llama: Model) -> None:

@@ -45,6 +45,9 @@ def test_what_is_damaged_or_not_there(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(VectorError, match="a is truncated or not a safetensors file"):
         read_tensors(path, KIND)
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(VectorError, match=r"a is a Git LFS pointer .*: run `git lfs pull` in"):
+        read_tensors(path, KIND)
     with pytest.raises(VectorError, match="there is no example file"):
         read_tensors(tmp_path / "nothing", KIND)
 

@@ -81,6 +81,20 @@ def test_empty_files(tmp_path: Path, data: bytes) -> None:
         read_text(tmp_path / "a")
 
 
+@pytest.mark.parametrize("name", ["a.tsv", "a.tmx", "a.jsonl"])
+def test_a_git_lfs_pointer(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\nsize 9\n")
+    with pytest.raises(CorpusError, match=r"is a Git LFS pointer .*: run `git lfs pull` in"):
+        read_corpus(tmp_path / name, ["sw"])
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32", "utf-32-be"])
+def test_encodings_that_do_not_say_what_they_are(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "a").write_bytes("Habari za leo\n".encode(encoding))
+    with pytest.raises(CorpusError, match=r"full of null bytes.* Save it as UTF-8"):
+        read_text(tmp_path / "a")
+
+
 def test_what_can_be_seen() -> None:
     assert not any(map(is_visible, ["", " \u3000", "\u200b\u200d", "\xad", "\u2800\u3164", "\x00"]))
     assert all(map(is_visible, [".", "۱", "\u200bა", "\U0001f600"]))

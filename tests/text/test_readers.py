@@ -65,6 +65,7 @@ def test_two_columns_of_one_language(tmp_path: Path) -> None:
         json.dumps(rows()),
         json.dumps(rows(), indent=1),
         json.dumps({"version": "1", "data": rows()}, indent=1),
+        json.dumps({"version": "1", "data": rows()}),
         "\ufeff" + json.dumps(rows()) + "\x1a",
         "".join("\ufeff" + json.dumps(row) + "\r\n" for row in rows()) + "\x1a",
         json.dumps([{"translation": {"swh_Latn": a, "en-GB": b}} for a, b in PAIRS]),

@@ -113,6 +113,8 @@ def _opened(
     benchmark_files: Sequence[str | Path],
 ) -> tuple[LangsteerLM, dict[str, tuple[Any, TaskInfo]], dict[str, Change]]:
     """The harness's model, the tasks by name, and the changes by language."""
+    if not tasks:
+        raise BenchmarkError("name a benchmark or a task, such as --tasks sib200")
     changes = changes_by_language(vectors)
     wanted = [parse_tag(tag) for tag in languages] or list(changes)
     for tag in wanted:

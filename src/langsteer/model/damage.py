@@ -14,7 +14,8 @@ import huggingface_hub
 import tokenizers
 from safetensors import SafetensorError, safe_open
 
-POINTER = b"version https://git-lfs.github.com/spec/"
+from langsteer.storage.pointers import pointer
+
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer.model",
@@ -60,13 +61,8 @@ def tokenizer_damage_in(folder: Path | None) -> str | None:
 def pointer_or_empty(path: Path) -> str | None:
     """Why a file has no content of its own, where that is so."""
     with path.open("rb") as file:
-        start = file.read(len(POINTER))
-    if start == POINTER:
-        return (
-            f"{path} is a Git LFS pointer in place of the file itself: run `git lfs pull` in "
-            f"{path.parent}, or download the file again"
-        )
-    return f"{path} is empty: copy or download it again" if not start else None
+        empty = not file.read(1)
+    return f"{path} is empty: copy or download it again" if empty else pointer(path)
 
 
 def _first(folder: Path | None, patterns: tuple[str, ...]) -> str | None:

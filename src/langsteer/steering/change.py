@@ -314,6 +314,7 @@ def check_finite(noun: str, *tensors: Tensor, where: str = "") -> None:
 def check_record(record: Mapping[str, Any]) -> None:
     """Raise VectorError where a value that a file holds is of the wrong type."""
     kinds: dict[str, type | tuple[type, ...]] = {"layer": int, "strength": (int, float)}
+    kinds |= dict.fromkeys(("language", "pivot", "method"), str) | {"state_norm": (int, float)}
     for name, kind in (kinds | dict.fromkeys(MAP_TYPES, dict)).items():
         if name in record and (
             not isinstance(record[name], kind) or isinstance(record[name], bool)

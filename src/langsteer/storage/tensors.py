@@ -15,6 +15,7 @@ from torch import Tensor
 from langsteer.errors import VectorError
 from langsteer.storage.files import write_whole
 from langsteer.storage.parsed import parse_json
+from langsteer.storage.pointers import pointer
 
 
 @dataclass(frozen=True)
@@ -92,4 +93,7 @@ def _opened(path: str | Path) -> Iterator[Any]:
         with safe_open(path, framework="pt") as file:
             yield file
     except (SafetensorError, OSError) as error:
-        raise VectorError(f"{path} is truncated or not a safetensors file: {error}") from error
+        damaged = f"{path} is truncated or not a safetensors file: {error}"
+        with contextlib.suppress(OSError):
+            damaged = pointer(path) or damaged
+        raise VectorError(damaged) from error

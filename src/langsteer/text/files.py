@@ -20,6 +20,7 @@ import regex
 
 from langsteer.errors import CorpusError
 from langsteer.extras import need
+from langsteer.storage.pointers import pointer
 
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 
@@ -60,6 +61,8 @@ def open_bytes(path: str | Path) -> Iterator[IO[bytes]]:
     MissingExtraError for zstd without a package that reads it.
     """
     try:
+        if (nothing := pointer(path)) is not None:
+            raise CorpusError(nothing)
         with Path(path).open("rb") as file:
             start = file.read(10)
             file.seek(0)
@@ -135,6 +138,11 @@ def _read(path: str | Path) -> str:
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise CorpusError(f"{path} is not {name}: line {line} has an invalid byte") from error
+    if text.count("\0") > len(text) / 4:  # half of UTF-16 in Latin script, and more of UTF-32
+        raise CorpusError(
+            f"{path} is not {name}: it is full of null bytes, as UTF-16 without a byte-order mark "
+            "and UTF-32 are. Save it as UTF-8"
+        )
     if not text.replace(_MARK, "").strip():
         raise CorpusError(f"{path} is empty")
     return text

@@ -185,6 +185,8 @@ def hub_rows(name: str, split: str = "train") -> Iterable[dict[str, Any]]:
 
     `name` may carry a configuration: `owner/name/configuration`. Raises CorpusError.
     """
+    if not name:
+        raise CorpusError("no data set is named: write hf:owner/name")
     if name.startswith(("/", ".", "~")) and not Path(name).exists():
         raise CorpusError(f"cannot read the data set {name} ({split}): there is no such folder")
     owner, _, rest = name.partition("/")
@@ -265,15 +267,24 @@ def _json_rows(path: str | Path) -> list[Mapping[str, Any]]:
     text = read_text(path)
     lines = list(json_lines(text))
     values = [(f"line {line.number}", line.value) for line in lines]
-    if fault := next((line for line in lines if line.error or isinstance(line.value, list)), None):
+    whole = next((line for line in lines if line.error or isinstance(line.value, list)), None)
+    if len(lines) == 1 and _holds_rows(lines[0].value):
+        whole = lines[0]
+    if whole is not None:
         array = _json_array(text)
         if array is None:
-            raise CorpusError(f"{path}, line {fault.number}: not JSON ({fault.error})")
+            raise CorpusError(f"{path}, line {whole.number}: not JSON ({whole.error})")
         values = [(f"row {number}", value) for number, value in enumerate(array, 1)]
     for place, value in values:
         if not isinstance(value, dict):
             raise CorpusError(f"{path}, {place}: not an object of language tags and texts")
     return [value for _, value in values]
+
+
+def _holds_rows(value: Any) -> bool:
+    """Whether a value is an object with one array, of objects."""
+    arrays = [v for v in value.values() if isinstance(v, list)] if isinstance(value, dict) else []
+    return len(arrays) == 1 and all(isinstance(row, dict) for row in arrays[0])
 
 
 def _json_array(text: str) -> list[Any] | None:
