@@ -13,7 +13,7 @@ import numpy as np
 
 from langsteer.errors import DiagnosisError
 from langsteer.evaluation.statistics import Array
-from langsteer.storage.files import save_errors
+from langsteer.storage.files import save_errors, write_text
 from langsteer.storage.kept import as_kept, first_difference
 from langsteer.storage.lines import read_json_lines
 
@@ -39,9 +39,7 @@ class Trials:
             for line in lines[1:]:
                 self._take(line)
             return
-        with save_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps({"about": as_kept(about)}) + "\n", encoding="utf-8")
+        write_text(path, json.dumps({"about": as_kept(about)}) + "\n")
 
     def known(self, candidate: str, stage: str) -> dict[str, Array]:
         """The scores of a candidate, by the items' ids."""

@@ -5,7 +5,6 @@ or "from one of:". Here each file is looked at, and the one at fault named.
 """
 
 import contextlib
-import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import huggingface_hub
 import tokenizers
 from safetensors import SafetensorError, safe_open
 
+from langsteer.storage.parsed import parse_json
 from langsteer.storage.pointers import pointer
 
 TOKENIZER_FILES = (
@@ -88,7 +88,7 @@ def _unreadable(path: Path) -> Iterator[str]:
     if path.suffix == ".safetensors":
         yield from _failure(path, lambda: safe_open(path, framework="pt").__enter__())
     elif path.suffix == ".json":
-        yield from _failure(path, lambda: json.loads(path.read_text(encoding="utf-8")))
+        yield from _failure(path, lambda: parse_json(path.read_text(encoding="utf-8")))
     if path.name == "tokenizer.json":
         yield from _failure(path, lambda: tokenizers.Tokenizer.from_file(str(path)))
 

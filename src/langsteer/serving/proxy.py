@@ -20,6 +20,7 @@ from langsteer.serving.errors import RequestError
 from langsteer.serving.heard import Choices
 from langsteer.serving.metrics import Metrics
 from langsteer.serving.middleware import Gate
+from langsteer.storage.parsed import parse_json
 from langsteer.version import __version__
 
 STEERED = {"v1/completions": "prompt", "v1/chat/completions": "messages"}
@@ -160,7 +161,7 @@ class _Proxy:
         """What this layer does not understand; it is not steered, and may not ask to be."""
         content = await request.body()
         with contextlib.suppress(ValueError):
-            body = json.loads(content or b"null")
+            body = parse_json(content or b"null")
             if isinstance(body, dict):
                 named = self.names.get(str(body.get("model")))
                 if "steering" in body or named is not None:

@@ -24,6 +24,7 @@ from langsteer.progress import announce, track
 from langsteer.states.intervention import steered_tokens
 from langsteer.steering.vector import SteeringVector
 from langsteer.storage.files import check_writable, write_json
+from langsteer.storage.kept import as_kept, read_record
 from langsteer.tuning.adapter import ADAPTER, LoraOptions, adapted, libraries
 from langsteer.tuning.answers import IGNORED, AnswerRow, answer_logprobs, collate
 from langsteer.tuning.data import Instructions, Record
@@ -282,15 +283,13 @@ def _about(
         ],
         "options": asdict(options),
     }
-    plain: dict[str, Any] = json.loads(json.dumps(about))
-    return plain
+    return as_kept(about)
 
 
 def _noted(path: Path, objective: TuningObjective, job: Job) -> dict[str, Any]:
     """What was noted before the first step, also where that was in a run that was stopped."""
-    try:
-        noted: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    noted = read_record(path)
+    if not noted:
         job.start = objective.begin(job)
         measured = objective.measure(job) if job.held else []
         noted = {**job.start, "before": scores(job.held, measured) if job.held else {}}

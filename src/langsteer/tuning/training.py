@@ -20,6 +20,7 @@ from torch import Tensor
 from langsteer.model.model import Model
 from langsteer.progress import quiet, track
 from langsteer.storage.files import save_errors, write_json
+from langsteer.storage.kept import read_record
 from langsteer.tuning.adapter import LoraOptions
 
 NEAR = 8  # steps among which rows of like length are sought
@@ -196,10 +197,7 @@ def start_afresh(folder: Path, about: Mapping[str, Any]) -> bool:
     """Throw away checkpoints of a run with other items or options; whether there were any."""
     mark = folder / "about.json"
     there = mark.exists()
-    try:
-        same = json.loads(mark.read_text(encoding="utf-8")) == about
-    except (OSError, ValueError):
-        same = False
+    same = read_record(mark) == about
     if not same:
         remove(folder)
         write_json(mark, about)

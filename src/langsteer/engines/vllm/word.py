@@ -16,6 +16,7 @@ from typing import Any
 
 from langsteer.errors import LanguageError, VectorError
 from langsteer.states.intervention import POSITIONS, PositionKind
+from langsteer.storage.parsed import parse_json
 from langsteer.text.languages import parse_tag
 
 KEY = "langsteer"
@@ -39,7 +40,7 @@ def read_word(value: Any) -> Word:
     """What a request's word says. Raises VectorError where it is not understood."""
     if isinstance(value, str) and value.lstrip().startswith("{"):
         try:
-            value = json.loads(value)
+            value = parse_json(value)
         except json.JSONDecodeError as error:
             raise VectorError(f"{KEY} is not JSON: {error}") from error
     if value is None:

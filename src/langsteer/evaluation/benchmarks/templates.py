@@ -29,11 +29,6 @@ def filled_in(pattern: str, values: Mapping[str, Any], where: str) -> str:
     return _PLACE.sub(value, pattern)
 
 
-def names_in(pattern: str) -> list[str]:
-    """The names in single braces."""
-    return _PLACE.findall(pattern)
-
-
 def sandboxed(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     """A task's keys with functions in place of templates: they render as the harness does."""
     makers: dict[str, Callable[[str, str], Callable[[Mapping[str, Any]], Any]]] = {

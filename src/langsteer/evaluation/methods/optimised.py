@@ -29,6 +29,7 @@ from langsteer.extras import need
 from langsteer.progress import track
 from langsteer.storage.files import write_json
 from langsteer.storage.kept import kept
+from langsteer.storage.parsed import parse_json, parse_yaml
 from langsteer.text.languages import language_name
 
 ITEMS = 100
@@ -207,8 +208,8 @@ def _read_file(path: Path) -> Any:
         raise MethodError(f"cannot read the pool of prompts {path}: {error}") from error
     try:
         if path.suffix == ".json":
-            return json.loads(text)
-        return need("yaml", "eval", "a pool in YAML").safe_load(text)
+            return parse_json(text)
+        return parse_yaml(text)
     except Exception as error:
         if isinstance(error, ValueError) or type(error).__module__.startswith("yaml"):
             line = " ".join(str(error).split())

@@ -94,10 +94,6 @@ class MethodRow:
             raise ValueError(f"{self.method} is not compared")
         return self.comparison
 
-    @property
-    def all_entries(self) -> tuple[Entry | None, ...]:
-        return (*self.entries, self.mean)
-
 
 @dataclass(frozen=True)
 class MethodPair:
