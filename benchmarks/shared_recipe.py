@@ -76,12 +76,14 @@ def candidates_of(part: Part, learned: bool) -> list[Candidate]:
 
     Where all of a prompt is text in the language, what acts on the prompt is what acts on the text.
     """
-    default = part.fits.default()
-    some = [default, *cheap_candidates(part.fits, lambda: True)]
-    some += learned_candidates(part.fits, part.fits.layers[:1], lambda: learned)
+    some = cheap_candidates(part.fits, lambda: True)
+    if learned:
+        some += learned_candidates(part.fits, part.fits.layers[:1], lambda: True)
     by_name = {candidate.name: candidate for candidate in some}
     if not any("".join(getattr(item.own.prompt, "pieces", "?")[::2]) for item in part.task.all):
-        twins = [name for name in by_name if name.replace("@prompt", "@source") in set(by_name) - {name}]
+        twins = [
+            name for name in by_name if name.replace("@prompt", "@source") in set(by_name) - {name}
+        ]
         by_name = {name: own for name, own in by_name.items() if name not in twins}
     return list(by_name.values())
 
@@ -111,12 +113,16 @@ def choose(parts: Sequence[Part], learned: bool) -> tuple[str, list[Candidate], 
     return names[0], [pool[0] for pool in pools], names
 
 
-def report(model: Model, part: Part, recipe: Candidate, items: int) -> dict[str, dict[str, Array]]:
+def report(
+    model: Model, part: Part, recipe: Candidate, items: int, learned: bool
+) -> dict[str, dict[str, Array]]:
     """Values on other items: {raw or by length: {what: [items]}}."""
-    default = part.fits.default()
     own = part.task.report[:items]
     questions = asked(model, [item.own for item in own], own)
-    changes = {NOTHING: None, recipe.name: recipe.change, default.name: default.change}
+    changes = {NOTHING: None, recipe.name: recipe.change}
+    if learned:
+        default = part.fits.default()
+        changes[default.name] = default.change
     scores = dict(
         zip(changes, answer_scores(model, questions, list(changes.values())), strict=True)
     )
@@ -152,7 +158,9 @@ def main() -> None:
     parser.add_argument("--model", default=None)
     parser.add_argument("--items", type=int, default=150, help="to report on, of each language")
     parser.add_argument(
-        "--learned", action="store_true", help="learn more than the default's vector"
+        "--learned",
+        action="store_true",
+        help="the default's vector, and others that are learned, too",
     )
     parser.add_argument("--work", type=Path, default=Path("shared-recipe-work"))
     parser.add_argument("--table", action="store_true", help="print what is there, run nothing")
@@ -166,7 +174,10 @@ def main() -> None:
     work = chosen.work / model.name.replace("/", "-")
     parts = [part_of(model, chosen.task, tag, work, ROUNDS[-1]) for tag in chosen.languages]
     name, candidates, names = choose(parts, chosen.learned)
-    values = [report(model, p, c, chosen.items) for p, c in zip(parts, candidates, strict=True)]
+    values = [
+        report(model, p, c, chosen.items, chosen.learned)
+        for p, c in zip(parts, candidates, strict=True)
+    ]
     line = {
         "task": chosen.task,
         "model": model.name,
@@ -196,11 +207,11 @@ def table() -> str:
             row = [line["model"], line["task"], tag]
             for kind in ("raw", "by length"):
                 own = line[kind][tag]
-                default = next(n for n in own if n.startswith("learned"))
+                default = next((own[n] for n in own if n.startswith("learned")), None)
                 row += [
                     f"{own[NOTHING]:.1f}",
                     bracketed(own[line["recipe"]]),
-                    bracketed(own[default]),
+                    bracketed(default) if default else "",
                 ]
             rows.append(row)
     heads = [
