@@ -1,5 +1,6 @@
 """The configuration of a comparison: a YAML file, checked before anything is run."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -22,6 +23,7 @@ from langsteer.evaluation.benchmarks.loading import nearest
 from langsteer.evaluation.methods import get_method
 from langsteer.extras import need
 from langsteer.model.opening import DEFAULT_MODEL
+from langsteer.scale.units import Resources
 from langsteer.storage.parsed import parse_yaml
 from langsteer.text.corpus import BUILTIN
 from langsteer.text.languages import parse_tag
@@ -119,6 +121,26 @@ class FitText:
     lines: Whole | None = None
 
 
+def _bytes(value: Any) -> Any:
+    """Bytes, of a number or of text such as 16GB or 16GiB."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?", str(value).strip(), re.I)
+    if match is None or isinstance(value, bool):
+        raise _fault(f"must be bytes, such as 16GB, not {value!r}")
+    power = " KMGT".index(match[2].upper() or " ")
+    return int(float(match[1]) * (1024 if match[3] else 1000) ** power)
+
+
+@dataclass(frozen=True)
+class ModelResources(Resources):
+    """What a process takes that holds a model, as it stands in the file: `{gpus: 1, memory: 40GB}`."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    cpus: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    gpus: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    memory: Annotated[int, BeforeValidator(_bytes)] | None = None
+
+
 Entries = Annotated[
     tuple[Chosen, ...],
     Field(min_length=1),
@@ -139,6 +161,7 @@ class Comparison:
     Without `languages`, all that a benchmark has. `data` is a folder with the data sets as
     published; without it they come from the hub. `limit` bounds the items of each cell.
     `benchmark_files` are YAML files with benchmarks of one's own, or folders with them.
+    `resources` says what a process takes that holds a model, by its name, or `all`.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -156,6 +179,11 @@ class Comparison:
     device: Text | None = None
     device_map: Text | None = None
     benchmark_files: Places = ()
+    resources: Mapping[str, ModelResources] = field(default_factory=dict)
+
+    def resources_of(self, model: str) -> Resources:
+        """What a process takes that holds a model: by its name, else what `all` says."""
+        return self.resources.get(model) or self.resources.get(ALL) or Resources()
 
     def benchmark(self, name: str) -> Benchmark:
         """A benchmark by name, those of `benchmark_files` too; BenchmarkError where none is."""
@@ -191,6 +219,8 @@ class Comparison:
         }
         if self.benchmark_files:
             plain["benchmark_files"] = [str(path) for path in self.benchmark_files]
+        if self.resources:
+            plain["resources"] = {name: asdict(takes) for name, takes in self.resources.items()}
         return str(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
 
 
@@ -257,6 +287,9 @@ def _check(wanted: Comparison) -> None:
         twice = next((name for name in names if list(names).count(name) > 1), None)
         if twice is not None:
             raise ConfigError(f"{twice} is there twice")
+    for name in wanted.resources:
+        if name not in (ALL, *wanted.models):
+            raise ConfigError(f"resources names {name!r}, which is no model of the comparison")
     offered = {tag for c in wanted.benchmarks for tag in wanted.benchmark(c.name).codes}
     for tag in wanted.languages:
         if tag not in offered:

@@ -5,6 +5,7 @@ recorded and does not stop the others. Methods that ask the same model the same 
 together: they share the layers below the lowest that they change.
 """
 
+import contextlib
 import functools
 import gc
 import logging
@@ -14,12 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from langsteer.errors import CellError, CompareError, CorpusError, LangsteerError, MethodError
+from langsteer.errors import CompareError, CorpusError, LangsteerError, MethodError
 from langsteer.evaluation.benchmarks import Benchmark, load_docs
+from langsteer.evaluation.comparison.asked import asked_for, form_asked, is_made, missing_cells
 from langsteer.evaluation.comparison.cells import (
     Cell,
     Cost,
     Failure,
+    cell_path,
     existing_cell,
     file_name,
     read_cell,
@@ -29,14 +32,16 @@ from langsteer.evaluation.comparison.cells import (
 from langsteer.evaluation.comparison.configuration import Chosen, Comparison
 from langsteer.evaluation.comparison.fit_text import check_apart, fit_corpus, has_text
 from langsteer.evaluation.comparison.memory import PeakMemory
+from langsteer.evaluation.comparison.order import Stage, claims_of, stage_of
 from langsteer.evaluation.comparison.questions import Answers, ask, question_key, task_info
 from langsteer.evaluation.harness.coverage import Coverage
 from langsteer.evaluation.harness.model import LangsteerLM
 from langsteer.evaluation.methods import Plan, Setting, get_method
 from langsteer.model.model import Model
 from langsteer.model.opening import load_model
+from langsteer.scale.queue import run_units
+from langsteer.scale.units import Ended, Held, Resources, Workers
 from langsteer.storage.files import write_text
-from langsteer.storage.kept import as_kept, first_difference
 from langsteer.text.corpus import ParallelCorpus
 from langsteer.version import versions
 
@@ -63,50 +68,166 @@ class Progress:
 
 
 def compare(
-    wanted: Comparison, on_progress: Callable[[Progress], None] = lambda _: None
+    wanted: Comparison,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    workers: Callable[[], Workers] | None = None,
 ) -> Outcome:
-    """Make every cell that is missing. Raises CompareError where cells were made otherwise."""
+    """Make every cell that is missing: here, or where `workers` are.
+
+    Raises CompareError where cells were made otherwise.
+    """
     started = time.perf_counter()
     outcome = Outcome()
-    missing = _missing(wanted, outcome)
+    missing = missing_cells(wanted, outcome.kept)
     write_text(wanted.output / "configuration.yaml", wanted.as_yaml())
     total = sum(len(methods) for methods in missing.values())
 
     def tell(cell: Cell | Failure) -> None:
         if isinstance(cell, Cell):
-            outcome.made.append(write_cell(wanted.output, cell))
+            outcome.made.append(cell_path(wanted.output, *cell.key))
         else:
             outcome.failed.append(cell)
             write_failure(wanted.output, cell)
         on_progress(Progress(cell, len(outcome.made) + len(outcome.failed), total))
 
-    for name in wanted.models:
-        todo = {key[1:]: methods for key, methods in missing.items() if key[0] == name}
-        if todo:
-            _run_model(wanted, name, todo, tell)
+    units = units_of(wanted, missing)
+    if workers is None:
+        held = Held()
+        for unit in units:
+            unit.run(held, tell)
+    elif units:
+        with contextlib.closing(workers()) as opened:
+            for ended in run_units(units, opened):
+                for cell in _cells_of(ended):
+                    tell(cell)
     outcome.seconds = time.perf_counter() - started
     return outcome
 
 
-def _run_model(
-    wanted: Comparison,
-    name: str,
-    todo: Mapping[tuple[str, str], Sequence[Chosen]],
-    tell: Callable[[Cell | Failure], None],
-) -> None:
-    try:
-        model = load_model(
-            name, dtype=wanted.dtype, device=wanted.device, device_map=wanted.device_map
+def units_of(
+    wanted: Comparison, missing: Mapping[tuple[str, str, str], Sequence[Chosen]]
+) -> list["CellsUnit"]:
+    """The units of work that make cells, a model after the other, what is soon there first.
+
+    What is fitted in closed form is asked together, as it shares passes; what is late is on its own.
+    """
+    units: dict[tuple[Any, ...], CellsUnit] = {}
+    for (model, benchmark, language), methods in missing.items():
+        for chosen in methods:
+            stage = stage_of(chosen.name)
+            place = (model, stage, benchmark, language, chosen.name * (stage is Stage.LATE))
+            before = units[place].methods if place in units else ()
+            units[place] = CellsUnit(wanted, model, benchmark, language, (*before, chosen))
+    models = {name: place for place, name in enumerate(wanted.models)}
+    return [units[key] for key in sorted(units, key=lambda key: (models[key[0]], key[1]))]
+
+
+@dataclass(frozen=True)
+class CellsUnit:
+    """Cells of one model, benchmark and language, to be made by one process.
+
+    As plain data, so that it can be sent; `run` is what is done with it, wherever that is.
+    """
+
+    wanted: Comparison
+    model: str
+    benchmark: str
+    language: str
+    methods: tuple[Chosen, ...]
+
+    @property
+    def name(self) -> str:
+        methods = " ".join(chosen.name for chosen in self.methods)
+        return f"{self.model} / {self.benchmark} / {self.language} / {methods}"
+
+    @property
+    def where(self) -> str:
+        """Work goes where this is held."""
+        return self.model
+
+    @property
+    def claims(self) -> frozenset[str]:
+        return frozenset().union(
+            *(claims_of(self.model, self.language, chosen.name) for chosen in self.methods)
         )
-    except LangsteerError as error:
-        for (benchmark, language), methods in todo.items():
-            for method in methods:
-                tell(Failure(name, benchmark, language, method.name, str(error)))
-        return
-    answered: dict[str, Answers] = {}
-    for (benchmark, language), methods in todo.items():
-        run = _Language(wanted, name, model, wanted.benchmark(benchmark), language, tell, answered)
-        run.methods(methods)
+
+    @property
+    def needs(self) -> Resources:
+        return self.wanted.resources_of(self.model)
+
+    @property
+    def folder(self) -> Path:
+        return self.wanted.output
+
+    def run(
+        self, held: Held, on_cell: Callable[[Cell | Failure], None] = lambda _: None
+    ) -> list[Cell | Failure]:
+        """Make the cells and write them; those that are there already are read.
+
+        A cell that fails is a Failure among the others. Raises SaveError where none can be written.
+        """
+        told: list[Cell | Failure] = []
+
+        def tell(cell: Cell | Failure) -> None:
+            if isinstance(cell, Cell):
+                write_cell(self.wanted.output, cell)
+            told.append(cell)
+            on_cell(cell)
+
+        left = [chosen for chosen in self.methods if not self._is_there(chosen, told)]
+        try:
+            model, answered = held.get(
+                (self.model, self.wanted.dtype, self.wanted.device, self.wanted.device_map),
+                lambda: (self._open(), {}),
+            )
+        except LangsteerError as error:
+            for chosen in left:
+                tell(Failure(self.model, self.benchmark, self.language, chosen.name, str(error)))
+            return told
+        benchmark = self.wanted.benchmark(self.benchmark)
+        run = _Language(self.wanted, self.model, model, benchmark, self.language, tell, answered)
+        run.methods(left)
+        return told
+
+    def failures(self, error: str) -> list[Failure]:
+        """What is told of the cells that are not there, where the unit cannot be done."""
+        there: list[Cell | Failure] = []
+        return [
+            Failure(self.model, self.benchmark, self.language, chosen.name, error)
+            for chosen in self.methods
+            if not self._is_there(chosen, there)
+        ]
+
+    def made(self) -> list[Cell]:
+        """The cells that are there."""
+        there: list[Cell | Failure] = []
+        for chosen in self.methods:
+            self._is_there(chosen, there)
+        return [cell for cell in there if isinstance(cell, Cell)]
+
+    def _is_there(self, chosen: Chosen, there: list[Cell | Failure]) -> bool:
+        key = (self.model, self.benchmark, self.language, chosen.name)
+        path = existing_cell(self.wanted.output, *key)
+        if path is None or not is_made(path, asked_for(self.wanted, self.benchmark, chosen)):
+            return False
+        there.append(read_cell(path))
+        return True
+
+    def _open(self) -> Model:
+        return load_model(
+            self.model,
+            dtype=self.wanted.dtype,
+            device=self.wanted.device,
+            device_map=self.wanted.device_map,
+        )
+
+
+def _cells_of(ended: Ended) -> Sequence[Cell | Failure]:
+    """What a unit that ended elsewhere made, and what it did not make."""
+    assert isinstance(ended.unit, CellsUnit)
+    if ended.error is None:
+        return ended.results
+    return [*ended.unit.made(), *ended.unit.failures(ended.error)]
 
 
 class _Language:
@@ -156,7 +277,7 @@ class _Language:
             all_languages=self._all_languages,
             work=self.wanted.output / "work" / file_name(self.name),
             data=self.wanted.data,
-            form=_form(self.wanted, self.benchmark.name),
+            form=form_asked(self.wanted, self.benchmark.name),
             limit=self.wanted.limit,
             seed=self.wanted.seed,
         )
@@ -249,7 +370,10 @@ class _Language:
             metric=self.benchmark.metric,
             items=tuple(answers.items),
             chosen_on=plan.chosen_on,
-            settings={"asked": _asked(self.wanted, self.benchmark.name, chosen), **plan.settings},
+            settings={
+                "asked": asked_for(self.wanted, self.benchmark.name, chosen),
+                **plan.settings,
+            },
             harness=answers.harness,
             cost=Cost(
                 tokens=answers.tokens + plan.extra_tokens,
@@ -272,57 +396,3 @@ class _Language:
                 line = f"{type(error).__name__}: {line}"
             self.tell(Failure(self.name, self.benchmark.name, self.language, chosen.name, line))
             return None
-
-
-def _missing(wanted: Comparison, outcome: Outcome) -> dict[tuple[str, str, str], list[Chosen]]:
-    """(model, benchmark, language) → the methods whose cells are not there yet."""
-    missing: dict[tuple[str, str, str], list[Chosen]] = {}
-    for model in wanted.models:
-        for benchmark in wanted.benchmarks:
-            for language in wanted.languages_of(benchmark.name):
-                for method in wanted.methods_of(benchmark.name, language):
-                    path = existing_cell(
-                        wanted.output, model, benchmark.name, language, method.name
-                    )
-                    if path and _is_made(path, _asked(wanted, benchmark.name, method)):
-                        outcome.kept.append(path)
-                    else:
-                        key = (model, benchmark.name, language)
-                        missing.setdefault(key, []).append(method)
-    return missing
-
-
-def _is_made(path: Path, asked: Mapping[str, Any]) -> bool:
-    """Whether a cell is there; CompareError where it was made with another configuration."""
-    try:
-        made_with = read_cell(path).settings.get("asked", {})
-    except CellError:
-        return False  # damaged: it is made again
-    difference = first_difference(asked, made_with)
-    if difference is not None:
-        raise CompareError(
-            f"{path} was made with {difference.key} {difference.made!r}, and {difference.wanted!r} is asked for "
-            "now: name another output folder, or delete the cells that are to be made again"
-        )
-    return True
-
-
-def _asked(wanted: Comparison, benchmark: str, method: Chosen) -> dict[str, Any]:
-    """What a cell depends on, beside its key, as it stands in the configuration."""
-    asked = {
-        "corpus": {"path": Path(wanted.corpus.path).name, "lines": wanted.corpus.lines},
-        "form": _form(wanted, benchmark),
-        "limit": wanted.limit,
-        "options": dict(method.options),
-        "seed": wanted.seed,
-        "dtype": wanted.dtype,
-    }
-    return as_kept(asked)
-
-
-def _form(wanted: Comparison, benchmark: str) -> str | None:
-    options = next(chosen.options for chosen in wanted.benchmarks if chosen.name == benchmark)
-    unknown = set(options) - {"form"}
-    if unknown:
-        raise CompareError(f"{benchmark} has no option {sorted(unknown)[0]!r}: it has form")
-    return options.get("form")

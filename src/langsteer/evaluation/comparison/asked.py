@@ -1,0 +1,67 @@
+"""What a comparison asks for, and which of its cells are not there yet."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from langsteer.errors import CellError, CompareError
+from langsteer.evaluation.comparison.cells import existing_cell, read_cell
+from langsteer.evaluation.comparison.configuration import Chosen, Comparison
+from langsteer.storage.kept import as_kept, first_difference
+
+
+def missing_cells(wanted: Comparison, kept: list[Path]) -> dict[tuple[str, str, str], list[Chosen]]:
+    """(model, benchmark, language) → the methods whose cells are not there yet; `kept` gets the others.
+
+    Raises CompareError where cells were made otherwise.
+    """
+    missing: dict[tuple[str, str, str], list[Chosen]] = {}
+    for model in wanted.models:
+        for benchmark in wanted.benchmarks:
+            for language in wanted.languages_of(benchmark.name):
+                for method in wanted.methods_of(benchmark.name, language):
+                    path = existing_cell(
+                        wanted.output, model, benchmark.name, language, method.name
+                    )
+                    if path and is_made(path, asked_for(wanted, benchmark.name, method)):
+                        kept.append(path)
+                    else:
+                        key = (model, benchmark.name, language)
+                        missing.setdefault(key, []).append(method)
+    return missing
+
+
+def is_made(path: Path, asked: Mapping[str, Any]) -> bool:
+    """Whether a cell is there; CompareError where it was made with another configuration."""
+    try:
+        made_with = read_cell(path).settings.get("asked", {})
+    except CellError:
+        return False  # damaged: it is made again
+    difference = first_difference(asked, made_with)
+    if difference is not None:
+        raise CompareError(
+            f"{path} was made with {difference.key} {difference.made!r}, and {difference.wanted!r} is asked for "
+            "now: name another output folder, or delete the cells that are to be made again"
+        )
+    return True
+
+
+def asked_for(wanted: Comparison, benchmark: str, method: Chosen) -> dict[str, Any]:
+    """What a cell depends on, beside its key, as it stands in the configuration."""
+    asked = {
+        "corpus": {"path": Path(wanted.corpus.path).name, "lines": wanted.corpus.lines},
+        "form": form_asked(wanted, benchmark),
+        "limit": wanted.limit,
+        "options": dict(method.options),
+        "seed": wanted.seed,
+        "dtype": wanted.dtype,
+    }
+    return as_kept(asked)
+
+
+def form_asked(wanted: Comparison, benchmark: str) -> str | None:
+    options = next(chosen.options for chosen in wanted.benchmarks if chosen.name == benchmark)
+    unknown = set(options) - {"form"}
+    if unknown:
+        raise CompareError(f"{benchmark} has no option {sorted(unknown)[0]!r}: it has form")
+    return options.get("form")
