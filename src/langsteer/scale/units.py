@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from langsteer.errors import LangsteerError
+
 
 @dataclass(frozen=True)
 class Resources:
@@ -95,7 +97,13 @@ class Workers(Protocol):
 
 def one_line(error: BaseException) -> str:
     """What an error says, in one line, with its kind where it is none of langsteer's."""
-    from langsteer.errors import LangsteerError
-
     line = " ".join(str(error).split()) or type(error).__name__
     return line if isinstance(error, LangsteerError) else f"{type(error).__name__}: {line}"
+
+
+def perform(unit: Unit, held: Held) -> tuple[list[Any], str | None, bool]:
+    """Do a unit: its results, its error (None: none), and whether another try may help."""
+    try:
+        return list(unit.run(held)), None, False
+    except Exception as error:  # it is told where the units are given out
+        return [], one_line(error), not isinstance(error, LangsteerError)

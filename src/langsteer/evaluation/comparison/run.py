@@ -11,7 +11,7 @@ import gc
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -225,9 +225,13 @@ class CellsUnit:
 def _cells_of(ended: Ended) -> Sequence[Cell | Failure]:
     """What a unit that ended elsewhere made, and what it did not make."""
     assert isinstance(ended.unit, CellsUnit)
-    if ended.error is None:
-        return ended.results
-    return [*ended.unit.made(), *ended.unit.failures(ended.error)]
+    place = f" (on {ended.worker})" * bool(ended.worker)
+    if ended.error is not None:
+        return [*ended.unit.made(), *ended.unit.failures(ended.error + place)]
+    return [
+        replace(cell, error=cell.error + place) if isinstance(cell, Failure) else cell
+        for cell in ended.results
+    ]
 
 
 class _Language:
