@@ -1,4 +1,4 @@
-.PHONY: demo test test-quick test-long test-engines reliability check coverage wheels docs linkcheck graph clean
+.PHONY: demo test test-quick test-long test-engines test-scale reliability check coverage wheels docs linkcheck graph clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -28,6 +28,11 @@ reliability: $(VENV)/dev-installed
 # What needs engines: vLLM in this environment, llama.cpp's llama-server on the path or at LLAMA_CPP
 test-engines: $(VENV)/dev-installed
 	$(PYTEST) -m engines -rs
+
+# Ray clusters of several nodes on this machine, with workers, nodes and the driver killed; Ray is installed first
+test-scale: $(VENV)/dev-installed
+	$(VENV)/bin/pip install --quiet -c constraints.txt -e '.[scale]'
+	$(PYTEST) -m scale -rs
 
 coverage: $(VENV)/dev-installed
 	$(PYTEST) $(PARALLEL) --cov --cov-report=term-missing:skip-covered --cov-report=xml

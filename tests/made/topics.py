@@ -1,5 +1,6 @@
 """An invented SIB-200: its words and sizes, and its files."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 WORDS = ["rain", "law", "team", "hill", "fever", "song", "road", "lamp"]
@@ -15,9 +16,10 @@ TOPICS = (
 )
 
 
-def made_sib200(folder: Path) -> Path:
-    """SIB-200 in three languages, as published, in letters that the tiny tokeniser has."""
-    for code, mark in (("eng_Latn", "the"), ("swh_Latn", "ya"), ("est_Latn", "ja")):
+def made_sib200(folder: Path, more: Mapping[str, str] = {}) -> Path:
+    """SIB-200 in three languages and `more`, as published, in letters that the tiny tokeniser has."""
+    marks = {"eng_Latn": "the", "swh_Latn": "ya", "est_Latn": "ja", **more}
+    for code, mark in marks.items():
         own = folder / "sib200" / code
         own.mkdir(parents=True)
         number = 0
