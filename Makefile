@@ -12,14 +12,14 @@ demo: $(VENV)/demo-installed
 	$(VENV)/bin/langsteer demo
 
 test: $(VENV)/dev-installed
-	$(PYTEST) $(PARALLEL) -m 'not reliability and not long'
+	$(PYTEST) $(PARALLEL) -m 'not reliability and not long and not scale'
 
 # What takes many seconds each: real models, figures, whole processes. CI runs it after `make test`
 test-long: $(VENV)/dev-installed
-	$(PYTEST) $(PARALLEL) -m 'long and not reliability'
+	$(PYTEST) $(PARALLEL) -m 'long and not reliability and not scale'
 
 test-quick: $(VENV)/dev-installed
-	$(PYTEST) $(PARALLEL) -m 'not slow and not model and not reliability'
+	$(PYTEST) $(PARALLEL) -m 'not slow and not model and not reliability and not scale'
 
 # Kills, full disks and cut files, TRIALS times each; docs/reliability.md says what a long run gave
 reliability: $(VENV)/dev-installed

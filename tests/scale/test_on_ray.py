@@ -122,6 +122,15 @@ def test_what_a_unit_needs_and_what_becomes_of_it(cluster: Any, tmp_path: Path) 
         list(run_units([large], workers))
 
 
+def test_more_are_wanted_than_have_room(cluster: Any, tmp_path: Path) -> None:
+    """What was given to an actor that no node has room for is done by another."""
+    units = [MadeUnit(str(n), tmp_path) for n in range(6)]
+    with contextlib.closing(RayWorkers(tmp_path, cluster.address, most=6)) as workers:
+        ended = list(run_units(units, workers))
+    assert [end.error for end in ended] == [None] * 6
+    assert [tries_of(tmp_path, unit.name) for unit in units] == [1] * 6
+
+
 def test_a_node_that_cannot_be_used_is_named(
     cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,6 +22,7 @@ from langsteer.storage.files import write_text
 from langsteer.version import __version__
 
 LOOK = 5.0  # seconds between two looks at which nodes there are
+FULL = 30.0  # seconds in which no actor is begun after one found no room
 PATIENCE = 5.0  # seconds for an address to answer
 FEATURE = "work on other machines"
 
@@ -64,6 +65,7 @@ class RayWorkers:
         if self._own:
             _connect(self._ray, address)
         self._most, self._actors = most, list[_Actor]()
+        self._full_until = 0.0
         self._looked, self._nodes = -LOOK, list[dict[str, float]]()
         self._kind = self._ray.remote(max_restarts=0, max_task_retries=0)(Doer)
         probe = f".langsteer-{uuid.uuid4().hex[:12]}.probe"
@@ -92,7 +94,7 @@ class RayWorkers:
         if not busy:
             raise ScaleError("no node of the cluster has what a model takes: see resources:")
         ready, _ = self._ray.wait(list(busy), num_returns=1, timeout=LOOK)
-        return [self._ended(busy[ref]) for ref in ready]
+        return [self._ended(busy[ref]) for ref in ready] or self._recalled()
 
     def close(self) -> None:
         for actor in list(self._actors):
@@ -100,6 +102,17 @@ class RayWorkers:
         self._probe.unlink(missing_ok=True)
         if self._own:
             self._ray.shutdown()
+
+    def _recalled(self) -> list[Ended]:
+        """A unit whose actor found no room on a node, where another actor is idle and can do it."""
+        if all(actor.unit is not None for actor in self._actors):
+            return []
+        for actor in self._actors:
+            if actor.unit is not None and not self._ray.wait([actor.up], timeout=0)[0]:
+                self._end(actor)
+                self._full_until = time.monotonic() + FULL
+                return [Ended(actor.unit, untouched=True)]
+        return []
 
     def _ended(self, actor: "_Actor") -> Ended:
         unit, actor.unit = actor.unit, None
@@ -111,6 +124,7 @@ class RayWorkers:
             ) from error
         except self._ray.exceptions.RayError as error:
             self._end(actor)
+            self._looked = -LOOK
             if "No module named" in str(error):
                 line = _last(error)
                 raise ScaleError(f"a node of the cluster lacks langsteer: {line}") from error
@@ -122,6 +136,8 @@ class RayWorkers:
 
     def _may_begin(self, needs: Resources) -> bool:
         """Whether another actor may be begun: fewer are there than are wanted, or have room."""
+        if time.monotonic() < self._full_until:
+            return False
         if self._most is not None:
             return len(self._actors) < self._most
         taken = [actor.needs for actor in self._actors]
@@ -139,7 +155,7 @@ class RayWorkers:
         if needs.memory is not None:
             options["memory"] = needs.memory
         handle = self._kind.options(**options).remote(self._driver, needs.cpus, os.getcwd())
-        actor = _Actor(handle, needs)
+        actor = _Actor(handle, needs, handle.up.remote())
         self._actors.append(actor)
         return actor
 
@@ -164,6 +180,10 @@ class Doer:
         self.refusal = driver.refusal()
         self.held = Held()
 
+    def up(self) -> bool:
+        """Answers as soon as the actor is on a node."""
+        return True
+
     def perform(self, pickled: bytes) -> tuple[str, str | None, Any]:
         """The node's name, why it cannot be used, and what became of the unit."""
         node = node_name()
@@ -176,6 +196,7 @@ class Doer:
 class _Actor:
     handle: Any
     needs: Resources
+    up: Any
     unit: Unit | None = None
     where: str = ""
     ref: Any = None

@@ -32,7 +32,7 @@ def run_units(units: Iterable[Unit], workers: Workers, tries: int = TRIES) -> It
             del running[id(unit)]
             claimed -= unit.claims
             tried[id(unit)] += ended.error is not None
-            if ended.again and tried[id(unit)] < tries:
+            if ended.untouched or (ended.again and tried[id(unit)] < tries):
                 waiting.appendleft(unit)
                 continue
             if ended.again and ended.error is not None:

@@ -69,7 +69,8 @@ class Unit(Protocol):
 class Ended:
     """A unit that was done, or why it was not.
 
-    `again` says that another try may help: the process died, or what went wrong was not foreseen.
+    `again` says that another try may help: the process died, or what went wrong was not foreseen;
+    `untouched`, that it was not begun, and is to be given out again.
     """
 
     unit: Any
@@ -77,6 +78,7 @@ class Ended:
     error: str | None = None
     again: bool = False
     worker: str = ""
+    untouched: bool = False
 
 
 class Workers(Protocol):
