@@ -194,7 +194,8 @@ function recipe() {
   const key = $("key-field").hidden && !sessionStorage.getItem("key") ? "" : ` -H "Authorization: Bearer $LANGSTEER_API_KEY"`;
   $("curl").textContent = `curl -s ${url} -H 'Content-Type: application/json'${key} -d ${quoted(JSON.stringify(body(how)))}`;
   const asked = typeof how === "string" ? { language: how } : how;
-  const plain = served.steering.recipe && asked.layer === undefined && !Number($("temperature").value);
+  const routed = asked.language !== AUTO || served.steering.hears !== "lingua"; // the command knows no lingua
+  const plain = served.steering.recipe && routed && asked.layer === undefined && !Number($("temperature").value);
   $("generate-command").hidden = !plain;
   if (!plain) return;
   const words = [served.steering.recipe, "--max-new-tokens", $("tokens").value];
