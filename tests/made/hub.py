@@ -121,7 +121,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._json({"errors": [], "warnings": []})
         elif match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/branch/([^/]+)", path):
             branch = f"{match[1]}@{match[2]}"
-            held = self.hub.files.setdefault(branch, dict(self.hub.files[f"{match[1]}@main"]))
+            self.hub.files.setdefault(branch, dict(self.hub.files[f"{match[1]}@main"]))
             self._json({"ref": f"refs/heads/{match[2]}"})
         elif re.fullmatch(r"/api/models/([^/]+/[^/]+)/preupload/([^/]+)", path):
             names = [entry["path"] for entry in json.loads(body)["files"]]

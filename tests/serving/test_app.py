@@ -39,6 +39,17 @@ def test_models_by_language(client: Any) -> None:
     assert listed == ["tiny", "tiny-auto", "tiny-sw", "tiny-tr"]
 
 
+def test_a_model_by_its_name(client: Any) -> None:
+    one = {"id": "tiny-sw", "object": "model", "created": 0, "owned_by": "langsteer"}
+    assert client.get("/v1/models/tiny-sw").json() == one
+    for name in ("other", "a/b", ""):
+        reply = client.get(f"/v1/models/{name}")
+        assert reply.status_code == 404
+        error = reply.json()["error"]
+        assert (error["code"], error["param"]) == ("model_not_found", "model")
+        assert error["message"].startswith(f"there is no model '{name}': there are tiny, tiny-auto")
+
+
 @pytest.mark.parametrize(("prompt", "tag"), [(SW, "sw"), (TR, "tr"), (EN, None)])
 def test_each_request_is_steered_by_its_language(
     client: Any, ready: Steered, prompt: str, tag: str | None
@@ -131,7 +142,21 @@ def test_a_name_and_a_field_that_disagree(client: Any) -> None:
     ("body", "status"),
     [
         ({"prompt": SW, "model": "other"}, 404),
-        ({"prompt": SW, "logit_bias": {}}, 400),
+        ({"prompt": SW, "logit_bias": {"3": 1}}, 400),
+        ({"prompt": SW, "echo": True}, 400),
+        ({"prompt": SW, "suffix": "."}, 400),
+        ({"prompt": SW, "best_of": 2}, 400),
+        ({"prompt": SW, "tools": []}, 400),
+        ({"messages": [{"role": "user", "content": SW}], "echo": False}, 400),
+        ({"messages": [{"role": "user", "content": SW}], "tools": [{"type": "function"}]}, 400),
+        ({"messages": [{"role": "user", "content": SW}], "store": True}, 400),
+        (
+            {
+                "messages": [{"role": "user", "content": SW}],
+                "response_format": {"type": "json_object"},
+            },
+            400,
+        ),
         ({"prompt": SW, "frequency_penalty": 1}, 400),
         ({"prompt": SW, "temperature": 9}, 400),
         ({"prompt": SW, "stop": ""}, 400),
@@ -147,6 +172,52 @@ def test_requests_that_are_refused(client: Any, body: Any, status: int) -> None:
     reply = ask(client, **body)
     assert reply.status_code == status, reply.text
     assert set(reply.json()["error"]) == {"message", "type", "param", "code"}
+
+
+NOTHING: dict[str, Any] = {"frequency_penalty": 0, "presence_penalty": 0.0, "logit_bias": {}}
+NO_COMPLETION: dict[str, Any] = {"echo": False, "suffix": None, "best_of": 1}
+NO_CHAT: dict[str, Any] = {
+    "audio": None,
+    "function_call": "none",
+    "functions": [],
+    "metadata": {},
+    "modalities": ["text"],
+    "moderation": None,
+    "parallel_tool_calls": True,
+    "prediction": None,
+    "reasoning_effort": None,
+    "response_format": {"type": "text"},
+    "service_tier": "auto",
+    "store": False,
+    "tool_choice": "none",
+    "tools": [],
+    "verbosity": "medium",
+    "web_search_options": None,
+}
+
+
+def test_fields_that_ask_for_nothing(client: Any) -> None:
+    plain = text(ask(client, prompt=SW))
+    asked = {**NOTHING, **NO_COMPLETION}
+    assert text(ask(client, prompt=SW, **asked, user="u", safety_identifier="s")) == plain
+    assert text(ask(client, prompt=SW, **dict.fromkeys(asked))) == plain
+    turns: list[dict[str, Any]] = [
+        {"role": "user", "content": SW},
+        {
+            "role": "assistant",
+            "content": SW,
+            "refusal": None,
+            "tool_calls": None,
+            "annotations": [],
+        },
+        {"role": "user", "content": TR},
+    ]
+    bare = [{"role": turn["role"], "content": turn["content"]} for turn in turns]
+    said = ask(client, messages=bare).json()["choices"]
+    for fields in ({**NOTHING, **NO_CHAT}, dict.fromkeys({**NOTHING, **NO_CHAT})):
+        reply = ask(client, messages=turns, **fields)
+        assert reply.status_code == 200, reply.text
+        assert reply.json()["choices"] == said
 
 
 def test_half_a_character(client: Any) -> None:
@@ -243,14 +314,31 @@ def test_chat(client: Any, ready: Steered) -> None:
     assert parts[-1]["steering"] == reply["steering"]
 
 
+def test_a_chat_without_a_template(ready: Steered) -> None:
+    ready.tokenizer.chat_template = None
+    with TestClient(build_app(ready, "tiny")) as client:
+        reply = ask(client, messages=[{"role": "user", "content": SW}])
+    assert reply.status_code == 400
+    assert reply.json()["error"]["message"].endswith(
+        "has no chat template: ask /v1/completions, with a prompt"
+    )
+
+
 def test_health_metrics_and_paths_that_there_are_not(client: Any) -> None:
     ask(client, prompt=SW)
     assert client.get("/health").json() == {"status": "ok"}
     metrics = client.get("/metrics").text
     assert 'langsteer_answers_total{vector="sw"}' in metrics
     assert SW not in metrics
-    reply = client.get("/v1/no")
-    assert (reply.status_code, reply.json()["error"]["message"]) == (404, "Not Found")
+    for method, path, status in (
+        ("GET", "/v1/no", 404),
+        ("POST", "/v1/completions/", 404),
+        ("POST", "/v1/chat/completions/", 404),
+        ("DELETE", "/v1/completions", 405),
+    ):
+        reply = client.request(method, path, json={}, follow_redirects=False)
+        assert reply.status_code == status
+        assert reply.json()["error"]["message"] == f"there is no {method} '{path}' here"
 
 
 def test_keys_and_sizes(ready: Steered) -> None:
@@ -295,11 +383,38 @@ def test_a_server_that_stops_refuses(ready: Steered) -> None:
         assert ask(client, prompt=SW).status_code == 503
 
 
-def test_without_a_router_a_language_must_be_named(ready: Steered) -> None:
+def test_without_a_router_and_lingua_a_language_must_be_named(
+    ready: Steered, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("langsteer.text.identify._known", dict)
     alone = Steered(ready.model, ready.changes)
     with TestClient(build_app(alone, "tiny")) as client:
         assert ask(client, prompt=SW).status_code == 400
         assert ask(client, prompt=SW, steering="sw").status_code == 200
+        assert client.get("/v1/models").json()["steering"]["hears"] is None
+    one = Steered(ready.model, {"sw": ready.changes["sw"]})
+    with TestClient(build_app(one, "tiny")) as client:
+        assert ask(client, prompt=EN).json()["steering"]["vector"] == "sw"
+
+
+@pytest.mark.parametrize("tags", [("sw",), ("sw", "tr")])
+def test_without_a_router_lingua_hears(ready: Steered, tags: tuple[str, ...]) -> None:
+    pytest.importorskip("lingua", reason="the extra langid is not installed")
+    alone = Steered(ready.model, {tag: ready.changes[tag] for tag in tags})
+    heard = {
+        "Habari za asubuhi, rafiki yangu mpendwa": ("sw", "sw"),
+        "Good morning, my very dear friend": ("en", None),
+        "Bonjour, mon cher ami, il fait beau": ("fr", None),
+        "Habari": ("und", None),  # too short to tell
+    }
+    with TestClient(build_app(alone, "tiny")) as client:
+        for prompt, (language, vector) in heard.items():
+            for body in ({"prompt": prompt}, {"messages": [{"role": "user", "content": prompt}]}):
+                told = ask(client, **body).json()["steering"]
+                assert (told["language"], told["vector"]) == (language, vector)
+        assert ask(client, prompt="Habari", steering="sw").json()["steering"]["vector"] == "sw"
+        steering = client.get("/v1/models").json()["steering"]
+        assert (steering["hears"], steering["router"]) == ("lingua", list(tags))
 
 
 def test_next_to_no_temperature_takes_the_likeliest_token(client: Any) -> None:
@@ -313,7 +428,8 @@ def test_next_to_no_temperature_takes_the_likeliest_token(client: Any) -> None:
         (b"[]", None, "the body is a JSON object"),
         (b'{"model": "tiny", "prompt": 3}', "prompt", "prompt: "),
         (b'{"model": "tiny", "prompt": "a", "stop": [""]}', "stop", "stop: up to four texts"),
-        (b'{"model": "tiny", "prompt": "a", "echo": true}', "echo", "echo: there is no such field"),
+        (b'{"model": "tiny", "prompt": "a", "echos": 1}', "echos", "echos: there is no such field"),
+        (b'{"model": "tiny", "prompt": "a", "echo": true}', "echo", "echo: it is not supported"),
     ],
 )
 def test_what_is_not_understood_is_said(client: Any, body: bytes, param: Any, said: str) -> None:

@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 from langsteer.errors import EngineError, VectorError
 from langsteer.serving.app import ServeOptions
 from langsteer.serving.errors import RequestError
-from langsteer.serving.heard import Choices, Ear, choices, never_heard
+from langsteer.serving.heard import Choices, Ear, choices, said_at_start
 from langsteer.serving.proxy import Asking, build_proxy
 from langsteer.serving.run import bind
 from langsteer.serving.vllm import check_changes, xargs
@@ -319,6 +319,16 @@ def test_models_health_and_metrics(client: Any, echo: Echo) -> None:
     echo.alive = True
 
 
+def test_a_model_by_its_name_and_paths_that_there_are_not(client: Any) -> None:
+    one = {"id": "tiny-et", "object": "model", "created": 0, "owned_by": "langsteer"}
+    assert client.get("/v1/models/tiny-et").json() == one
+    assert client.get("/v1/models/inside").json()["error"]["code"] == "model_not_found"
+    for path in ("/v1/completions/", "/v1/chat/completions/"):
+        reply = client.post(path, json={"model": "tiny", "prompt": SW}, follow_redirects=False)
+        assert reply.status_code == 404
+        assert reply.json()["error"]["message"] == f"there is no POST '{path}' here"
+
+
 def test_keys_are_the_layers_own(echo: Echo) -> None:
     app = build_proxy(echo, Choices(changes()), "tiny", ServeOptions(keys=("secret",)))
     with TestClient(app) as client:
@@ -381,7 +391,34 @@ def test_vectors_that_vllm_cannot_serve(monkeypatch: pytest.MonkeyPatch) -> None
 def test_what_lingua_does_not_know_is_named_only() -> None:
     model = tiny("llama")
     made: Mapping[str, Any] = {tag: make_vector(model, language=tag) for tag in ("sw", "bm")}
-    assert never_heard(made) == ["bm"]
-    assert choices(made).identify([SW])[0].language == "sw"
+    chosen = choices(made)
+    assert (said_at_start(made, chosen.router) or "").endswith(
+        "named only, as nothing tells them: bm"
+    )
+    assert chosen.identify([SW])[0].language == "sw"
     with pytest.raises(RequestError):
-        choices(made).identify([None])
+        chosen.identify([None])
+    unknown = choices({"bm": made["bm"]})
+    assert unknown.router is None
+    assert said_at_start(unknown.changes, None) == (
+        "no router (fit --router): every text is steered with bm"
+    )
+
+
+def test_what_is_said_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = changes()
+    heard = said_at_start(made, choices(made).router)
+    assert heard is not None
+    assert heard.startswith("no router: lingua hears the language, of texts of 20 letters or more")
+
+    class Router:
+        languages = ("sw", "en")
+
+    assert said_at_start(made, Router()) == "named only, as nothing tells them: et"
+    assert said_at_start({"sw": made["sw"]}, Router()) is None
+    monkeypatch.setattr("langsteer.text.identify._known", dict)
+    assert choices(made).router is None
+    assert said_at_start(made, None) == (
+        "no router (fit --router), nor lingua (pip install 'langsteer[langid]'): requests must name a "
+        "language"
+    )

@@ -32,7 +32,9 @@ def test_tensors_that_are_the_same(tmp_path: Path) -> None:
 def test_no_byte_changes_unnoticed(tmp_path: Path) -> None:
     """Each byte of a file, with one bit or several flipped: it is refused, or says the same."""
     record = {"strength": 0.5, "language": "sw", "options": {"layers": [1, 12]}}
-    path = write_tensors(tmp_path / "a", KIND, {"x": torch.arange(5.0), "s": torch.ones(())}, record)
+    path = write_tensors(
+        tmp_path / "a", KIND, {"x": torch.arange(5.0), "s": torch.ones(())}, record
+    )
     whole, refused = path.read_bytes(), 0
     for place in range(len(whole)):
         for mask in (1, 0x20, 0xFF):

@@ -166,9 +166,7 @@ class _Upload:
 
         name, branch = self.repository, self.branch
         api = huggingface_hub.HfApi(token=self.token)
-        url = str(
-            self._told(lambda: api.create_repo(name, private=self.private, exist_ok=True))
-        )
+        url = str(self._told(lambda: api.create_repo(name, private=self.private, exist_ok=True)))
         if self.private and not self._told(lambda: api.repo_info(name)).private:
             raise HubError(
                 f"{name} is there already and is public: nothing was uploaded. Make it private on "

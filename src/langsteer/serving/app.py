@@ -294,7 +294,9 @@ async def _invalid(request: Request, error: Any) -> Response:
         message = "the body is a JSON object, sent with Content-Type: application/json"
     elif is_neutral(loc[0]):
         loc = loc[:1]
-        message = f"{loc[0]}: it is not supported: leave it out, or at the value that asks for nothing"
+        message = (
+            f"{loc[0]}: it is not supported: leave it out, or at the value that asks for nothing"
+        )
     elif first["type"] == "extra_forbidden":
         message = f"{'.'.join(loc)}: there is no such field, or it is not supported"
     else:

@@ -137,7 +137,9 @@ def build_proxy(
         if app.state.stopping:
             raise RequestError("the server is stopping", 503, "stopping")
         nearly = path not in STEERED and path.strip("/") in STEERED
-        if nearly or {".", ".."} & set(path.split("/")):  # whoever reads it next may take it for one
+        if nearly or {".", ".."} & set(
+            path.split("/")
+        ):  # whoever reads it next may take it for one
             raise HTTPException(404)
         if path in STEERED and request.method == "POST":
             return await proxy.steered(path, request)
