@@ -16,7 +16,7 @@ from fastapi.testclient import TestClient
 from langsteer.errors import EngineError, VectorError
 from langsteer.serving.app import ServeOptions
 from langsteer.serving.errors import RequestError
-from langsteer.serving.heard import Choices, Ear, choices, said_at_start
+from langsteer.serving.heard import Choices, Ear, choices, said_at_start, sample
 from langsteer.serving.proxy import Asking, build_proxy
 from langsteer.serving.run import bind
 from langsteer.serving.vllm import check_changes, xargs
@@ -403,6 +403,21 @@ def test_what_lingua_does_not_know_is_named_only() -> None:
     assert said_at_start(unknown.changes, None) == (
         "no router (fit --router): every text is steered with bm"
     )
+
+
+def test_what_is_heard_of_a_long_text() -> None:
+    assert sample(SW) == SW
+    long = " ".join(f"word{number}" for number in range(500))
+    heard = sample(long).split()
+    assert sum(map(len, heard)) <= 300
+    assert set(heard) <= set(long.split()), "whole words"
+    assert (heard[0], heard[-1]) == ("word0", "word499")
+    places = [int(word.removeprefix("word")) for word in heard]
+    assert places == sorted(places)
+    assert all(any(low <= place < low + 125 for place in places) for low in range(0, 500, 125))
+    assert sample("語" * 900) == " ".join(["語" * 50] * 6)
+    instructed = EN + ". " + " ".join([SW] * 12)
+    assert choices(changes()).identify([instructed])[0].language == "sw"
 
 
 def test_what_is_said_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,7 +100,7 @@ def command(
     """
     from langsteer.model.opening import load_model
     from langsteer.serving.app import ServeOptions, build_app
-    from langsteer.serving.heard import said_at_start, with_ear
+    from langsteer.serving.heard import said_at_start, warm_up, with_ear
     from langsteer.serving.proxy import check_options
     from langsteer.serving.run import bind, read_served, serve, url_of
 
@@ -168,6 +168,7 @@ def command(
     ready = with_ear(ready)
     if told := said_at_start(ready.changes, ready.router):
         say(told)
+    warm_up(ready.router)
     say(f"to try it in a browser: {url}/")
     serve(build_app(ready, called, options), listener)
 

@@ -23,6 +23,8 @@ from langsteer.text.identify import (
     identify,
 )
 
+PIECES, PIECE = 6, 50  # of a long text, in characters
+
 
 class Hears(Protocol):
     """What tells the language of texts."""
@@ -73,8 +75,26 @@ class Ear:
 
     def identify(self, texts: Sequence[str]) -> list[Identified]:
         """The language of each text; `und`, with no confidence, where it is too short to judge."""
-        told = identify(texts, self.languages, quick=True)
+        told = identify([sample(text) for text in texts], self.languages, quick=True)
         return [heard or Identified(UNKNOWN, 0.0) for heard in told]
+
+
+def sample(text: str) -> str:
+    """Pieces from all over a long text, whole words where there are spaces: lingua takes time in
+    proportion to the length, and an instruction in English before a text is not the text.
+    """
+    if len(text) <= PIECES * PIECE:
+        return text
+    starts = [place * (len(text) - PIECE) // (PIECES - 1) for place in range(PIECES)]
+    words = []
+    for start in starts:
+        piece = text[start : start + PIECE]
+        if start:
+            piece = piece.partition(" ")[2] or piece
+        if start + PIECE < len(text):
+            piece = piece.rpartition(" ")[0] or piece
+        words.append(piece)
+    return " ".join(words)
 
 
 @dataclass(frozen=True)
@@ -118,9 +138,11 @@ def with_ear(ready: Steered) -> Steered:
     return replace(ready, router=router)
 
 
-def never_heard(changes: Mapping[str, Change]) -> list[str]:
-    """The languages of vectors that are never chosen by hearing, only by name."""
-    return [tag for tag in changes if not identifiable(tag)]
+def warm_up(router: Any) -> None:
+    """Read what lingua would read, a second or so, while the first text waits; other routers need not."""
+    ear = router.ear if isinstance(router, LinguaRouter) else router
+    if isinstance(ear, Ear):
+        ear.identify(["a" * FEWEST_LETTERS])
 
 
 def said_at_start(changes: Mapping[str, Change], router: Any) -> str | None:

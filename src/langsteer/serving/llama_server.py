@@ -23,7 +23,7 @@ from langsteer.model.opening import load_model
 from langsteer.progress import announce
 from langsteer.serving.app import ServeOptions
 from langsteer.serving.errors import RequestError
-from langsteer.serving.heard import Choices, choices, said_at_start
+from langsteer.serving.heard import Choices, choices, said_at_start, warm_up
 from langsteer.serving.proxy import Asking, build_proxy
 from langsteer.serving.run import serve
 from langsteer.steering.change import Change
@@ -136,6 +136,7 @@ def serve_llama(
         sections = LlamaSections(server, started.name, options.max_tokens)
         if told := said_at_start(chosen.changes, chosen.router):
             say(told)
+        warm_up(chosen.router)
         host, port = listener.getsockname()[:2]
         say(
             f"serving {started.name} with llama-server on http://{host}:{port}/v1, vectors for "

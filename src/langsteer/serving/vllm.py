@@ -24,7 +24,7 @@ from langsteer.errors import EngineError
 from langsteer.model.opening import checkpoint_of
 from langsteer.serving.app import ServeOptions
 from langsteer.serving.errors import RequestError
-from langsteer.serving.heard import choices, said_at_start
+from langsteer.serving.heard import choices, said_at_start, warm_up
 from langsteer.serving.proxy import Asking, build_proxy
 from langsteer.serving.run import bind, serve
 from langsteer.steering.change import Change
@@ -114,6 +114,7 @@ def serve_vllm(
     chosen = choices(changes)
     if told := said_at_start(changes, chosen.router):
         say(told)
+    warm_up(chosen.router)
     with vllm_server(model, vectors, name, arguments, dtype) as server:
         host, port = listener.getsockname()[:2]
         if not options.keys and not ipaddress.ip_address(host).is_loopback:
