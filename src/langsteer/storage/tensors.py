@@ -52,7 +52,8 @@ def checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
     digest = hashlib.sha256(json.dumps(told).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
-        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
+        numbers: Any = tensor.contiguous().reshape(-1).view(torch.uint8).numpy()
+        digest.update(numbers)
     return digest.hexdigest()
 
 
