@@ -39,17 +39,6 @@ def test_models_by_language(client: Any) -> None:
     assert listed == ["tiny", "tiny-auto", "tiny-sw", "tiny-tr"]
 
 
-def test_a_model_by_its_name(client: Any) -> None:
-    one = {"id": "tiny-sw", "object": "model", "created": 0, "owned_by": "langsteer"}
-    assert client.get("/v1/models/tiny-sw").json() == one
-    for name in ("other", "a/b", ""):
-        reply = client.get(f"/v1/models/{name}")
-        assert reply.status_code == 404
-        error = reply.json()["error"]
-        assert (error["code"], error["param"]) == ("model_not_found", "model")
-        assert error["message"].startswith(f"there is no model '{name}': there are tiny, tiny-auto")
-
-
 @pytest.mark.parametrize(("prompt", "tag"), [(SW, "sw"), (TR, "tr"), (EN, None)])
 def test_each_request_is_steered_by_its_language(
     client: Any, ready: Steered, prompt: str, tag: str | None
@@ -174,52 +163,6 @@ def test_requests_that_are_refused(client: Any, body: Any, status: int) -> None:
     assert set(reply.json()["error"]) == {"message", "type", "param", "code"}
 
 
-NOTHING: dict[str, Any] = {"frequency_penalty": 0, "presence_penalty": 0.0, "logit_bias": {}}
-NO_COMPLETION: dict[str, Any] = {"echo": False, "suffix": None, "best_of": 1}
-NO_CHAT: dict[str, Any] = {
-    "audio": None,
-    "function_call": "none",
-    "functions": [],
-    "metadata": {},
-    "modalities": ["text"],
-    "moderation": None,
-    "parallel_tool_calls": True,
-    "prediction": None,
-    "reasoning_effort": None,
-    "response_format": {"type": "text"},
-    "service_tier": "auto",
-    "store": False,
-    "tool_choice": "none",
-    "tools": [],
-    "verbosity": "medium",
-    "web_search_options": None,
-}
-
-
-def test_fields_that_ask_for_nothing(client: Any) -> None:
-    plain = text(ask(client, prompt=SW))
-    asked = {**NOTHING, **NO_COMPLETION}
-    assert text(ask(client, prompt=SW, **asked, user="u", safety_identifier="s")) == plain
-    assert text(ask(client, prompt=SW, **dict.fromkeys(asked))) == plain
-    turns: list[dict[str, Any]] = [
-        {"role": "user", "content": SW},
-        {
-            "role": "assistant",
-            "content": SW,
-            "refusal": None,
-            "tool_calls": None,
-            "annotations": [],
-        },
-        {"role": "user", "content": TR},
-    ]
-    bare = [{"role": turn["role"], "content": turn["content"]} for turn in turns]
-    said = ask(client, messages=bare).json()["choices"]
-    for fields in ({**NOTHING, **NO_CHAT}, dict.fromkeys({**NOTHING, **NO_CHAT})):
-        reply = ask(client, messages=turns, **fields)
-        assert reply.status_code == 200, reply.text
-        assert reply.json()["choices"] == said
-
-
 def test_half_a_character(client: Any) -> None:
     body = b'{"model": "tiny", "prompt": "\\ud800"}'
     reply = client.post(
@@ -314,16 +257,6 @@ def test_chat(client: Any, ready: Steered) -> None:
     assert parts[-1]["steering"] == reply["steering"]
 
 
-def test_a_chat_without_a_template(ready: Steered) -> None:
-    ready.tokenizer.chat_template = None
-    with TestClient(build_app(ready, "tiny")) as client:
-        reply = ask(client, messages=[{"role": "user", "content": SW}])
-    assert reply.status_code == 400
-    assert reply.json()["error"]["message"].endswith(
-        "has no chat template: ask /v1/completions, with a prompt"
-    )
-
-
 def test_health_metrics_and_paths_that_there_are_not(client: Any) -> None:
     ask(client, prompt=SW)
     assert client.get("/health").json() == {"status": "ok"}
@@ -381,40 +314,6 @@ def test_a_server_that_stops_refuses(ready: Steered) -> None:
         app.state.stopping = True
         assert client.get("/health").status_code == 503
         assert ask(client, prompt=SW).status_code == 503
-
-
-def test_without_a_router_and_lingua_a_language_must_be_named(
-    ready: Steered, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("langsteer.text.identify._known", dict)
-    alone = Steered(ready.model, ready.changes)
-    with TestClient(build_app(alone, "tiny")) as client:
-        assert ask(client, prompt=SW).status_code == 400
-        assert ask(client, prompt=SW, steering="sw").status_code == 200
-        assert client.get("/v1/models").json()["steering"]["hears"] is None
-    one = Steered(ready.model, {"sw": ready.changes["sw"]})
-    with TestClient(build_app(one, "tiny")) as client:
-        assert ask(client, prompt=EN).json()["steering"]["vector"] == "sw"
-
-
-@pytest.mark.parametrize("tags", [("sw",), ("sw", "tr")])
-def test_without_a_router_lingua_hears(ready: Steered, tags: tuple[str, ...]) -> None:
-    pytest.importorskip("lingua", reason="the extra langid is not installed")
-    alone = Steered(ready.model, {tag: ready.changes[tag] for tag in tags})
-    heard = {
-        "Habari za asubuhi, rafiki yangu mpendwa": ("sw", "sw"),
-        "Good morning, my very dear friend": ("en", None),
-        "Bonjour, mon cher ami, il fait beau": ("fr", None),
-        "Habari": ("und", None),  # too short to tell
-    }
-    with TestClient(build_app(alone, "tiny")) as client:
-        for prompt, (language, vector) in heard.items():
-            for body in ({"prompt": prompt}, {"messages": [{"role": "user", "content": prompt}]}):
-                told = ask(client, **body).json()["steering"]
-                assert (told["language"], told["vector"]) == (language, vector)
-        assert ask(client, prompt="Habari", steering="sw").json()["steering"]["vector"] == "sw"
-        steering = client.get("/v1/models").json()["steering"]
-        assert (steering["hears"], steering["router"]) == ("lingua", list(tags))
 
 
 def test_next_to_no_temperature_takes_the_likeliest_token(client: Any) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import httpx2
@@ -15,8 +15,7 @@ from fastapi.testclient import TestClient
 
 from langsteer.errors import EngineError, VectorError
 from langsteer.serving.app import ServeOptions
-from langsteer.serving.errors import RequestError
-from langsteer.serving.heard import Choices, Ear, choices, said_at_start, sample
+from langsteer.serving.heard import Choices, Ear, choices
 from langsteer.serving.proxy import Asking, build_proxy
 from langsteer.serving.run import bind
 from langsteer.serving.vllm import check_changes, xargs
@@ -386,54 +385,3 @@ def test_vectors_that_vllm_cannot_serve(monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setattr(vllm, "installed_version", lambda version=version: version)
         with pytest.raises(EngineError, match=rf"knows vLLM 0.32.\*, and {version} is installed"):
             check_changes(made)
-
-
-def test_what_lingua_does_not_know_is_named_only() -> None:
-    model = tiny("llama")
-    made: Mapping[str, Any] = {tag: make_vector(model, language=tag) for tag in ("sw", "bm")}
-    chosen = choices(made)
-    assert (said_at_start(made, chosen.router) or "").endswith(
-        "named only, as nothing tells them: bm"
-    )
-    assert chosen.identify([SW])[0].language == "sw"
-    with pytest.raises(RequestError):
-        chosen.identify([None])
-    unknown = choices({"bm": made["bm"]})
-    assert unknown.router is None
-    assert said_at_start(unknown.changes, None) == (
-        "no router (fit --router): every text is steered with bm"
-    )
-
-
-def test_what_is_heard_of_a_long_text() -> None:
-    assert sample(SW) == SW
-    long = " ".join(f"word{number}" for number in range(500))
-    heard = sample(long).split()
-    assert sum(map(len, heard)) <= 300
-    assert set(heard) <= set(long.split()), "whole words"
-    assert (heard[0], heard[-1]) == ("word0", "word499")
-    places = [int(word.removeprefix("word")) for word in heard]
-    assert places == sorted(places)
-    assert all(any(low <= place < low + 125 for place in places) for low in range(0, 500, 125))
-    assert sample("語" * 900) == " ".join(["語" * 50] * 6)
-    instructed = EN + ". " + " ".join([SW] * 12)
-    assert choices(changes()).identify([instructed])[0].language == "sw"
-
-
-def test_what_is_said_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = changes()
-    heard = said_at_start(made, choices(made).router)
-    assert heard is not None
-    assert heard.startswith("no router: lingua hears the language, of texts of 20 letters or more")
-
-    class Router:
-        languages = ("sw", "en")
-
-    assert said_at_start(made, Router()) == "named only, as nothing tells them: et"
-    assert said_at_start({"sw": made["sw"]}, Router()) is None
-    monkeypatch.setattr("langsteer.text.identify._known", dict)
-    assert choices(made).router is None
-    assert said_at_start(made, None) == (
-        "no router (fit --router), nor lingua (pip install 'langsteer[langid]'): requests must name a "
-        "language"
-    )
