@@ -46,6 +46,9 @@ WHY: dict[int | str, str] = {
 REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"description": what, "model": Refused} for status, what in WHY.items()
 }
+EVENT = {"type": "object", "properties": {"data": {"type": "string"}}}
+STREAMED: dict[str, Any] = {"content": {"text/event-stream": {"schema": EVENT}}}
+ANSWERS = {**REFUSALS, 200: {"description": "The answer, whole or as events", **STREAMED}}
 
 
 @dataclass(frozen=True)
@@ -113,11 +116,11 @@ def build_app(
     async def model(name: str) -> dict[str, Any]:
         return model_record(name, server.names)
 
-    @app.post("/v1/completions", responses=REFUSALS)
+    @app.post("/v1/completions", responses=ANSWERS)
     async def completions(body: CompletionRequest, request: Request) -> Response:
         return await server.answer(body, request)
 
-    @app.post("/v1/chat/completions", responses=REFUSALS)
+    @app.post("/v1/chat/completions", responses=ANSWERS)
     async def chat_completions(body: ChatRequest, request: Request) -> Response:
         return await server.answer(body, request)
 
