@@ -93,6 +93,16 @@ def read_crosslingual(folder: Path, code: str, part: str) -> list[Doc]:
     return _read(folder, code, "crosslingual")
 
 
+def read_forcing(folder: Path, code: str, part: str) -> list[Doc]:
+    """English questions that name no language, to be answered in that of `code`.
+
+    The form of CLaS-Bench (Gurgurov et al., arXiv 2601.08331), on this benchmark's English prompts:
+    its own 70 questions, and the model that judges whether an answer is to the point, are not here.
+    """
+    tag = parse_tag(code)
+    return [doc | {"language": tag} for doc in _read(folder, "en", "monolingual")]
+
+
 def read_flores(folder: Path, code: str, part: str) -> list[Doc]:
     tag = parse_tag(code)
     return _flores_docs(flores.sentences(folder, tag, part), tag)
