@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from langsteer.states.capture import MeanStates, States, capture, mean_states, sentence_states
     from langsteer.states.intervention import Intervention, intervene
     from langsteer.steering.change import Change, steer
+    from langsteer.steering.clamp import Clamp
     from langsteer.steering.folder import load
     from langsteer.steering.generation import chat_prompt, generate
     from langsteer.steering.low_rank import LowRank
@@ -56,6 +57,7 @@ _HOMES = {
     "states.capture": ("MeanStates", "States", "capture", "mean_states", "sentence_states"),
     "states.intervention": ("Intervention", "intervene"),
     "steering.change": ("Change", "steer"),
+    "steering.clamp": ("Clamp",),
     "steering.folder": ("load",),
     "steering.generation": ("chat_prompt", "generate"),
     "steering.low_rank": ("LowRank",),
@@ -84,6 +86,7 @@ __all__ = [
     "CardOptions",
     "Change",
     "ChangeSequence",
+    "Clamp",
     "Conversation",
     "Intervention",
     "LangsteerError",

@@ -28,7 +28,7 @@ _WORD = regex.compile(
 class Written:
     """Measures of an answer: whether its first line is in the language (100 or 0), the shares (0 to 100)
     of its n-grams of one, two and three words that are different, and of its runs of four words that
-    the question has too, and how many words it has. NaN where it has too few words.
+    the question has too, and how many words it has. One with fewer words repeats and copies nothing.
     """
 
     right: float
@@ -50,8 +50,8 @@ def written(
     return [
         Written(
             right,
-            *(100 * distinct(answer, n) for n in (1, 2, 3)),
-            100 * copied(answer, question),
+            *(_percent(distinct(answer, n), 1.0) for n in (1, 2, 3)),
+            _percent(copied(answer, question), 0.0),
             float(len(words(answer))),
         )
         for answer, question, right in zip(answers, asked, in_language(answers, language), strict=True)
@@ -91,6 +91,10 @@ def copied(answer: str, question: str, n: int = COPIED) -> float:
 def column(measured: Sequence[Written], measure: str) -> Array:
     """One measure of all answers."""
     return np.array([getattr(each, measure) for each in measured], dtype=np.float64)
+
+
+def _percent(share: float, otherwise: float) -> float:
+    return 100 * (otherwise if math.isnan(share) else share)
 
 
 def _grams(of: Sequence[str], n: int) -> list[tuple[str, ...]]:
