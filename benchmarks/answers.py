@@ -12,7 +12,8 @@ question about a paragraph in the language, answered in it (F1). A condition is 
 ban                  no token of another script (langsteer.steering.decoding.only_script)
 reach                the same, where one of the language's script is among the likeliest
 gate                 the language confusion gate, untrained (langsteer.steering.decoding.confusion_gate)
-answers:LAYER:REACH  a clamp on what is written (langsteer.fitting.answers); with :kept, states keep their lengths
+answers:LAYER:REACH  a clamp on what is written (langsteer.fitting.answers); with :kept, states keep their lengths;
+                     with :all, it acts on the prompt too
 away_half            half of the mean difference at layer 8, turned round, on what is written
 read                 half of the mean difference at layer 8, at the sentence
 
@@ -26,7 +27,7 @@ import contextlib
 import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,11 +37,12 @@ from transformers import LogitsProcessor
 import langsteer
 from benchmarks.common import RESULTS, SHARED, add_line, bracketed, find_line, markdown, rounded
 from benchmarks.strength import corpus, fitted
-from langsteer.diagnosis.answers import reaching
+from langsteer.diagnosis.answers import DEPTHS, reaching
 from langsteer.evaluation.benchmarks import get_benchmark, load_docs, xquad
 from langsteer.evaluation.benchmarks.flores import sentences
 from langsteer.evaluation.statistics import Array, difference, paired_bootstrap
 from langsteer.evaluation.written import MEASURES, column, first_line, written
+from langsteer.fitting.answers import fit_layers
 from langsteer.model.model import Model
 from langsteer.model.tokens import Prompt
 from langsteer.progress import show_progress
@@ -49,13 +51,15 @@ from langsteer.steering.clamp import Clamp
 from langsteer.steering.decoding.confusion_gate import ConfusionGate
 from langsteer.steering.decoding.only_script import OnlyScript
 from langsteer.steering.generation import generate
+from langsteer.text.corpus import ParallelCorpus
+from langsteer.text.identify import identify
 from langsteer.text.languages import language_name
 from langsteer.version import __version__
 
 FILE = RESULTS / "answers.jsonl"
 TASKS = ("go_on", "translate", "xquad")
 LINES, ROWS, KEPT = 400, 32, 4
-SHOWN = ("right", "score", "distinct_1", "distinct_2", "distinct_3", "copied", "words")
+SHOWN = ("right", "strict", "score", "distinct_1", "distinct_2", "distinct_3", "copied", "words")
 
 
 @dataclass(frozen=True)
@@ -100,21 +104,40 @@ def scores(task: str, answers: Sequence[str], references: list[str] | None) -> A
     return 100 * np.array(rows)
 
 
+def first_line_is_in(answers: Sequence[str], language: str) -> Array:
+    """As `benchmarks.generation` counts: 100 where the first line is told to be in the language itself."""
+    told = identify([first_line(answer) for answer in answers])
+    return np.array([100.0 * (t is not None and t.language == language) for t in told])
+
+
 def changes_of(model: Model, language: str, condition: str) -> list[Change]:
     changes = []
     text = corpus("ntrex", language, LINES)
     for part in condition.split("+"):
         name, *rest = part.split(":")
         if name == "away_half":
-            away = fitted(model, text, "mean_difference:8")
+            away = fitted(model, text.lines(range(0, len(text), 4)), "mean_difference:8")
             changes.append(away.at("generated").with_strength(-0.5))
         elif name == "read":
-            changes.append(fitted(model, text, "mean_difference:8").with_strength(0.5))
+            reads = fitted(model, text.lines(range(0, len(text), 4)), "mean_difference:8")
+            changes.append(reads.with_strength(0.5))
         elif name == "answers":
-            clamp = fitted(model, text, f"answers:{rest[0]}" + ":keeps_length=True" * (len(rest) > 2))
-            assert isinstance(clamp, Clamp)
-            changes.append(reaching(clamp, float(rest[1])))
+            clamp = clamp_at(model, text, int(rest[0]))
+            clamp = reaching(clamp, float(rest[1]))
+            clamp = replace(clamp, keeps_length="kept" in rest)
+            changes.append(clamp.at("all") if "all" in rest else clamp)
     return changes
+
+
+def clamp_at(model: Model, text: ParallelCorpus, layer: int) -> Clamp:
+    """The clamp of a layer; those of all layers that are tried are fitted at once, and kept."""
+    name = f"{text.language}-{text.fingerprint[:12]}-{model.name}-{model.dtype}-answers"
+    folder = RESULTS / "work" / "vectors"
+    if not (folder / f"{name}-{layer}.safetensors").exists():
+        layers = sorted({layer, *(round(depth * model.layers) for depth in DEPTHS)})
+        for clamp in fit_layers(model, text, layers):
+            clamp.save(folder / f"{name}-{clamp.layer}.safetensors")
+    return Clamp.load(folder / f"{name}-{layer}.safetensors", model)
 
 
 def processors_of(model: Model, language: str, condition: str) -> list[LogitsProcessor]:
@@ -158,6 +181,7 @@ def run(model: Model, about: dict[str, Any]) -> dict[str, Any]:
     answers = answered(model, items.prompts, about)
     measured = written(answers, about["language"], items.texts)
     values = {m: column(measured, m) for m in MEASURES}
+    values["strict"] = first_line_is_in(answers, about["language"])
     values["score"] = scores(about["task"], answers, items.references)
     values = {name: own for name, own in values.items() if not np.isnan(own).any()}
     line = {

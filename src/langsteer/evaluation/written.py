@@ -14,7 +14,8 @@ import numpy as np
 import regex
 
 from langsteer.evaluation.statistics import Array
-from langsteer.text.identify import identify
+from langsteer.text.identify import comparable, identifiable, identify, is_judged
+from langsteer.text.languages import share_script
 
 COPIED = 4  # words in a row that are in the question too
 
@@ -24,9 +25,12 @@ _WORD = regex.compile(
 )
 
 
+_MARKUP = regex.compile(r"</?\p{L}[^<>\n]*>?")
+
+
 @dataclass(frozen=True)
 class Written:
-    """Measures of an answer: whether its first line is in the language (100 or 0), the shares (0 to 100)
+    """Measures of an answer: whether it is in the language (100 or 0), the shares (0 to 100)
     of its n-grams of one, two and three words that are different, and of its runs of four words that
     the question has too, and how many words it has. One with fewer words repeats and copies nothing.
     """
@@ -59,11 +63,25 @@ def written(
 
 
 def in_language(answers: Sequence[str], language: str) -> Array:
-    """100 where the first line of an answer is in the language, else 0; one that is too short to
-    tell is in no language.
+    """100 where the first line of an answer that is long enough to tell is in the language, else 0.
+
+    Marks of HTML are in no language. Languages so near that a line cannot tell them apart count as
+    one, and an answer without such a line is in none.
     """
-    told = identify([first_line(answer) for answer in answers])
-    return np.array([100.0 * (t is not None and t.language == language) for t in told])
+    judged = [next(filter(is_judged, _lines(answer)), "") for answer in answers]
+    told = identify(judged)
+    return np.array([100.0 * (t is not None and same_language(t.language, language)) for t in told])
+
+
+def same_language(found: str, language: str) -> bool:
+    """Whether it is this language, or one so near that a single line cannot tell them apart."""
+    if found == language or not identifiable(found):
+        return found == language
+    return share_script(found, language) and not comparable(found, language)
+
+
+def _lines(answer: str) -> list[str]:
+    return _MARKUP.sub(" ", answer).splitlines()
 
 
 def first_line(answer: str) -> str:

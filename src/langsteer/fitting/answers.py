@@ -48,7 +48,7 @@ class AnswerOptions(Options):
     depth: ClassVar[float] = 0.8
 
     reach: float = 1.0
-    pairs: int = 64
+    pairs: int = 48
     tokens: int = 32
     keeps_length: bool = False
 

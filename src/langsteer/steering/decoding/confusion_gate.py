@@ -22,7 +22,6 @@ from langsteer.errors import ModelError
 from langsteer.model.model import Model
 from langsteer.steering.decoding.only_script import without
 from langsteer.steering.decoding.vocabulary import SYMBOLS, foreign_tokens, token_families
-from langsteer.text.languages import script_of
 
 FAMILIES = 4
 MASKABLE = 2  # families, the first ones
