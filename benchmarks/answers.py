@@ -193,11 +193,15 @@ def run(model: Model, about: dict[str, Any]) -> dict[str, Any]:
         "answers": answers[:KEPT],
     }
     add_line(FILE, line)
-    print(json.dumps({k: v for k, v in line.items() if k != "values"}, ensure_ascii=False), flush=True)
+    print(
+        json.dumps({k: v for k, v in line.items() if k != "values"}, ensure_ascii=False), flush=True
+    )
     return line
 
 
-def settings(task: str, language: str, condition: str, chosen: argparse.Namespace) -> dict[str, Any]:
+def settings(
+    task: str, language: str, condition: str, chosen: argparse.Namespace
+) -> dict[str, Any]:
     names = ("model", "part", "items", "tokens", "dtype")
     about = {name: getattr(chosen, name) for name in names}
     return {"task": task, "language": language, "condition": condition, **about}

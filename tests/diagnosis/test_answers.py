@@ -12,6 +12,7 @@ from langsteer.diagnosis import answers
 from langsteer.diagnosis.answers import BEST, AnswersFound, find_answers, ranked, write_answers
 from langsteer.errors import DiagnosisError
 from langsteer.evaluation import written
+from langsteer.fitting.learning import method_of
 from langsteer.model.model import Model
 from langsteer.steering.clamp import Clamp
 from langsteer.steering.folder import load
@@ -21,6 +22,7 @@ from tests.helpers import pairs, run
 SWAHILI = "Paka ameketi juu ya mkeka na anamtazama mbwa wa jirani kwa makini"
 ENGLISH = "The cat sits on the mat and looks at the dog of the neighbour"
 LOOP = "Paka ameketi juu ya mkeka. " * 4
+
 
 @pytest.fixture(autouse=True)
 def told_by_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,7 +54,7 @@ def good_at_layer_3(change: Any) -> str:
     if change is None:
         return ENGLISH
     first = change.parts[-1]
-    right = isinstance(first, Clamp) and first.layer == 3 and first.options["reach"] == 1.5
+    right = isinstance(first, Clamp) and first.layer == 3 and first.options["reach"] == 1.25
     return SWAHILI if right else LOOP
 
 
@@ -61,7 +63,7 @@ def test_the_best_that_does_not_repeat_is_taken(
 ) -> None:
     asked = writing(monkeypatch, good_at_layer_3)
     change, found = find_answers(llama, pairs(60), tmp_path / "s", budget=5.0)
-    assert "answers(reach=1.5):3" in found.recipe
+    assert "answers(reach=1.25):3" in found.recipe
     assert found.better
     assert (found.before["right"], found.after["right"]) == (0.0, 100.0)
     assert found.changes["right"].low == 100.0
@@ -76,6 +78,7 @@ def test_the_best_that_does_not_repeat_is_taken(
     assert len(asked) == before
     assert told == found
     assert again.layers == change.layers
+    assert method_of(found.recipe).name == found.recipe  # it can be fitted again by its name
 
 
 def test_a_search_that_was_stopped_goes_on(
@@ -133,7 +136,7 @@ def test_ranking() -> None:
     assert ranked(candidates, nothing) == ["most, cleaner", "most", "some", "loops"]
 
 
-def test_by_command(
+def test_answers_by_command(
     llama: Model,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -148,7 +151,7 @@ def test_by_command(
     command = ["fit", "-l", "sw", "-c", str(corpus), "--for", "answers", "-o", str(output)]
     code, out, err = run(capsys, *command)
     assert code == 0, err
-    assert "answers(reach=1.5):3" in out
+    assert "answers(reach=1.25):3" in out
     assert "On 12 other lines" in out
     assert f"Written: {output}" in " ".join(out.split())
     assert load(output).scores["search"]["task"] == "answers"

@@ -36,7 +36,9 @@ def test_the_level_lies_between_the_means_or_beyond(llama: Model) -> None:
     unit = (here - there) / (here - there).norm()
     for reach in (0.0, 0.5, 1.0, 2.0):
         clamp = fit(llama, text, AnswerOptions(layer=2, reach=reach))
-        assert clamp.level == pytest.approx(float(unit @ (there + reach * (here - there))), abs=1e-6)
+        assert clamp.level == pytest.approx(
+            float(unit @ (there + reach * (here - there))), abs=1e-6
+        )
     torch.testing.assert_close(clamp.values, (here - there).float())
     assert (clamp.positions, clamp.layer, clamp.language) == ("generated", 2, "sw")
 

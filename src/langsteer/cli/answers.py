@@ -73,9 +73,7 @@ def _print(found: "AnswersFound", folder: Path, written: Path | None) -> None:
 
 
 def _chosen(found: "AnswersFound") -> Table:
-    title = (
-        f"Answers in {found.language}: {len(found.standings) - 1} recipes in {found.seconds / 60:.1f} minutes"
-    )
+    title = f"Answers in {found.language}: {len(found.standings) - 1} recipes in {found.seconds / 60:.1f} minutes"
     table = Table(title=title, title_justify="left", box=box.SIMPLE)
     for name in ("recipe", "lines", TITLES["right"], TITLES["distinct_3"]):
         table.add_column(name, justify="left" if name == "recipe" else "right")

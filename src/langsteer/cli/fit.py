@@ -187,7 +187,9 @@ def command(
         },
     )
     if task == ANSWERS:
-        _refuse_for_answers({"--data": data, "--english": english, "--form": form, "--vectors": vectors})
+        _refuse_for_answers(
+            {"--data": data, "--english": english, "--form": form, "--vectors": vectors}
+        )
         answers_for(
             lambda: shared.open_model(model, dtype, device, device_map),
             text,
@@ -269,7 +271,9 @@ def _refuse_for_answers(given: Mapping[str, object]) -> None:
     """Raise FitError for an option that is about items, which answers have none of."""
     for name, value in given.items():
         if value:
-            raise FitError(f"{name} is about items of a task, and --for answers has none: leave it out")
+            raise FitError(
+                f"{name} is about items of a task, and --for answers has none: leave it out"
+            )
 
 
 def _print_few(lines: int, tag: str, file: Path) -> None:

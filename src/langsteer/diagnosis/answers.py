@@ -38,7 +38,7 @@ from langsteer.version import versions
 
 ASKED = ("\n\nGo on in {}:", "\n\nThe answer, in {}:", "\n\nNow a sentence in {}:")
 DEPTHS = (0.65, 0.72, 0.78, 0.84, 0.89)  # of the layers, of what writes
-REACHES = (1.0, 1.5, 2.0)
+REACHES = (0.75, 1.0, 1.25)
 READING_DEPTH, READING = 0.45, 0.5  # of what reads, and its strength
 FIRST, FEWEST, MOST = 12, 8, 96  # lines: to choose on at first, at the least, at the most
 FINALISTS = 3
@@ -186,17 +186,17 @@ class _Search:
     def _fit(self) -> None:
         deepest = self.model.layers - 1
         layers = sorted({min(deepest, round(depth * self.model.layers)) for depth in DEPTHS})
-        for clamp in fit_layers(
-            self.model, self.fitted_on, layers, AnswerOptions(seed=self.seed)
-        ):
+        for clamp in fit_layers(self.model, self.fitted_on, layers, AnswerOptions(seed=self.seed)):
             for reach in REACHES:
-                self.changes[f"answers(reach={reach:g}):{clamp.layer}"] = reaching(clamp, reach)
+                reached = reaching(clamp, reach)
+                self.changes[_name(reached)] = reached
 
     def _add(self, name: str) -> None:
         """The best of the first round with its states' lengths kept, and with a part that reads."""
         clamp = self.changes[name]
         assert isinstance(clamp, Clamp)
-        self.changes[f"{name}, length kept"] = replace(clamp, keeps_length=True)
+        kept = replace(clamp, keeps_length=True)
+        self.changes[_name(kept)] = kept
         layer = round(READING_DEPTH * self.model.layers)
         reads = fit_mean_difference(
             self.model, self.fitted_on, PooledOptions(layer=layer, strength=READING)
@@ -214,7 +214,9 @@ class _Search:
             told = self.trials.tell("seconds of a line", value=took)
         return float(told["value"])
 
-    def _round(self, name: str, candidates: Sequence[str], wanted: int, seconds: float) -> list[str]:
+    def _round(
+        self, name: str, candidates: Sequence[str], wanted: int, seconds: float
+    ) -> list[str]:
         """The candidates from best to worst, on as many lines as a share of the time left pays for."""
         told = self.trials.told(f"round {name}")
         if told is None:
@@ -242,7 +244,9 @@ class _Search:
             started = time.perf_counter()
             measured = self._measured([self.lines[part][i] for i in index], index, name)
             rows = [np.array([getattr(each, m) for m in MEASURES]) for each in measured]
-            self.trials.add(name, part, [str(i) for i in index], rows, time.perf_counter() - started)
+            self.trials.add(
+                name, part, [str(i) for i in index], rows, time.perf_counter() - started
+            )
 
     def _measured(self, lines: Sequence[str], index: Sequence[int], name: str) -> list[Written]:
         language = language_name(self.corpus.language)
@@ -295,9 +299,13 @@ def reaching(clamp: Clamp, reach: float) -> Clamp:
     return replace(clamp, level=low + reach * (high - low), options=options)
 
 
-def ranked(
-    candidates: dict[str, dict[str, float]], nothing: dict[str, float]
-) -> list[str]:
+def _name(clamp: Clamp) -> str:
+    """The recipe that fits it again."""
+    kept = ", keeps_length=True" * clamp.keeps_length
+    return f"answers(reach={clamp.options['reach']:g}{kept}):{clamp.layer}"
+
+
+def ranked(candidates: dict[str, dict[str, float]], nothing: dict[str, float]) -> list[str]:
     """Names from best to worst: first those that repeat themselves no more than the model as it is,
     by answers in the language, and where these are as many, by less repetition; then the others.
     """

@@ -58,7 +58,9 @@ def written(
             _percent(copied(answer, question), 0.0),
             float(len(words(answer))),
         )
-        for answer, question, right in zip(answers, asked, in_language(answers, language), strict=True)
+        for answer, question, right in zip(
+            answers, asked, in_language(answers, language), strict=True
+        )
     ]
 
 

@@ -45,7 +45,7 @@ class AnswerOptions(Options):
     lines, at most, the answers are read. `tokens`: of an answer, at most. `keeps_length`: as of `Clamp`.
     """
 
-    depth: ClassVar[float] = 0.8
+    depth: ClassVar[float] = 0.89
 
     reach: float = 1.0
     pairs: int = 48
@@ -164,4 +164,6 @@ def learn(
     return clamp.with_strength(strengths[0]) if strengths else clamp
 
 
-METHOD = Method(NAME, fit, AnswerOptions, fit_layers, learn, title="clamp towards answers in the language")
+METHOD = Method(
+    NAME, fit, AnswerOptions, fit_layers, learn, title="clamp towards answers in the language"
+)

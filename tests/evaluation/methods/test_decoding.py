@@ -22,7 +22,11 @@ GREEK = (" και", " το", "α", "ν.")
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("only_script", OnlyScript), ("within_reach", ConfusionGate), ("confusion_gate", ConfusionGate)],
+    [
+        ("only_script", OnlyScript),
+        ("within_reach", ConfusionGate),
+        ("confusion_gate", ConfusionGate),
+    ],
 )
 def test_a_plan_with_what_bans(name: str, kind: type, tmp_path: Path) -> None:
     flores(tmp_path)
@@ -37,7 +41,8 @@ def test_a_plan_with_what_bans(name: str, kind: type, tmp_path: Path) -> None:
 def test_steering_goes_on_top(tmp_path: Path) -> None:
     flores(tmp_path)
     plan = get_method("only_script+mean_difference").prepare(
-        setting(build(), tmp_path, "flores_from_english"), steering={"layers": [1], "strengths": [1]}
+        setting(build(), tmp_path, "flores_from_english"),
+        steering={"layers": [1], "strengths": [1]},
     )
     assert plan.change is not None
     assert isinstance(plan.processors[0], OnlyScript)
@@ -57,9 +62,7 @@ def test_the_harness_writes_under_the_ban() -> None:
     assert not any(word in "".join(held) for word in (*GREEK, "ن", "日本"))
 
 
-def test_as_a_row_of_a_comparison(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_as_a_row_of_a_comparison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flores(tmp_path / "data")
     model = build()
     monkeypatch.setattr("langsteer.evaluation.comparison.run.load_model", lambda *_, **__: model)

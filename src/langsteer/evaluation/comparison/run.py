@@ -229,9 +229,7 @@ class _Language:
     def _lm(self, plan: Plan) -> LangsteerLM:
         info = task_info(self.benchmark, self.language, plan)
         name = f"{self.benchmark.name}_{self.language}"
-        return LangsteerLM(
-            plan.model or self.model, tasks={name: info}, processors=plan.processors
-        )
+        return LangsteerLM(plan.model or self.model, tasks={name: info}, processors=plan.processors)
 
     def _tell_cell(self, chosen: Chosen, plan: Plan, answers: Answers) -> None:
         cell = self._attempt(chosen, functools.partial(self._cell, chosen, plan, answers))

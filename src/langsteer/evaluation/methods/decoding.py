@@ -44,5 +44,7 @@ WITHIN_REACH = _method(
     "within_reach", "Only the language's script, where it is within reach", ConfusionGate
 )
 CONFUSION_GATE = _method(
-    "confusion_gate", "Language confusion gate, untrained", lambda model, language: ConfusionGate(model)
+    "confusion_gate",
+    "Language confusion gate, untrained",
+    lambda model, language: ConfusionGate(model),
 )
