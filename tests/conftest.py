@@ -22,6 +22,7 @@ def listed(name: str) -> set[str]:
 
 
 SLOW, LONG = listed("slow.txt"), listed("long.txt")
+QUICK = {"llama", "gemma3", "gpt2"}  # of the architectures that a test is tried with
 
 show_progress(False)
 
@@ -35,8 +36,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         names = {getattr(item, "originalname", item.name), *fixtures}
         if LONG & names:
             item.add_marker(pytest.mark.long)
-        if (SLOW | LONG) & names:
+        if (SLOW | LONG) & names or architecture(item) not in QUICK:
             item.add_marker(pytest.mark.slow)
+
+
+def architecture(item: pytest.Item) -> str:
+    """What a test is tried with; a quick one where it is not tried with several."""
+    values = getattr(getattr(item, "callspec", None), "params", {}).get("architecture")
+    return values if isinstance(values, str) else min(QUICK)
 
 
 @pytest.fixture(scope="session")

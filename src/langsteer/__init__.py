@@ -10,6 +10,7 @@ from langsteer.errors import LangsteerError
 from langsteer.version import __version__
 
 if TYPE_CHECKING:
+    from langsteer.evaluation.calibrated import Calibrated, Choice, Priors, calibrated
     from langsteer.fitting.average import average
     from langsteer.fitting.learning import fit, learn, learn_all
     from langsteer.fitting.methods import METHODS
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
+    "evaluation.calibrated": ("Calibrated", "Choice", "Priors", "calibrated"),
     "fitting.average": ("average",),
     "fitting.learning": ("fit", "learn", "learn_all"),
     "fitting.methods": ("METHODS",),
@@ -83,10 +85,15 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "METHODS",
+    "Calibrated",
     "CardOptions",
     "Change",
     "ChangeSequence",
+<<<<<<< HEAD
     "Clamp",
+=======
+    "Choice",
+>>>>>>> main
     "Conversation",
     "Intervention",
     "LangsteerError",
@@ -94,6 +101,7 @@ __all__ = [
     "MeanStates",
     "Model",
     "ParallelCorpus",
+    "Priors",
     "Projection",
     "Prompt",
     "Router",
@@ -103,6 +111,7 @@ __all__ = [
     "__version__",
     "average",
     "builtin",
+    "calibrated",
     "capture",
     "chat_prompt",
     "fit",

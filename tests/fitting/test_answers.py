@@ -66,7 +66,7 @@ def test_learned_by_name_at_a_layer_and_strength(llama: Model) -> None:
 
 def test_the_same_text_in_both_languages_has_no_direction(llama: Model) -> None:
     text = pairs(12)
-    same = ParallelCorpus({t: text.texts["en"] for t in ("sw", "en")}, "en", "same")
+    same = ParallelCorpus(dict.fromkeys(("sw", "en"), text.texts["en"]), "en", "same")
     with pytest.raises(FitError, match="the same states at layer 2"):
         fit(llama, same, AnswerOptions(layer=2))
     with pytest.raises(FitError, match="long enough for an answer"):

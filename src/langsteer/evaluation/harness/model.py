@@ -19,6 +19,7 @@ from lm_eval.api.registry import register_model
 from transformers import LogitsProcessor
 
 from langsteer.errors import ModelError
+from langsteer.evaluation.harness.calibrating import calibrated_answers
 from langsteer.evaluation.harness.coverage import Counted, Coverage
 from langsteer.evaluation.harness.lm_eval_parts import (
     HFLM,
@@ -71,8 +72,13 @@ class LangsteerLM(HFLM):
     files, or changes by language tag. A request's language is `language`, else that of its task
     (from `tasks`, or from the task's name where it surely tells one: `xcopa_sw`,
     `belebele_swh_Latn`), else that which its text is surely in (with the extra `langid`); without
+<<<<<<< HEAD
     a vector for it, the request is not steered. Which task is steered as what is said once. `processors` act on the logits of
     what is written. `strength` and `positions` replace the vectors' own.
+=======
+    a vector for it, the request is not steered. Which task is steered as what is said once. `strength` and `positions` replace the vectors' own.
+    `calibrated` takes each answer's mean over a task off, where all its items have the same answers.
+>>>>>>> main
     Raises VectorError where a vector does not fit.
     """
 
@@ -91,6 +97,7 @@ class LangsteerLM(HFLM):
         budget: int | None = None,
         max_length: int | None = None,
         add_bos_token: bool | None = None,
+        calibrated: bool = False,
         tasks: Mapping[str, TaskInfo] | None = None,
         processors: Sequence[LogitsProcessor] = (),
         **options: Any,
@@ -108,7 +115,7 @@ class LangsteerLM(HFLM):
             add_bos_token=add_bos_token,
         )
         self.steered = pretrained
-        self.budget = budget
+        self.budget, self.calibrated = budget, calibrated
         self.rows = int(str(batch_size)) if str(batch_size).isdigit() else None
         self.tasks = dict(tasks or {})
         self.processors = list(processors)
@@ -184,6 +191,8 @@ class LangsteerLM(HFLM):
         scored = self._scores_of(asked, None if disable_tqdm else "Scoring answers")
         self._count(requests, tags, [score.touched for score in scored])
         answers = [(score.loglikelihood, score.greedy) for score in scored]
+        if self.calibrated:
+            answers = calibrated_answers(requests, answers)
         for request, answer in zip(requests, answers, strict=True):
             self.cache_hook.add_partial("loglikelihood", request.args, answer)
         return answers
