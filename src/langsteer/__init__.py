@@ -89,11 +89,8 @@ __all__ = [
     "CardOptions",
     "Change",
     "ChangeSequence",
-<<<<<<< HEAD
     "Clamp",
-=======
     "Choice",
->>>>>>> main
     "Conversation",
     "Intervention",
     "LangsteerError",

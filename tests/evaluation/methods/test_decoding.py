@@ -49,7 +49,7 @@ def test_steering_goes_on_top(tmp_path: Path) -> None:
 
 
 def test_answers_that_are_chosen_are_refused(data: Path) -> None:
-    with pytest.raises(MethodError, match="acts on what is written, and answers to .* are chosen"):
+    with pytest.raises(MethodError, match=r"acts on what is written, and answers to .* are chosen"):
         get_method("only_script").prepare(setting(build(), data))
 
 
