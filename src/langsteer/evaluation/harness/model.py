@@ -72,13 +72,9 @@ class LangsteerLM(HFLM):
     files, or changes by language tag. A request's language is `language`, else that of its task
     (from `tasks`, or from the task's name where it surely tells one: `xcopa_sw`,
     `belebele_swh_Latn`), else that which its text is surely in (with the extra `langid`); without
-<<<<<<< HEAD
-    a vector for it, the request is not steered. Which task is steered as what is said once. `processors` act on the logits of
-    what is written. `strength` and `positions` replace the vectors' own.
-=======
-    a vector for it, the request is not steered. Which task is steered as what is said once. `strength` and `positions` replace the vectors' own.
+    a vector for it, the request is not steered. Which task is steered as what is said once. `strength`
+    and `positions` replace the vectors' own. `processors` act on the logits of what is written.
     `calibrated` takes each answer's mean over a task off, where all its items have the same answers.
->>>>>>> main
     Raises VectorError where a vector does not fit.
     """
 
