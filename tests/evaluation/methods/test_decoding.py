@@ -13,6 +13,7 @@ from langsteer.evaluation.harness.model import LangsteerLM
 from langsteer.evaluation.methods import get_method
 from langsteer.steering.decoding.confusion_gate import ConfusionGate
 from langsteer.steering.decoding.only_script import OnlyScript
+from langsteer.steering.decoding.pivot_words import PivotWords
 from tests.made.published import flores
 from tests.made.scripts import build
 from tests.made.settings import setting
@@ -26,6 +27,7 @@ GREEK = (" και", " το", "α", "ν.")
         ("only_script", OnlyScript),
         ("within_reach", ConfusionGate),
         ("confusion_gate", ConfusionGate),
+        ("pivot_words", PivotWords),
     ],
 )
 def test_a_plan_with_what_bans(name: str, kind: type, tmp_path: Path) -> None:
@@ -34,8 +36,15 @@ def test_a_plan_with_what_bans(name: str, kind: type, tmp_path: Path) -> None:
     plan = get_method(name).prepare(given)
     assert [type(processor) for processor in plan.processors] == [kind]
     assert plan.docs
-    with pytest.raises(MethodError, match=f"{name} has no option 'also'"):
-        get_method(name).prepare(given, also="en")
+    with pytest.raises(MethodError, match=f"{name} has no option 'other'"):
+        get_method(name).prepare(given, other="en")
+
+
+def test_words_are_counted_in_the_corpus(tmp_path: Path) -> None:
+    flores(tmp_path)
+    given = setting(build(), tmp_path, "flores_from_english", corpus=None)
+    with pytest.raises(MethodError, match="needs a parallel corpus"):
+        get_method("pivot_words").prepare(given)
 
 
 def test_steering_goes_on_top(tmp_path: Path) -> None:

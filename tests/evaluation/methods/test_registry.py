@@ -33,6 +33,7 @@ def test_every_method_that_is_promised() -> None:
         "only_script",
         "within_reach",
         "confusion_gate",
+        "pivot_words",
         "lora_english",
         "lora_sft",
         "mean_difference",

@@ -23,6 +23,7 @@ from langsteer.evaluation.methods.common import (
 from langsteer.evaluation.methods.decoding import (
     CONFUSION_GATE,
     ONLY_SCRIPT,
+    PIVOT_WORDS,
     WITHIN_REACH,
 )
 from langsteer.evaluation.methods.direct import DIRECT, ENGLISH
@@ -87,6 +88,7 @@ EVALUATION_METHODS: dict[str, EvaluationMethod] = {
         ONLY_SCRIPT,
         WITHIN_REACH,
         CONFUSION_GATE,
+        PIVOT_WORDS,
         LORA_ENGLISH,
         LORA_SFT,
         *sorted(STEERING, key=lambda method: method.name == DEFAULT_METHOD),

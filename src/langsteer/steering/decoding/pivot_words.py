@@ -29,9 +29,7 @@ class PivotWords(transformers.LogitsProcessor):
     def __init__(self, model: Model, corpus: ParallelCorpus, strength: float = 1.0) -> None:
         if strength < 0:
             raise ModelError(f"a bias against the pivot's words is at least 0, not {strength}")
-        shares = [
-            _shares(model, corpus.texts[tag]) for tag in (corpus.language, corpus.pivot)
-        ]
+        shares = [_shares(model, corpus.texts[tag]) for tag in (corpus.language, corpus.pivot)]
         lettered = token_families(model) != SYMBOLS
         self._bias = strength * (shares[1].log() - shares[0].log()).clamp(min=0) * lettered
 
