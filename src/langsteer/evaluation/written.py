@@ -53,13 +53,15 @@ def written(
     asked = [""] * len(answers) if questions is None else questions
     return [
         Written(
-            right,
-            *(_percent(distinct(answer, n), 1.0) for n in (1, 2, 3)),
-            _percent(copied(answer, question), 0.0),
-            float(len(words(answer))),
+            right=right,
+            distinct_1=_percent(distinct(answer, 1), 1.0),
+            distinct_2=_percent(distinct(answer, 2), 1.0),
+            distinct_3=_percent(distinct(answer, 3), 1.0),
+            copied=_percent(copied(answer, question), 0.0),
+            words=float(len(words(answer))),
         )
         for answer, question, right in zip(
-            answers, asked, in_language(answers, language), strict=True
+            answers, asked, in_language(answers, language).tolist(), strict=True
         )
     ]
 
