@@ -1,8 +1,8 @@
 """The change that brings answers in the language (`fit --for answers`), or none: chosen by what is written.
 
-Clamps (`langsteer.fitting.answers`) of several layers and levels write answers to some lines; the one with most
-answers in the language is taken, of those that repeat themselves no more than the model as it is. It is reported
-once, on other lines, against the model as it is. See `langsteer.evaluation.written` for the measures.
+Clamps (`langsteer.fitting.answers`) of several layers and levels, and the mean difference turned round, write answers
+to some lines; the one with most answers in the language is taken, of those that repeat themselves no more than the
+model as it is. It is reported once, on other lines, against the model as it is. See `langsteer.evaluation.written`.
 """
 
 import time
@@ -29,6 +29,7 @@ from langsteer.steering.clamp import Clamp
 from langsteer.steering.folder import load
 from langsteer.steering.generation import generate
 from langsteer.steering.sequence import ChangeSequence
+from langsteer.steering.vector import SteeringVector
 from langsteer.storage.files import write_json
 from langsteer.storage.kept import read_record
 from langsteer.storage.records import as_plain, built
@@ -40,6 +41,7 @@ ASKED = ("\n\nGo on in {}:", "\n\nThe answer, in {}:", "\n\nNow a sentence in {}
 DEPTHS = (0.65, 0.72, 0.78, 0.84, 0.89)  # of the layers, of what writes
 REACHES = (0.75, 1.0, 1.25)
 READING_DEPTH, READING = 0.45, 0.5  # of what reads, and its strength
+AWAY = (-0.5, -0.25)  # strengths of the same, turned round, on what is written
 FIRST, FEWEST, MOST = 12, 8, 96  # lines: to choose on at first, at the least, at the most
 FINALISTS = 3
 NEW_TOKENS, ROWS = 48, 16
@@ -176,7 +178,7 @@ class _Search:
         self._fit()
         seconds = self._seconds_of_a_line()
         first = self._round("first", list(self.changes), FIRST, seconds)
-        self._add(first[0])
+        self._add(next(name for name in first if isinstance(self.changes[name], Clamp)))
         names = [*first[:FINALISTS], *list(self.changes)[-2:]]
         last = self._round("last", list(dict.fromkeys(names)), len(self.lines["choose"]), seconds)
         best = self.changes[last[0]]
@@ -190,6 +192,10 @@ class _Search:
             for reach in REACHES:
                 reached = reaching(clamp, reach)
                 self.changes[_name(reached)] = reached
+        away = self._difference().at("generated")
+        for strength in AWAY:
+            name = f"{away.method}:{away.layer}@generated*{strength:g}"
+            self.changes[name] = away.with_strength(strength)
 
     def _add(self, name: str) -> None:
         """The best of the first round with its states' lengths kept, and with a part that reads."""
@@ -197,13 +203,14 @@ class _Search:
         assert isinstance(clamp, Clamp)
         kept = replace(clamp, keeps_length=True)
         self.changes[_name(kept)] = kept
+        reads = self._difference().with_strength(READING)
+        part = f"{reads.method}:{reads.layer}@source*{READING:g}"
+        self.changes[f"{part} + {name}"] = ChangeSequence((reads, clamp))
+
+    def _difference(self) -> SteeringVector:
+        """The mean difference: as it is it reads, and turned round it writes."""
         layer = round(READING_DEPTH * self.model.layers)
-        reads = fit_mean_difference(
-            self.model, self.fitted_on, PooledOptions(layer=layer, strength=READING)
-        )
-        self.changes[f"mean_difference:{layer}@source*{READING:g} + {name}"] = ChangeSequence(
-            (reads, clamp)
-        )
+        return fit_mean_difference(self.model, self.fitted_on, PooledOptions(layer=layer))
 
     def _seconds_of_a_line(self) -> float:
         """What an answer takes, of the model as it is."""
