@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from langsteer.states.capture import MeanStates, States, capture, mean_states, sentence_states
     from langsteer.states.intervention import Intervention, intervene
     from langsteer.steering.change import Change, steer
+    from langsteer.steering.clamp import Clamp
     from langsteer.steering.folder import from_pretrained, load
     from langsteer.steering.generation import chat_prompt, generate
     from langsteer.steering.low_rank import LowRank
@@ -58,6 +59,7 @@ _HOMES = {
     "states.capture": ("MeanStates", "States", "capture", "mean_states", "sentence_states"),
     "states.intervention": ("Intervention", "intervene"),
     "steering.change": ("Change", "steer"),
+    "steering.clamp": ("Clamp",),
     "steering.folder": ("from_pretrained", "load"),
     "steering.generation": ("chat_prompt", "generate"),
     "steering.low_rank": ("LowRank",),
@@ -88,6 +90,7 @@ __all__ = [
     "Change",
     "ChangeSequence",
     "Choice",
+    "Clamp",
     "Conversation",
     "Intervention",
     "LangsteerError",

@@ -6,6 +6,7 @@ from typing import Any, Unpack
 
 from langsteer.errors import VectorError
 from langsteer.steering.change import Change
+from langsteer.steering.clamp import Clamp
 from langsteer.steering.files import FetchOptions, change_files, fetched, one_file
 from langsteer.steering.foreign import SUFFIXES, read_foreign
 from langsteer.steering.low_rank import LowRank
@@ -15,7 +16,7 @@ from langsteer.steering.vector import SteeringVector
 from langsteer.storage.tensors import format_of, read_tensors
 from langsteer.text.languages import parse_tag
 
-KINDS: tuple[type[Change], ...] = (SteeringVector, Projection, LowRank, ChangeSequence)
+KINDS: tuple[type[Change], ...] = (SteeringVector, Projection, LowRank, Clamp, ChangeSequence)
 
 Source = str | Path | Change
 
