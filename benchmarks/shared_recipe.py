@@ -81,7 +81,9 @@ def candidates_of(part: Part, learned: bool) -> list[Candidate]:
     some += learned_candidates(part.fits, part.fits.layers[:1], lambda: learned)
     by_name = {candidate.name: candidate for candidate in some}
     if not any("".join(getattr(item.own.prompt, "pieces", "?")[::2]) for item in part.task.all):
-        twins = [name for name in by_name if name.replace("@prompt", "@source") in set(by_name) - {name}]
+        twins = [
+            name for name in by_name if name.replace("@prompt", "@source") in set(by_name) - {name}
+        ]
         by_name = {name: own for name, own in by_name.items() if name not in twins}
     return list(by_name.values())
 
