@@ -37,8 +37,9 @@ from langsteer.version import __version__
 
 FILE = RESULTS / "shared_recipe.jsonl"
 LINES = 400
-ROUNDS = (16, 32, 64)  # development items of each language
-KEPT = (10, 4, 3)  # recipes after each round
+ROUNDS = (16, 32)  # development items of each language
+KEPT = (6, 3)  # recipes after each round
+DEPTHS = 4  # of those that a search tries, the likelier first
 CHOICES = 4
 
 
@@ -76,9 +77,10 @@ def candidates_of(part: Part, learned: bool) -> list[Candidate]:
 
     Where all of a prompt is text in the language, what acts on the prompt is what acts on the text.
     """
-    default = part.fits.default()
-    some = [default, *cheap_candidates(part.fits, lambda: True)]
-    some += learned_candidates(part.fits, part.fits.layers[:1], lambda: learned)
+    part.fits.layers = part.fits.layers[:DEPTHS]
+    some = cheap_candidates(part.fits, lambda: learned)
+    if learned:
+        some += learned_candidates(part.fits, part.fits.layers[:1], lambda: True)
     by_name = {candidate.name: candidate for candidate in some}
     if not any("".join(getattr(item.own.prompt, "pieces", "?")[::2]) for item in part.task.all):
         twins = [
@@ -104,8 +106,7 @@ def choose(parts: Sequence[Part], learned: bool) -> tuple[str, list[Candidate], 
     pools = [candidates_of(part, learned) for part in parts]
     stage = parts[0].scorer.some
     for items, kept in zip(ROUNDS, KEPT, strict=True):
-        last = items == ROUNDS[-1]
-        names = best_of(parts, pools, ALL if last else stage, items)[:kept]
+        names = best_of(parts, pools, stage, items)[:kept]
         chosen = [[next(c for c in pool if c.name == n) for n in names] for pool in pools]
         pools = chosen
         if items == ROUNDS[0]:
@@ -113,12 +114,16 @@ def choose(parts: Sequence[Part], learned: bool) -> tuple[str, list[Candidate], 
     return names[0], [pool[0] for pool in pools], names
 
 
-def report(model: Model, part: Part, recipe: Candidate, items: int) -> dict[str, dict[str, Array]]:
+def report(
+    model: Model, part: Part, recipe: Candidate, items: int, learned: bool
+) -> dict[str, dict[str, Array]]:
     """Values on other items: {raw or by length: {what: [items]}}."""
-    default = part.fits.default()
     own = part.task.report[:items]
     questions = asked(model, [item.own for item in own], own)
-    changes = {NOTHING: None, recipe.name: recipe.change, default.name: default.change}
+    changes = {NOTHING: None, recipe.name: recipe.change}
+    if learned:
+        default = part.fits.default()
+        changes[default.name] = default.change
     scores = dict(
         zip(changes, answer_scores(model, questions, list(changes.values())), strict=True)
     )
@@ -154,7 +159,9 @@ def main() -> None:
     parser.add_argument("--model", default=None)
     parser.add_argument("--items", type=int, default=150, help="to report on, of each language")
     parser.add_argument(
-        "--learned", action="store_true", help="learn more than the default's vector"
+        "--learned",
+        action="store_true",
+        help="projections, and vectors that are learned, too",
     )
     parser.add_argument("--work", type=Path, default=Path("shared-recipe-work"))
     parser.add_argument("--table", action="store_true", help="print what is there, run nothing")
@@ -168,7 +175,10 @@ def main() -> None:
     work = chosen.work / model.name.replace("/", "-")
     parts = [part_of(model, chosen.task, tag, work, ROUNDS[-1]) for tag in chosen.languages]
     name, candidates, names = choose(parts, chosen.learned)
-    values = [report(model, p, c, chosen.items) for p, c in zip(parts, candidates, strict=True)]
+    values = [
+        report(model, p, c, chosen.items, chosen.learned)
+        for p, c in zip(parts, candidates, strict=True)
+    ]
     line = {
         "task": chosen.task,
         "model": model.name,
@@ -198,11 +208,11 @@ def table() -> str:
             row = [line["model"], line["task"], tag]
             for kind in ("raw", "by length"):
                 own = line[kind][tag]
-                default = next(n for n in own if n.startswith("learned"))
+                default = next((own[n] for n in own if n.startswith("learned")), None)
                 row += [
                     f"{own[NOTHING]:.1f}",
                     bracketed(own[line["recipe"]]),
-                    bracketed(own[default]),
+                    bracketed(default) if default else "",
                 ]
             rows.append(row)
     heads = [

@@ -10,6 +10,7 @@ from langsteer.errors import LangsteerError
 from langsteer.version import __version__
 
 if TYPE_CHECKING:
+    from langsteer.evaluation.calibrated import Calibrated, Choice, Priors, calibrated
     from langsteer.fitting.average import average
     from langsteer.fitting.learning import fit, learn, learn_all
     from langsteer.fitting.methods import METHODS
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
+    "evaluation.calibrated": ("Calibrated", "Choice", "Priors", "calibrated"),
     "fitting.average": ("average",),
     "fitting.learning": ("fit", "learn", "learn_all"),
     "fitting.methods": ("METHODS",),
@@ -81,9 +83,11 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "METHODS",
+    "Calibrated",
     "CardOptions",
     "Change",
     "ChangeSequence",
+    "Choice",
     "Conversation",
     "Intervention",
     "LangsteerError",
@@ -91,6 +95,7 @@ __all__ = [
     "MeanStates",
     "Model",
     "ParallelCorpus",
+    "Priors",
     "Projection",
     "Prompt",
     "Router",
@@ -100,6 +105,7 @@ __all__ = [
     "__version__",
     "average",
     "builtin",
+    "calibrated",
     "capture",
     "chat_prompt",
     "fit",

@@ -16,6 +16,7 @@ Array = NDArray[np.float64]
 
 DRAWS = 10_000
 PERMUTATIONS = 50_000
+FEWEST_CALIBRATED = 16  # items that a mean is taken over
 _BLOCK = 4_000_000  # numbers held at a time while drawing
 _EXACT = 2_000_000_000  # additions up to which a permutation test is exact
 

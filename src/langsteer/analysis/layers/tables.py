@@ -2,13 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 
-import langcodes
-
 from langsteer.analysis.layers.quantities import LENSES, Curves, Quantity, by_lens, curves_of
 from langsteer.analysis.layers.results import Dimension, LanguageResults, LayerResults, Norms
 from langsteer.look.grid import NONE, Column, Grid, Line, Value, number, number_grid, size_form
 from langsteer.look.page import PageTable
-from langsteer.text.languages import script_of
+from langsteer.text.languages import own_name, script_of
 
 
 def language_grid(results: LayerResults) -> Grid:
@@ -24,11 +22,6 @@ def language_grid(results: LayerResults) -> Grid:
         texts = (language.name, tag, own_name(tag), script_of(tag))
         lines.append(Line((*map(Value, texts), *_steering(language))))
     return Grid(columns, tuple(lines))
-
-
-def own_name(tag: str) -> str:
-    """A language's name in itself."""
-    return langcodes.Language.get(tag).autonym()
 
 
 def _steering(language: LanguageResults) -> tuple[Value, ...]:

@@ -9,12 +9,12 @@ from langsteer.errors import ModelError
 from langsteer.evaluation.harness.scoring import Change, Question, check_scores, score
 from langsteer.evaluation.statistics import calibrate
 from langsteer.model.model import Model
-from langsteer.model.tokens import Prompt, encode, encode_suffix
+from langsteer.model.tokens import Text, encode, encode_suffix
 
 
 def choice_scores(
     model: Model,
-    prompts: Sequence[Prompt],
+    prompts: Sequence[Text],
     choices: Sequence[str],
     changes: Sequence[Change | None] = (None,),
     *,

@@ -18,6 +18,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.registry import register_model
 
 from langsteer.errors import ModelError
+from langsteer.evaluation.harness.calibrating import calibrated_answers
 from langsteer.evaluation.harness.coverage import Counted, Coverage
 from langsteer.evaluation.harness.lm_eval_parts import (
     HFLM,
@@ -71,6 +72,7 @@ class LangsteerLM(HFLM):
     (from `tasks`, or from the task's name where it surely tells one: `xcopa_sw`,
     `belebele_swh_Latn`), else that which its text is surely in (with the extra `langid`); without
     a vector for it, the request is not steered. Which task is steered as what is said once. `strength` and `positions` replace the vectors' own.
+    `calibrated` takes each answer's mean over a task off, where all its items have the same answers.
     Raises VectorError where a vector does not fit.
     """
 
@@ -89,6 +91,7 @@ class LangsteerLM(HFLM):
         budget: int | None = None,
         max_length: int | None = None,
         add_bos_token: bool | None = None,
+        calibrated: bool = False,
         tasks: Mapping[str, TaskInfo] | None = None,
         **options: Any,
     ) -> None:
@@ -105,7 +108,7 @@ class LangsteerLM(HFLM):
             add_bos_token=add_bos_token,
         )
         self.steered = pretrained
-        self.budget = budget
+        self.budget, self.calibrated = budget, calibrated
         self.rows = int(str(batch_size)) if str(batch_size).isdigit() else None
         self.tasks = dict(tasks or {})
         self.costs: dict[str, Usage] = {}
@@ -180,6 +183,8 @@ class LangsteerLM(HFLM):
         scored = self._scores_of(asked, None if disable_tqdm else "Scoring answers")
         self._count(requests, tags, [score.touched for score in scored])
         answers = [(score.loglikelihood, score.greedy) for score in scored]
+        if self.calibrated:
+            answers = calibrated_answers(requests, answers)
         for request, answer in zip(requests, answers, strict=True):
             self.cache_hook.add_partial("loglikelihood", request.args, answer)
         return answers
