@@ -78,7 +78,8 @@ class Command(TyperCommand):
                 isinstance(text, str) and not text.strip() for text in values
             ):
                 hint = "" if param.required else ", or leave it out"
-                raise typer.BadParameter(f"it is empty: say what it is to be{hint}.", ctx, param)
+                at: Any = param
+                raise typer.BadParameter(f"it is empty: say what it is to be{hint}.", ctx, at)
 
     def invoke(self, ctx: Any) -> Any:
         for param in self.params:
