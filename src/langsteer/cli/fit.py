@@ -155,6 +155,7 @@ def command(
     from langsteer.fitting.router import fit_router
     from langsteer.fitting.search import check_strengths
     from langsteer.steering.files import ROUTER_NAME
+    from langsteer.storage.files import check_writable
     from langsteer.text.languages import parse_tag
     from langsteer.text.readers import read_corpus
 
@@ -164,6 +165,8 @@ def command(
     text = read_corpus(corpus, tags, pivot=pivot, pivot_file=pivot_file, split=split).some(lines)
     shared.print_checks(text)
     files = _files(text.languages, output)
+    for file in files.values():
+        check_writable(file)
     _refuse_beside_search(
         task is not None,
         {
@@ -184,6 +187,8 @@ def command(
             "--form": form,
             "--limit": limit,
             "--benchmarks": benchmarks,
+            "--budget": budget != BUDGET,
+            "--score": scoring != "auto",
         },
     )
     if task == ANSWERS:

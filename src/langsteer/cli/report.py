@@ -33,7 +33,9 @@ def command(
     Example: `langsteer report results`
     """
     from langsteer.evaluation.report.page import make_report, write_report
+    from langsteer.storage.files import check_writable
 
+    check_writable(output or results, folder=True)
     report = make_report(results)
     written = write_report(report, output or results)
     if as_json:

@@ -23,7 +23,7 @@ from langsteer.steering.files import ROUTER_NAME, local_path, router_file
 from langsteer.steering.sharing import Shareable
 from langsteer.storage.tensors import FileKind, read_tensors, write_tensors
 from langsteer.text.identify import Identified
-from langsteer.text.languages import UNDETERMINED
+from langsteer.text.languages import UNDETERMINED, canonical
 from langsteer.version import __version__
 
 FILE = FileKind("langsteer router", 1, "router")
@@ -182,8 +182,8 @@ class Router(Shareable):
                 weight=tensors["weight"],
                 bias=tensors["bias"],
                 temperatures=tensors["temperatures"],
-                languages=tuple(record["languages"]),
-                pivot=str(record["pivot"]),
+                languages=tuple(map(canonical, record["languages"])),
+                pivot=canonical(record["pivot"]),
                 layer=int(record["layer"]),
                 model=dict(record["model"]),
                 corpus=dict(record.get("corpus", {})),
@@ -191,7 +191,8 @@ class Router(Shareable):
                 bounds=Bounds.of(tensors),
             )
         except (KeyError, TypeError, ValueError, VectorError) as error:
-            raise VectorError(f"{path} is damaged: {error}") from error
+            reason = f"it has no {error}" if isinstance(error, KeyError) else error
+            raise VectorError(f"{path} is damaged: {reason}") from error
 
 
 def read_router(folder: str | Path) -> Router:

@@ -13,6 +13,7 @@ from langsteer.steering.change import (
     check_finite,
     check_positions,
     check_strength,
+    filled,
     known_fields,
     record_of,
 )
@@ -90,7 +91,7 @@ class SteeringVector(OneLayer):
         if set(tensors) != {"values"}:
             raise VectorError("it does not hold the values of one vector and nothing else")
         known = known_fields(cls, record) | {"loss": tuple(record.get("loss", ()))}
-        return cls(values=tensors["values"], **known)
+        return filled(cls, {"values": tensors["values"], **known})
 
     def describe(self) -> dict[str, Any]:
         described = super().describe()
