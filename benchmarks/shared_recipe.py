@@ -37,8 +37,9 @@ from langsteer.version import __version__
 
 FILE = RESULTS / "shared_recipe.jsonl"
 LINES = 400
-ROUNDS = (16, 32, 64)  # development items of each language
-KEPT = (10, 4, 3)  # recipes after each round
+ROUNDS = (16, 32)  # development items of each language
+KEPT = (6, 3)  # recipes after each round
+DEPTHS = 4  # of those that a search tries, the likelier first
 CHOICES = 4
 
 
@@ -76,7 +77,8 @@ def candidates_of(part: Part, learned: bool) -> list[Candidate]:
 
     Where all of a prompt is text in the language, what acts on the prompt is what acts on the text.
     """
-    some = cheap_candidates(part.fits, lambda: True)
+    part.fits.layers = part.fits.layers[:DEPTHS]
+    some = cheap_candidates(part.fits, lambda: learned)
     if learned:
         some += learned_candidates(part.fits, part.fits.layers[:1], lambda: True)
     by_name = {candidate.name: candidate for candidate in some}
@@ -104,8 +106,7 @@ def choose(parts: Sequence[Part], learned: bool) -> tuple[str, list[Candidate], 
     pools = [candidates_of(part, learned) for part in parts]
     stage = parts[0].scorer.some
     for items, kept in zip(ROUNDS, KEPT, strict=True):
-        last = items == ROUNDS[-1]
-        names = best_of(parts, pools, ALL if last else stage, items)[:kept]
+        names = best_of(parts, pools, stage, items)[:kept]
         chosen = [[next(c for c in pool if c.name == n) for n in names] for pool in pools]
         pools = chosen
         if items == ROUNDS[0]:
@@ -160,7 +161,7 @@ def main() -> None:
     parser.add_argument(
         "--learned",
         action="store_true",
-        help="the default's vector, and others that are learned, too",
+        help="projections, and vectors that are learned, too",
     )
     parser.add_argument("--work", type=Path, default=Path("shared-recipe-work"))
     parser.add_argument("--table", action="store_true", help="print what is there, run nothing")

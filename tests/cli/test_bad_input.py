@@ -91,13 +91,18 @@ def bad(good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     save_file({"weight": torch.zeros(3)}, tmp_path / "foreign.safetensors")
     change_vector(good, "nan.safetensors", values=torch.full((32,), float("nan")))
     change_vector(good, "typed.safetensors", layer="one")
+    change_vector(good, "lacking.safetensors", without=("layer", "method"))
     change_vector(good, "strong.safetensors", strength=float("inf"))
     change_vector(good, "newer.safetensors", format_version=SteeringVector.kind.version + 1)
     return tmp_path
 
 
 def change_vector(
-    good: Path, name: str, values: torch.Tensor | None = None, **changes: Any
+    good: Path,
+    name: str,
+    values: torch.Tensor | None = None,
+    without: tuple[str, ...] = (),
+    **changes: Any,
 ) -> None:
     record = {
         "format": SteeringVector.kind.format,
@@ -107,7 +112,7 @@ def change_vector(
     }
     record |= {"pivot": "en", "model": {}, "method": "test", **changes}
     kept = load_file(good / "v.safetensors")["values"]
-    metadata = {key: json.dumps(value) for key, value in record.items()}
+    metadata = {key: json.dumps(value) for key, value in record.items() if key not in without}
     save_file({"values": kept if values is None else values}, name, metadata=metadata)
 
 
@@ -119,6 +124,9 @@ GENERATE = "generate Habari --max-new-tokens 2 "
 @pytest.mark.parametrize(
     ("command", "message"),
     [
+        (FIT + "--pivot-file a.en", "a.en would not be read"),
+        (FIT + "--split dev", "the split 'dev' would not be read"),
+        (FIT + "--budget 3", "--budget: --for is needed with it"),
         (OWN + "short.en", "a.sw has 30 lines and short.en has 29"),
         (FIT + "-c ntrex", "the numbers of lines differ: sw has 30, en has 31"),
         (OWN + "empty.en", "empty.en is empty"),
@@ -149,10 +157,23 @@ GENERATE = "generate Habari --max-new-tokens 2 "
         ("fit -l sw -m {good}/t5 -o out", "cannot open"),
         ("fit -l sw -m {good} -o out", "cannot open"),
         ("fit -l sw -m {good}/nan-model -o out", "nan-model are not finite"),
+        ("fit -l sw -m nowhere -o /proc/v", "cannot write /proc/v"),
+        ("fit -l sw -m nowhere -o /dev/null", "cannot write /dev/null: it is a device"),
+        ("fit -l sw,et -m nowhere -o notes.txt", "cannot write notes.txt/sw.safetensors"),
+        ("tune sft -m nowhere -o notes.txt", "cannot write notes.txt: it is a file"),
+        ("analyze -m nowhere -o notes.txt/a", "cannot write notes.txt/a"),
+        ("drift nowhere -o notes.txt", "cannot write notes.txt: it is a file"),
+        ("vectors {good}/v.safetensors -m nowhere -o notes.txt", "cannot write notes.txt: it is a"),
+        ("diagnose -m nowhere --on sib200 -l sw -o ntrex", "cannot write ntrex: it is a folder"),
+        ("demo -m nowhere -o notes.txt", "cannot write notes.txt: it is a file"),
+        ("average nowhere -l am -o ntrex", "cannot write ntrex: it is a folder"),
+        ("export nowhere --to gguf -o notes.txt/a", "cannot write notes.txt/a"),
+        ("report ntrex -o notes.txt", "cannot write notes.txt: it is a file"),
         ("inspect cut.safetensors", "cut.safetensors is truncated"),
         ("inspect notes.txt", "notes.txt is truncated or not a safetensors file"),
         ("inspect foreign.safetensors", "is not a langsteer vector file"),
         ("inspect nan.safetensors", "is damaged: the steering vector holds NaN or infinity"),
+        ("inspect lacking.safetensors", "is damaged: it does not say its layer, method"),
         ("inspect typed.safetensors", "is damaged: its layer is 'one'"),
         ("inspect strong.safetensors", "is damaged: a strength must be a finite number"),
         ("inspect newer.safetensors", "pip install --upgrade langsteer"),

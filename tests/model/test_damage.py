@@ -28,6 +28,12 @@ WEIGHTS, TOKENS = "model.safetensors", "tokenizer.json"
         ("tokenizer_config.json", POINTER, "is a Git LFS pointer"),
         ("config.json", POINTER, "is a Git LFS pointer"),
         ("config.json", b"[", "is damaged"),
+        ("config.json", b"null", r"is damaged .it holds None and no settings by name"),
+        ("config.json", b"[]", r"is damaged .it holds \[\] and no settings by name"),
+        ("tokenizer_config.json", b"[]", "is damaged .it holds"),
+        ("generation_config.json", b'{"max_length": ', "is damaged"),
+        ("generation_config.json", b"", "is empty"),
+        ("generation_config.json", b"[]", "is damaged .it holds"),
     ],
 )
 def test_a_damaged_file(
@@ -56,6 +62,17 @@ def test_a_file_that_is_not_there(folder: Path, tmp_path: Path, gone: str, messa
     with pytest.raises(ModelError, match=message) as caught:
         load_model(copy)
     assert not str(caught.value).endswith(":")
+
+
+@pytest.mark.parametrize("index", ["{}", "[]", "null", '{"weight_map": {}}', '{"weight_map": [1]}'])
+def test_an_index_that_names_no_files(folder: Path, tmp_path: Path, index: str) -> None:
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    (copy / WEIGHTS).rename(copy / "model-00001-of-00001.safetensors")
+    (copy / "model.safetensors.index.json").write_text(index)
+    with pytest.raises(
+        ModelError, match=r"model\.safetensors\.index\.json is damaged .it h(as no weight_map|olds)"
+    ):
+        load_model(copy)
 
 
 def test_a_pointer_in_place_of_a_gguf_file(tmp_path: Path) -> None:

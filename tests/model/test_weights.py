@@ -74,12 +74,45 @@ def test_layers_that_guess_further_tokens_may_be_left_out(copy: Path) -> None:
     assert load_model(copy).layers == 3
 
 
-def test_what_steering_does_not_need_may_be_there(copy: Path) -> None:
-    weights = load_file(copy / "model.safetensors")
-    weights["v_head.weight"] = torch.zeros(1, 32)
-    weights["model.layers.0.self_attn.rotary_emb.inv_freq"] = torch.zeros(4)
-    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+def add(folder: Path, **tensors: torch.Tensor) -> None:
+    weights = {**load_file(folder / "model.safetensors"), **tensors}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is announced."""
+    lines: list[str] = []
+    monkeypatch.setattr("langsteer.model.weights.announce", lines.append)
+    return lines
+
+
+def test_what_has_no_place_is_told_and_what_is_known_to_have_none_is_not(
+    copy: Path, told: list[str]
+) -> None:
+    add(copy, **{"model.layers.0.self_attn.rotary_emb.inv_freq": torch.zeros(4)})
     load_model(copy)
+    assert told == []
+    add(copy, **{"v_head.weight": torch.zeros(1, 32)})
+    load_model(copy)
+    (line,) = told
+    assert "copy has 1 tensor (v_head.weight), for which its architecture has no place" in line
+
+
+@pytest.mark.parametrize(
+    "name", ["model.layers.0.extra.weight", "model.layers.9.mlp.up_proj.weight"]
+)
+def test_what_has_no_place_in_a_block_is_refused(copy: Path, name: str) -> None:
+    add(copy, **{name: torch.zeros(32, 32)})
+    with pytest.raises(ModelError, match=rf"1 tensor \({name}\) would be left out"):
+        load_model(copy)
+
+
+def test_whole_numbers_in_a_model_that_is_not_quantised(copy: Path) -> None:
+    name = "model.layers.1.mlp.down_proj.weight"
+    add(copy, **{name: torch.ones(32, 48, dtype=torch.int8)})
+    with pytest.raises(ModelError, match=rf"holds {name} as whole numbers \(I8\), and its config"):
+        load_model(copy)
 
 
 def test_who_asks_for_other_sizes_gets_them(copy: Path) -> None:

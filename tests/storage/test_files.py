@@ -59,7 +59,29 @@ def test_where_nothing_can_be_written(tmp_path: Path) -> None:
     with pytest.raises(SaveError, match=r"file/a: Not a directory|file/a: File exists"):
         check_writable(tmp_path / "file" / "a")
     check_writable(tmp_path / "new" / "a")
-    assert names(tmp_path) == ["file", "new"]
+    assert names(tmp_path) == ["file"]
+
+
+def test_a_place_is_tried_before_work_is_put_into_it(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    os.mkfifo(tmp_path / "pipe")
+    for folder in (True, None):
+        check_writable(tmp_path, folder=folder)
+        check_writable(tmp_path / "new" / "a", folder=folder)
+    check_writable(tmp_path / "file", folder=None)
+    with pytest.raises(SaveError, match="it is a file"):
+        check_writable(tmp_path / "file", folder=True)
+    for path in ("file/a/b", "/proc/a", "/dev/null", tmp_path / "pipe", tmp_path / ("x" * 300)):
+        with pytest.raises(SaveError, match="cannot write"):
+            check_writable(tmp_path / path, folder=None)
+    assert names(tmp_path) == ["file", "pipe"]
+
+
+def test_a_pipe_is_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(SaveError, match="it is a device or a pipe"):
+        write_text(tmp_path / "pipe", "x")
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_several_files_all_or_none(tmp_path: Path) -> None:

@@ -41,6 +41,18 @@ def test_several_parts_and_damage(tmp_path: Path, suffix: str) -> None:
         read_lines(path)
 
 
+@pytest.mark.parametrize("suffix", COMPRESS)
+@pytest.mark.parametrize("zeros", [1, 4, 512, 300_000])
+def test_zeros_after_a_frame_are_padding(tmp_path: Path, suffix: str, zeros: int) -> None:
+    one, two = (COMPRESS[suffix](text) for text in (b"one\n" * 200_000, b"two\n"))
+    path = tmp_path / f"a.tsv.{suffix}"
+    path.write_bytes(one + bytes(zeros) + two + bytes(zeros))
+    assert read_lines(path) == ("one",) * 200_000 + ("two",)
+    path.write_bytes(one + bytes(zeros) + two + b"rest")
+    with pytest.raises(CorpusError, match="compressed, and cut or damaged"):
+        read_lines(path)
+
+
 def test_zstd_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "zstandard", None)
     monkeypatch.setattr("sys.version_info", (3, 12))
@@ -67,9 +79,13 @@ def test_the_bytes_tell_what_is_compressed(tmp_path: Path) -> None:
         (b"a\nb\n\x1a\x1a", ("a", "b")),
         ("ä\nb\n".encode("utf-16"), ("ä", "b")),
         (b"\n\na\n\n", ("", "", "a", "")),
+        (b"a\rb\r", ("a", "b")),
+        (b"a\rb\nc\n", ("a\rb", "c")),
     ],
 )
-def test_only_a_line_feed_ends_a_line(tmp_path: Path, data: bytes, lines: tuple[str, ...]) -> None:
+def test_only_a_line_feed_ends_a_line_where_there_is_one(
+    tmp_path: Path, data: bytes, lines: tuple[str, ...]
+) -> None:
     (tmp_path / "a").write_bytes(data)
     assert read_lines(tmp_path / "a") == lines
 

@@ -41,6 +41,51 @@ def test_only_the_columns_asked_for_count(tmp_path: Path) -> None:
         read_corpus(path, ["fr"])
 
 
+@pytest.mark.parametrize(
+    ("head", "turned"),
+    [("Swahili\tEnglish", False), ("English\tKiswahili", True), ("swh_Latn\tEnglish", False),
+     ("ENGLISH\tswahili", True)],
+)  # fmt: skip
+def test_a_heading_of_names(tmp_path: Path, head: str, turned: bool) -> None:
+    pairs = [(b, a) if turned else (a, b) for a, b in PAIRS]
+    path = write_rows(tmp_path / "a.tsv", [head.split("\t"), *pairs])
+    assert read_corpus(path, ["sw"]).fingerprint == SAME
+
+
+def test_a_pair_of_languages_names_is_no_heading_of_others(tmp_path: Path) -> None:
+    pairs = [("Kifaransa", "French"), *PAIRS]
+    read = read_corpus(write_rows(tmp_path / "a.tsv", pairs), ["sw"])
+    assert read.fingerprint == corpus(pairs).fingerprint
+
+
+def test_norwegian_is_found_under_either_tag(tmp_path: Path) -> None:
+    for name in ("no", "nob_Latn", "nb"):
+        path = write_rows(tmp_path / f"{name}.tsv", [(name, "en"), *PAIRS])
+        for asked in ("no", "nb"):
+            assert read_corpus(path, [asked], check=False).languages == ("nb",)
+    path = write_rows(tmp_path / "id.tsv", [("ms", "en"), *PAIRS])
+    with pytest.raises(CorpusError, match="no text in id"):
+        read_corpus(path, ["id"], check=False)
+
+
+def test_what_belongs_to_another_source_is_refused(tmp_path: Path) -> None:
+    text = tmp_path / "a.en"
+    text.write_text("x\n")
+    table = write_rows(tmp_path / "a.tsv", [("sw", "en"), *PAIRS])
+    ntrex = tmp_path / "newstest2019-src.eng.txt"
+    ntrex.write_text("x\n")
+    for source in ("builtin", "hf:owner/name", tmp_path):
+        with pytest.raises(
+            CorpusError, match=r"a\.en would not be read.*--pivot-file\) goes with a"
+        ):
+            read_corpus(source, ["sw"], pivot_file=text)
+    for source in ("builtin", table, tmp_path):
+        with pytest.raises(CorpusError, match=r"'dev' would not be read.*--split\) is of a hub"):
+            read_corpus(source, ["sw"], split="dev")
+    with pytest.raises(CorpusError, match="no corpus is named"):
+        read_corpus(" ", ["sw"])
+
+
 def test_null_is_an_empty_line(tmp_path: Path) -> None:
     given = rows()
     given[0]["sw"] = None

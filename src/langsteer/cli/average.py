@@ -14,7 +14,7 @@ def command(
         list[Path], typer.Argument(help="Vector files of other languages, or folders of them.")
     ],
     languages: Annotated[str, shared.languages("The language with little or no parallel text.")],
-    output: Annotated[Path, shared.output("The vector's file.")],
+    output: Annotated[Path, shared.output("The vector's file.", "<file>")],
     own: Annotated[
         Path | None,
         typer.Option(help="The language's own vector, from few pairs: it counts half."),
@@ -33,13 +33,11 @@ def command(
     from langsteer.fitting.average import average
     from langsteer.steering.folder import load_vectors
     from langsteer.steering.vector import SteeringVector
-    from langsteer.storage.files import check_writable
 
     few = SteeringVector.load(own) if own is not None else None
     vector = average(load_vectors(files), languages, few)
     if strength is not None:
         vector = vector.with_strength(strength)
-    check_writable(output)
     vector.save(output)
     if as_json:
         shared.print_json({"file": str(output), **vector.describe()})

@@ -16,6 +16,7 @@ from langsteer.export.names import FORMATS as EXPORTS
 from langsteer.fitting.names import METHODS
 from langsteer.model.names import DTYPES, SHORT_DTYPES
 from langsteer.plugins import entry_points
+from langsteer.storage.files import check_writable
 
 if TYPE_CHECKING:
     from langsteer.model.model import Model
@@ -29,6 +30,7 @@ OLD_SPELLINGS = {
     "--items": "--limit",
     "--skip-damaged": "--skip-bad-vectors",
 }
+TEXTS = ("prompt", "before", "after")  # what goes to a model, and may be empty
 BUILTIN = "builtin"
 DEFAULT_MODEL = "gemma-3-270m"
 OBJECTIVES = (
@@ -52,7 +54,9 @@ _LONGEST_METAVAR = 20
 
 
 class Command(TyperCommand):
-    """A command that still takes old spellings, and says the new one on standard error."""
+    """A command that refuses names of nothing, and still takes old spellings, of which it says the
+    new one on standard error.
+    """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         known = {name for param in self.params for name in param.opts}
@@ -61,7 +65,29 @@ class Command(TyperCommand):
             for spelling in old:
                 now = OLD_SPELLINGS[spelling]
                 print(f"langsteer: {spelling} is called {now} now", file=sys.stderr)
+            self._refuse_empty(ctx, args)
         return super().parse_args(ctx, args)
+
+    def _refuse_empty(self, ctx: Any, args: Sequence[str]) -> None:
+        """Raise BadParameter where a path or a name is empty, which would be the current folder."""
+        given, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        for param in order:
+            value = given.get(param.name or "")
+            values = value if isinstance(value, (list, tuple)) else [value]
+            if param.name not in TEXTS and any(
+                isinstance(text, str) and not text.strip() for text in values
+            ):
+                hint = "" if param.required else ", or leave it out"
+                at: Any = param
+                raise typer.BadParameter(f"it is empty: say what it is to be{hint}.", ctx, at)
+
+    def invoke(self, ctx: Any) -> Any:
+        for param in self.params:
+            place = ctx.params.get("output")
+            if param.name == "output" and place is not None:
+                kind = {"<folder>": True, "<file>": False}.get(str(param.metavar))
+                check_writable(place, folder=kind)
+        return super().invoke(ctx)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         pieces = [self.options_metavar] if self.options_metavar else []

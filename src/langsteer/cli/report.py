@@ -49,7 +49,9 @@ def command(
         print_partial(results, watch, as_json)
         return
     from langsteer.evaluation.report.page import make_report, write_report
+    from langsteer.storage.files import check_writable
 
+    check_writable(output or results, folder=True)
     report = make_report(results)
     written = write_report(report, output or results)
     if as_json:

@@ -58,6 +58,11 @@ def tokenizer_damage_in(folder: Path | None) -> str | None:
     return _first(folder, TOKENIZER_FILES)
 
 
+def settings_damage_in(folder: Path | None) -> str | None:
+    """The same of files that transformers leaves aside in silence where they are damaged."""
+    return _first(folder, ("generation_config.json",))
+
+
 def pointer_or_empty(path: Path) -> str | None:
     """Why a file has no content of its own, where that is so."""
     with path.open("rb") as file:
@@ -88,9 +93,22 @@ def _unreadable(path: Path) -> Iterator[str]:
     if path.suffix == ".safetensors":
         yield from _failure(path, lambda: safe_open(path, framework="pt").__enter__())
     elif path.suffix == ".json":
-        yield from _failure(path, lambda: parse_json(path.read_text(encoding="utf-8")))
+        yield from _failure(path, lambda: _object(path))
     if path.name == "tokenizer.json":
         yield from _failure(path, lambda: tokenizers.Tokenizer.from_file(str(path)))
+
+
+def _object(path: Path) -> None:
+    """Raise ValueError where a file is not the object of JSON that it has to be."""
+    value = parse_json(path.read_text(encoding="utf-8"))
+    if not isinstance(value, dict):
+        raise ValueError(f"it holds {str(value)[:40]} and no settings by name")
+    if path.name.endswith(".index.json"):
+        files = value.get("weight_map")
+        if not (
+            isinstance(files, dict) and files and all(isinstance(f, str) for f in files.values())
+        ):
+            raise ValueError("it has no weight_map that says which tensor is in which file")
 
 
 def _failure(path: Path, read: Callable[[], object]) -> Iterator[str]:

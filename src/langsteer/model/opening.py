@@ -15,7 +15,12 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_N
 from langsteer.errors import LangsteerError, ModelError, StateError
 from langsteer.extras import need
 from langsteer.model.converted import PACKAGED, gguf_checkpoint, packaged_checkpoint
-from langsteer.model.damage import damage_in, folder_of, tokenizer_damage_in
+from langsteer.model.damage import (
+    damage_in,
+    folder_of,
+    settings_damage_in,
+    tokenizer_damage_in,
+)
 from langsteer.model.devices import checked_places, named_device, named_dtype, roomier
 from langsteer.model.finite import check_finite
 from langsteer.model.model import Model, base_network
@@ -127,6 +132,8 @@ def as_model(model: Any) -> Model:
 
 def _source(name: str) -> str:
     """What transformers opens: a hub id or a folder."""
+    if not name.strip():
+        raise ModelError("no model is named: it is a hub id, a folder, or a .gguf file")
     if name in PACKAGED:
         return str(packaged_checkpoint(name))
     path = Path(name).expanduser()
@@ -155,7 +162,10 @@ def _open(name: str, source: str, **options: Any) -> tuple[Any, Any]:
     except Exception as error:  # a damaged file can fail the reader in any way
         damage = damage_in(folder_of(source, options.get("revision")))
         raise ModelError(damage or _not_opened(name, source, error)) from error
-    check_loaded(name, network, told)
+    folder = folder_of(source, options.get("revision"))
+    check_loaded(name, network, told, folder)
+    if (damage := settings_damage_in(folder)) is not None:
+        raise ModelError(damage)
     return network, tokenizer
 
 

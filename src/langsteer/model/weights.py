@@ -5,13 +5,17 @@ transformers fills what is missing with random numbers, and leaves out what the 
 
 import re
 from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import transformers
+from safetensors import safe_open
 from torch import nn
 
 from langsteer.errors import ModelError
+from langsteer.progress import announce
 
+_WHOLE = {"I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64", "BOOL"}  # safetensors' names
 _LEARNED = ("weight", "bias")  # of quantised layers, what is not a scale that may be left out
 
 
@@ -29,11 +33,15 @@ def load_weights(**options: Any) -> tuple[Any, dict[str, Any]]:
     return network, told
 
 
-def check_loaded(name: str, network: Any, told: Mapping[str, Any]) -> None:
+def check_loaded(
+    name: str, network: Any, told: Mapping[str, Any], folder: Path | None = None
+) -> None:
     """Refuse a network that was not filled from its files alone, by what `load_weights` told.
 
     Weights that are tied to others, and those that an architecture may leave out, it does not
-    tell of. Raises ModelError, naming the tensors.
+    tell of. Others that are left out are announced, or refused where they are of decoder blocks; so
+    are whole numbers in the files of `folder` for a model that is not quantised. Raises ModelError,
+    naming the tensors.
     """
     missing, unexpected = told["missing_keys"], told["unexpected_keys"]
     if getattr(network, "hf_quantizer", None) is not None:
@@ -56,6 +64,27 @@ def check_loaded(name: str, network: Any, told: Mapping[str, Any]) -> None:
             f"{name} does not fit its config.json, by which {_listed(left_out)} would be left out: "
             "take the one that belongs to these weights"
         )
+    if unexpected:
+        announce(
+            f"langsteer: {name} has {_listed(unexpected)}, for which its architecture has no place: "
+            "left out"
+        )
+    if folder is not None and getattr(network, "hf_quantizer", None) is None:
+        _refuse_whole_numbers(name, folder)
+
+
+def _refuse_whole_numbers(name: str, folder: Path) -> None:
+    """Raise ModelError for weights of a quantised model whose configuration does not say so."""
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            for key in file.keys():  # noqa: SIM118 - it has no iterator
+                kind = file.get_slice(key).get_dtype()
+                if key.endswith(".weight") and kind in _WHOLE:
+                    raise ModelError(
+                        f"{name}: {path.name} holds {key} as whole numbers ({kind}), and its "
+                        "config.json names no quantisation that says what they stand for: take the "
+                        "one that belongs to these weights"
+                    )
 
 
 def _of_blocks(network: nn.Module, keys: Iterable[str]) -> Iterable[str]:

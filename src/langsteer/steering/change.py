@@ -7,11 +7,11 @@ it belongs to, its layers, positions and strength; each is applied, checked, sav
 import contextlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import fields, replace
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,8 +20,11 @@ from langsteer.errors import VectorError
 from langsteer.model.opening import as_model
 from langsteer.states.intervention import POSITIONS, Intervention, PositionKind, intervene
 from langsteer.steering.files import one_file
+from langsteer.steering.sharing import Shareable
 from langsteer.storage.tensors import FileKind, read_tensors, write_tensors
-from langsteer.text.languages import language_name
+from langsteer.text.languages import canonical, language_name
+
+T = TypeVar("T")
 
 SERVES = {  # by the objective that was learned with
     "centred": "questions about a text, answered in {} or by choosing",
@@ -30,7 +33,7 @@ SERVES = {  # by the objective that was learned with
 MAP_TYPES = ("model", "options", "corpus", "scores")
 
 
-class Change(ABC):
+class Change(Shareable, ABC):
     """A change of the hidden states of one model, for one language.
 
     Subclasses are frozen dataclasses with these fields. `model` holds the name and fingerprint of
@@ -323,9 +326,25 @@ def check_record(record: Mapping[str, Any]) -> None:
 
 
 def known_fields(cls: Any, record: Mapping[str, Any]) -> dict[str, Any]:
-    """What a record holds of the fields of a dataclass."""
+    """What a record holds of the fields of a dataclass; languages by the tags of today."""
     names = {f.name for f in fields(cls)}
-    return {key: value for key, value in record.items() if key in names}
+    return {
+        key: canonical(value) if key in ("language", "pivot") else value
+        for key, value in record.items()
+        if key in names
+    }
+
+
+def filled(cls: Callable[..., T], known: Mapping[str, Any]) -> T:
+    """A dataclass with these fields. Raises VectorError, naming those that it needs and lacks."""
+    lacking = [
+        f.name
+        for f in fields(cls)  # type: ignore[arg-type]
+        if f.default is MISSING and f.default_factory is MISSING and f.name not in known
+    ]
+    if lacking:
+        raise VectorError(f"it does not say its {', '.join(lacking)}")
+    return cls(**known)
 
 
 def record_of(change: Any, *numbers: str) -> dict[str, Any]:

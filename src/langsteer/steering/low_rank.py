@@ -13,6 +13,7 @@ from langsteer.steering.change import (
     check_finite,
     check_positions,
     check_strength,
+    filled,
     known_fields,
     record_of,
 )
@@ -76,7 +77,8 @@ class LowRank(OneLayer):
     @classmethod
     def from_file(cls, tensors: Mapping[str, Tensor], record: dict[str, Any]) -> "LowRank":
         known = known_fields(cls, record) | {"loss": tuple(record.get("loss", ()))}
-        return cls(tensors["values"], tensors["up"], tensors["down"], **known)
+        numbers = {name: tensors[name] for name in ("values", "up", "down")}
+        return filled(cls, {**numbers, **known})
 
     def describe(self) -> dict[str, Any]:
         described = {**super().describe(), "rank": self.rank}

@@ -14,6 +14,7 @@ from langsteer.steering.change import (
     check_finite,
     check_positions,
     check_strength,
+    filled,
     known_fields,
     record_of,
 )
@@ -99,7 +100,8 @@ class Projection(Change):
             known["strength"] = record["alpha"]
         if "method" not in known and "method" in record.get("options", {}):
             known["method"] = record["options"]["method"]
-        return cls(maps=_numbered(tensors, "map."), offsets=_numbered(tensors, "offset."), **known)
+        maps, offsets = _numbered(tensors, "map."), _numbered(tensors, "offset.")
+        return filled(cls, {"maps": maps, "offsets": offsets, **known})
 
     def describe(self) -> dict[str, Any]:
         return {**super().describe(), "form": self.form}

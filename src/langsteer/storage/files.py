@@ -1,6 +1,7 @@
 """Files written whole or not at all."""
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -25,6 +26,7 @@ def write_whole(path: str | Path, write: Callable[[Path], object]) -> Path:
     temporary: Path | None = None
     try:
         with save_errors(path):
+            _refuse_device(path)
             path.parent.mkdir(parents=True, exist_ok=True)
             prefix = f".{path.name}."
             handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=".part")
@@ -78,17 +80,37 @@ def save_errors(
         ) from error
 
 
-def check_writable(path: str | Path) -> None:
-    """Raise SaveError where a file at `path` could not be written, before work is put into it."""
+def check_writable(path: str | Path, *, folder: bool | None = False) -> None:
+    """Raise SaveError where a file at `path` could not be written, before work is put into it.
+
+    With `folder`, where no files could be written into a folder there; None is for either. Nothing
+    is left behind, and no folder is made.
+    """
     path = Path(path)
-    if path.is_dir():
-        raise SaveError(f"cannot write {path}: it is a folder. Name a file in it.")
-    probe = path.with_name(f".{path.name}.probe")
-    try:
-        write_whole(probe, lambda part: part.write_bytes(b""))
-    except SaveError as error:
-        raise SaveError(str(error).replace(str(probe), str(path))) from error
-    probe.unlink()
+    with save_errors(path):
+        there = os.path.lexists(path) and path.exists()
+        if there and folder is False and path.is_dir():
+            raise SaveError(f"cannot write {path}: it is a folder. Name a file in it.")
+        if there and folder and not path.is_dir():
+            raise SaveError(f"cannot write {path}: it is a file. Name a folder.")
+        _refuse_device(path)
+        place = path if there and path.is_dir() else _nearest(path)
+        with tempfile.NamedTemporaryFile(dir=place, prefix=".", suffix=".part"):
+            pass
+
+
+def _nearest(path: Path) -> Path:
+    """The nearest of the folders that a path leads through that is there. Raises OSError for a file."""
+    place = next(parent for parent in path.absolute().parents if parent.exists())
+    if not place.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(place))
+    return place
+
+
+def _refuse_device(path: Path) -> None:
+    """Raise SaveError for what is there and neither a file nor a folder: it would be replaced."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise SaveError(f"cannot write {path}: it is a device or a pipe. Name a file.")
 
 
 def write_together(folder: str | Path, contents: Mapping[str, bytes | str]) -> list[Path]:

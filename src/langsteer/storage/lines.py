@@ -8,6 +8,7 @@ from typing import Any
 
 from langsteer.storage.files import write_text
 from langsteer.storage.parsed import parse_json
+from langsteer.storage.pointers import read_text
 
 # Spaces, byte-order marks where files were joined, and DOS' end of file.
 _AROUND = " \t\r\n\f\v\ufeff\x1a"
@@ -39,7 +40,7 @@ def json_lines(text: str) -> Iterator[JsonLine]:
 
 def read_json_lines(path: str | Path) -> list[JsonLine]:
     """Those of a file in UTF-8. Raises OSError and UnicodeDecodeError."""
-    return list(json_lines(Path(path).read_text(encoding="utf-8-sig")))
+    return list(json_lines(read_text(path, "utf-8-sig")))
 
 
 def write_json_lines(path: str | Path, rows: Iterable[Any]) -> Path:

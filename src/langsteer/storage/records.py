@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Self, TypeVar, Union, get_args, get_origin, ge
 from langsteer.errors import AnalysisError
 from langsteer.storage.files import write_json
 from langsteer.storage.parsed import parse_json
+from langsteer.storage.pointers import read_text
 
 T = TypeVar("T")
 
@@ -74,7 +75,7 @@ class FiledRecord:
 def read_json(path: Path) -> Any:
     """What a JSON file holds. Raises AnalysisError where it cannot be read."""
     try:
-        return parse_json(path.read_text(encoding="utf-8"))
+        return parse_json(read_text(path))
     except OSError as error:
         raise AnalysisError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:

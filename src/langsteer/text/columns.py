@@ -16,7 +16,7 @@ import regex
 from langsteer.errors import CorpusError, LanguageError
 from langsteer.text.corpus import ParallelCorpus
 from langsteer.text.files import cleaned, is_visible
-from langsteer.text.languages import language_name, parse_tag, script_name, script_of
+from langsteer.text.languages import is_called, language_name, parse_tag, script_name, script_of
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +63,19 @@ def column_tag(name: str) -> str | None:
     """The tag that a column is named by: `swh_Latn`, `sentence_swh_Latn`."""
     prefixed = _PREFIX.fullmatch(name)
     return file_tag(name) or (file_tag(prefixed[1]) if prefixed else None)
+
+
+def header_tags(header: Sequence[str], languages: Sequence[str]) -> dict[str, str]:
+    """The tags of the columns that name a language, by the cells of a header.
+
+    Where all of `languages` are among them only with names (`Swahili`, `Kiswahili`), those count too.
+    """
+    tags = {cell: tag for cell in header if (tag := column_tag(cell))}
+    wanted = [parse_tag(tag) for tag in languages]
+    called = {
+        cell: tag for cell in header if cell not in tags for tag in wanted if is_called(tag, cell)
+    }
+    return tags | called if all(serving(tag, tags | called) for tag in wanted) else tags
 
 
 def serving(wanted: str, tags: Mapping[str, str]) -> list[str]:

@@ -6,13 +6,12 @@ A compressed file is told by its first bytes, what it holds by the name without 
 import bz2
 import codecs
 import contextlib
-import gzip
 import importlib
 import io
 import lzma
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,6 +24,8 @@ from langsteer.storage.pointers import pointer
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 
 _GZIP, _XZ, _ZSTD = b"\x1f\x8b", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd"
+_WITH_HEADER = 16 + zlib.MAX_WBITS  # zlib's word for the format of gzip
+_PIECE = 1 << 18  # bytes
 _BZIP2 = regex.compile(rb"BZh[1-9]1AY&SY")
 _DOS_END = "\x1a"
 _MARK = "\ufeff"  # a byte-order mark, where files were joined
@@ -67,7 +68,7 @@ def open_bytes(path: str | Path) -> Iterator[IO[bytes]]:
             start = file.read(10)
             file.seek(0)
             yield _decompressed(file, start)
-    except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
+    except EOFError as error:
         raise CorpusError(f"{path} is compressed, and cut or damaged: {error}") from error
     except OSError as error:
         raise CorpusError(f"cannot read {path}: {error.strerror or error}") from error
@@ -75,30 +76,59 @@ def open_bytes(path: str | Path) -> Iterator[IO[bytes]]:
 
 def _decompressed(file: IO[bytes], start: bytes) -> IO[bytes]:
     if start.startswith(_GZIP):
-        return gzip.open(file)  # type: ignore[return-value]
-    if _BZIP2.match(start):
-        return bz2.open(file)  # type: ignore[return-value]
-    if start.startswith(_XZ):
-        return lzma.open(file)  # type: ignore[return-value]
-    if start.startswith(_ZSTD):
-        return io.BytesIO(_from_zstd(file.read()))
-    return file
+        frames = _Frames(file, lambda: zlib.decompressobj(_WITH_HEADER), zlib.error)
+    elif _BZIP2.match(start):
+        frames = _Frames(file, bz2.BZ2Decompressor, OSError)
+    elif start.startswith(_XZ):
+        frames = _Frames(file, lzma.LZMADecompressor, lzma.LZMAError)
+    elif start.startswith(_ZSTD):
+        frames = _Frames(file, *_zstd())
+    else:
+        return file
+    return io.BufferedReader(frames)
 
 
-def _from_zstd(data: bytes) -> bytes:
-    """All frames of a zstd file. Raises EOFError where the last is cut."""
-    new, error = _zstd()
-    parts: list[bytes] = []
-    while data:
-        frame = new()
+class _Frames(io.RawIOBase):
+    """What a file holds that is one compressed frame or several, with zeros after each or none.
+
+    `new` makes what decompresses a frame. Raises EOFError where the last frame is cut, or what
+    stands after a frame is none.
+    """
+
+    def __init__(self, file: IO[bytes], new: Callable[[], Any], error: type[Exception]) -> None:
+        self._file, self._new, self._error = file, new, error
+        self._frame: Any = None
+        self._read, self._ready = b"", b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._ready and self._advance():
+            pass
+        count = min(len(buffer), len(self._ready))
+        buffer[:count], self._ready = self._ready[:count], self._ready[count:]
+        return count
+
+    def _advance(self) -> bool:
+        """Decompress a piece; False at the end."""
+        data, self._read = self._read or self._file.read(_PIECE), b""
+        if not data:
+            if self._frame is not None:
+                raise EOFError("it ends inside a frame")
+            return False
+        if self._frame is None:
+            data = data.lstrip(b"\0")
+            if not data:
+                return True
+            self._frame = self._new()
         try:
-            parts.append(frame.decompress(data))
-        except error as fault:
-            raise lzma.LZMAError(str(fault)) from fault
-        if not frame.eof:
-            raise EOFError("it ends inside a frame")
-        data = frame.unused_data
-    return b"".join(parts)
+            self._ready = self._frame.decompress(data)
+        except self._error as fault:
+            raise EOFError(str(fault)) from fault
+        if self._frame.eof:
+            self._read, self._frame = self._frame.unused_data, None
+        return True
 
 
 def _zstd() -> tuple[Any, type[Exception]]:
@@ -145,4 +175,4 @@ def _read(path: str | Path) -> str:
         )
     if not text.replace(_MARK, "").strip():
         raise CorpusError(f"{path} is empty")
-    return text
+    return text if "\n" in text else text.replace("\r", "\n")  # as files of old Macs end lines

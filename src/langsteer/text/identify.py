@@ -28,7 +28,7 @@ _WORD = regex.compile(r"[\p{Latin}\p{M}]+|[[\p{L}\p{M}]--\p{Latin}]+", flags=reg
 _LETTER = regex.compile(r"\p{L}")
 
 # Tags of what lingua knows under another code.
-_OTHER_CODES = {"no": "nb", "zh-Hant": "zh-Hans"}
+_OTHER_CODES = {"zh-Hant": "zh-Hans"}
 
 _RELATED = (
     {"id", "ms"},

@@ -19,13 +19,14 @@ from langsteer.errors import LanguageError
 _TAG = regex.compile(r"[A-Za-z0-9]+([-_][A-Za-z0-9]+)*")
 
 # ISO 639-3 codes of the standard variety that FLORES, NTREX and others use where the field
-# writes the two-letter code. Codes of other varieties (arz, yue, ...) keep their own tag.
+# writes the two-letter code. Codes of other varieties (arz, yue, ...) keep their own tag. The
+# other way round, `no` is what nearly all write Bokmål under; Nynorsk is `nn`.
 _STANDARD_VARIETY = {
     "als": "sq", "arb": "ar", "azj": "az", "cmn": "zh", "ekk": "et", "gaz": "om",
     "kmr": "ku", "knc": "kr", "khk": "mn", "lvs": "lv", "npi": "ne", "ory": "or",
     "pbt": "ps", "pes": "fa", "plt": "mg", "quy": "qu", "swh": "sw", "uzn": "uz",
     "ydd": "yi", "zsm": "ms", "ayr": "ay", "fuv": "ff", "dik": "din", "taq": "tmh",
-    "hbs": "sh",
+    "hbs": "sh", "no": "nb",
 }  # fmt: skip
 
 # Languages whose tag always names the script, because readers of one may not read the other.
@@ -77,6 +78,14 @@ def parse_tag(code: str) -> str:
     return _join(subtag, script, language.territory)
 
 
+def canonical(tag: str) -> str:
+    """The canonical tag of a tag that a file holds; a word that names no language stays as it is."""
+    try:
+        return parse_tag(str(tag))
+    except LanguageError:
+        return str(tag)
+
+
 UNDETERMINED = "und"  # BCP 47's tag for what is not known
 
 
@@ -91,6 +100,17 @@ def own_name(tag: str) -> str:
     """The name of a language in itself, without its script: `Kiswahili`, `Deutsch`, `中文`."""
     name = langcodes.Language.make(langcodes.Language.get(parse_tag(tag)).language).autonym()
     return name[:1].upper() + name[1:]
+
+
+def is_called(tag: str, name: str) -> bool:
+    """Whether a word names a language: its tag or another code of it, its name in English or its own."""
+    word = " ".join(name.split()).casefold()
+    language = langcodes.Language.get(parse_tag(tag))
+    base = langcodes.Language.make(language.language)
+    names = (
+        language.display_name(), base.display_name(), language.autonym(), base.autonym(),
+    )  # fmt: skip
+    return word in {known.casefold() for known in names} or canonical(name.strip()) == tag
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import regex
 from langsteer.errors import CorpusError, MissingExtraError
 from langsteer.storage.lines import json_lines
 from langsteer.storage.parsed import parse_json
-from langsteer.text.columns import column_tag, file_tag, missing, parallel, serving
+from langsteer.text.columns import file_tag, header_tags, missing, parallel, serving
 from langsteer.text.corpus import BUILTIN, ParallelCorpus, builtin
 from langsteer.text.files import kind_of, plain_name, read_lines, read_text
 from langsteer.text.hub import load_rows
@@ -40,12 +40,14 @@ def read_corpus(
     `builtin`; a text file with `pivot_file` beside it (Moses); a `.tsv`, `.jsonl`, `.json` or `.tmx`
     file; a folder of FLORES or NTREX files; or the id of a Hugging Face data set
     (`hf:owner/name`). Files may be compressed (`.gz`, `.bz2`, `.xz`, `.zst`). `split` is of FLORES
-    (`dev` unless told otherwise) or of a data set (`train`). A tag with a territory in the file
-    serves for one without (`en-US` for `en`). Raises CorpusError or LanguageError.
+    (`dev` unless told otherwise) or of a data set (`train`); both are refused beside a source that
+    has none. A tag with a territory in the file serves for one without (`en-US` for `en`). Raises
+    CorpusError or LanguageError.
     """
     pivot = parse_tag(pivot)
     languages = [parse_tag(tag) for tag in languages]
     text, path = str(source), Path(source)
+    _refuse_unread(text, pivot_file, split)
     if text == BUILTIN:
         return builtin(*languages, pivot=pivot)
     if text.startswith("hf:"):
@@ -70,6 +72,26 @@ def read_corpus(
     return corpus.checked() if check else corpus
 
 
+def _refuse_unread(source: str, pivot_file: str | Path | None, split: str | None) -> None:
+    """Raise CorpusError for what says how another kind of source is read, and where none is named."""
+    if not source.strip():
+        raise CorpusError("no corpus is named: it is builtin, a file, a folder, or hf:owner/name")
+    path = Path(source)
+    named = source == BUILTIN or source.startswith("hf:")
+    if pivot_file is not None and (named or path.is_dir()):
+        raise CorpusError(
+            f"{pivot_file} would not be read: a file of translations (pivot_file=, --pivot-file) goes "
+            f"with a text file, and the corpus is {source} (--corpus)"
+        )
+    if split is None or source.startswith("hf:"):
+        return
+    if named or path.is_file() or (path.is_dir() and not _holds_flores(path)):
+        raise CorpusError(
+            f"the split {split!r} would not be read: a split (split=, --split) is of a hub data set or "
+            f"of FLORES, and the corpus is {source} (--corpus)"
+        )
+
+
 def read_moses(
     path: str | Path, pivot_path: str | Path, language: str, *, pivot: str = "en"
 ) -> ParallelCorpus:
@@ -87,13 +109,16 @@ def read_moses(
 def read_tsv(
     path: str | Path, languages: Sequence[str] = (), *, pivot: str = "en"
 ) -> ParallelCorpus:
-    """A tab-separated file: with a header of language tags, or two columns, language then pivot.
+    """A tab-separated file: with a header of language tags, or names of the languages asked for; or
+    two columns, language then pivot.
 
     Cells may stand in double quotes, as spreadsheets write them, where all do that have to.
     """
     rows = table_rows(read_text(path))
+    if not rows:
+        raise CorpusError(f"{path} has no lines")
     header = rows[0]
-    tags = {cell: tag for cell in header if (tag := column_tag(cell))}
+    tags = header_tags(header, [*languages, pivot])
     if serving(parse_tag(pivot), tags):
         rows = rows[1:]
     elif len(languages) == 1 and len(header) == 2:
@@ -208,12 +233,17 @@ def _read_folder(
 ) -> ParallelCorpus:
     if _matching(path, _NTREX):
         return read_ntrex(path, languages, pivot=pivot)
-    if any(_matching(folder, _FLORES) for folder in (path, *(path / s for s in _FLORES_SPLITS))):
+    if _holds_flores(path):
         return read_flores(path, languages, pivot=pivot, split=split)
     raise CorpusError(
         f"{path} holds neither FLORES files (swh_Latn.dev, dev.swh_Latn) nor NTREX files "
         "(newstest2019-ref.swa.txt)"
     )
+
+
+def _holds_flores(path: Path) -> bool:
+    folders = (path, *(path / split for split in _FLORES_SPLITS))
+    return not _matching(path, _NTREX) and any(_matching(folder, _FLORES) for folder in folders)
 
 
 def _matching(

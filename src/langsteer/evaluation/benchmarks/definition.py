@@ -28,6 +28,7 @@ from langsteer.evaluation.benchmarks.schema import BenchmarkFile, Prompt
 from langsteer.evaluation.benchmarks.templates import filled_in, renderer, sandboxed
 from langsteer.extras import need
 from langsteer.storage.parsed import parse_yaml
+from langsteer.storage.pointers import read_text
 from langsteer.text.languages import language_name, parse_tag
 
 OWN_CODE = "langsteer.evaluation.benchmarks."
@@ -57,7 +58,7 @@ def read_benchmark(path: Path, *, trusted: bool = False) -> Benchmark:
 def _read_yaml(path: Path) -> Any:
     yaml = need("yaml", "eval", "a benchmark's file")
     try:
-        keys = parse_yaml(path.read_text(encoding="utf-8"))
+        keys = parse_yaml(read_text(path))
     except OSError as error:
         raise BenchmarkError(f"cannot read {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

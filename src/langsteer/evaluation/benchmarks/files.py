@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from langsteer.errors import BenchmarkError
+from langsteer.storage import pointers
 from langsteer.storage.parsed import parse_json
 
 Kinds = Mapping[str, type | tuple[type, ...]]
@@ -20,7 +21,7 @@ def lines(path: Path, layout: str) -> Iterator[tuple[int, str]]:
 
 def read_text(path: Path, layout: str) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig").removesuffix("\n")
+        return pointers.read_text(path, "utf-8-sig").removesuffix("\n")
     except (FileNotFoundError, NotADirectoryError):
         raise BenchmarkError(f"there is no file {path}: expected a folder with {layout}") from None
     except UnicodeDecodeError as error:

@@ -19,6 +19,7 @@ from langsteer.errors import CellError, LanguageError
 from langsteer.extras import need
 from langsteer.storage.files import write_json, write_text
 from langsteer.storage.parsed import parse_json
+from langsteer.storage.pointers import read_whole
 from langsteer.text.languages import parse_tag
 
 FORMAT, FORMAT_VERSION = "langsteer cell", 1
@@ -281,7 +282,7 @@ def _item_json(item: Item, kind: Kind) -> dict[str, Any]:
 
 def _read_object(path: Path) -> dict[str, Any]:
     try:
-        content = path.read_bytes()
+        content = read_whole(path)
         text = gzip.decompress(content) if path.suffix == PACKED else content
         value = parse_json(text.decode("utf-8"))
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:

@@ -25,6 +25,7 @@ from langsteer.extras import need
 from langsteer.model.opening import DEFAULT_MODEL
 from langsteer.scale.units import Resources
 from langsteer.storage.parsed import parse_yaml
+from langsteer.storage.pointers import read_text
 from langsteer.text.corpus import BUILTIN
 from langsteer.text.languages import parse_tag
 
@@ -232,7 +233,7 @@ def read_comparison(path: str | Path, *, benchmark_files: Sequence[str | Path] =
     yaml = need("yaml", "eval", "a comparison")
     path = Path(path)
     try:
-        keys = parse_yaml(path.read_text(encoding="utf-8"))
+        keys = parse_yaml(read_text(path))
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
