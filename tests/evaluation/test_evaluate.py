@@ -89,7 +89,10 @@ def damaged(weights: dict[str, torch.Tensor], kind: str) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "message"),
-    [("a page of zeros", "has other weights: fit one for it"), ("the head", "are not numbers|not finite")],
+    [
+        ("a page of zeros", "has other weights: fit one for it"),
+        ("the head", "are not numbers|not finite"),
+    ],
 )
 def test_the_command_on_damaged_weights(
     folder: Path, data: Path, tmp_path: Path, kind: str, message: str
@@ -101,7 +104,17 @@ def test_the_command_on_damaged_weights(
     damaged(weights, kind)
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
     more = ["--carry"] if kind == "the head" else []
-    arguments = ["evaluate", "-t", "sib200", "-v", str(vector), "--data", str(data), "-m", str(copy)]
+    arguments = [
+        "evaluate",
+        "-t",
+        "sib200",
+        "-v",
+        str(vector),
+        "--data",
+        str(data),
+        "-m",
+        str(copy),
+    ]
     told = CliRunner().invoke(app, [*arguments, *more])
     assert isinstance(told.exception, LangsteerError)
     assert re.search(message, str(told.exception))

@@ -68,7 +68,9 @@ def test_a_quantised_cache(backend: str, architecture: str, beams: int) -> None:
 
 
 @torch.inference_mode()
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="caches are moved off a GPU, and here is none")
+@pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="caches are moved off a GPU, and here is none"
+)
 @pytest.mark.parametrize("kind", ["offloaded", "offloaded_static"])
 @pytest.mark.parametrize("architecture", ["llama", "gemma3", "gpt2"])
 def test_a_cache_in_the_memory_of_the_processor(architecture: str, kind: str) -> None:

@@ -27,7 +27,6 @@ from tests.helpers import (
     tiny,
 )
 
-
 EOS = 2
 
 
