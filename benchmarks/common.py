@@ -156,7 +156,7 @@ def add_line(file: Path, line: dict[str, Any]) -> None:
     """Append a run to a file of JSON lines."""
     file.parent.mkdir(exist_ok=True)
     with file.open("a", encoding="utf-8") as opened:
-        opened.write(json.dumps(line) + "\n")
+        opened.write(json.dumps(line, separators=(",", ":")) + "\n")
 
 
 def plain_passes(model: Model, texts: Iterable[list[Tokens]]) -> None:

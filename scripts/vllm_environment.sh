@@ -36,6 +36,6 @@ PYTHON
 "$pip" install -q --no-deps "$parts"/*.whl
 "$pip" uninstall -q -y triton || true
 "$pip" install -q 'langcodes[data]' lingua-language-detector gguf accelerate regex platformdirs \
-    httpx2 scikit-learn hypothesis pytest pytest-timeout
+    httpx2 scikit-learn zstandard hypothesis pytest pytest-timeout
 "$pip" install -q --no-deps -e "$here"
 rm -r "$parts"

@@ -2,10 +2,13 @@
 
 python -m benchmarks.engines               every engine that is here; rows of others stay
 python -m benchmarks.engines llama_cpp     one
+python -m benchmarks.engines --cost        what the plug-in of vLLM costs in throughput, in 30 --rounds of turns
 
-Writes benchmarks/results/engines.json, and the table of docs/engines.md between its marks.
+Writes benchmarks/results/engines.json, and the table of docs/engines.md between its marks; with --cost,
+benchmarks/results/engines_vllm_cost.json.
 """
 
+import argparse
 import importlib
 import json
 import sys
@@ -31,7 +34,17 @@ HEADS = (
 
 
 def main() -> None:
-    names = sys.argv[1:] or sorted(p.stem for p in HERE.glob("*.py") if p.stem not in OWN)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("engines", nargs="*")
+    parser.add_argument("--cost", action="store_true")
+    parser.add_argument("--rounds", type=int, default=30)
+    asked = parser.parse_args()
+    if asked.cost:
+        told = importlib.import_module("benchmarks.engines.vllm").cost(asked.rounds)
+        ratios = {name: value for name, value in told.items() if "÷" in name}
+        print(json.dumps(ratios, ensure_ascii=False, indent=1))
+        return
+    names = asked.engines or sorted(p.stem for p in HERE.glob("*.py") if p.stem not in OWN)
     file = RESULTS / "engines.json"
     results: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
     for name in names:

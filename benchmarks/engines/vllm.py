@@ -1,14 +1,16 @@
 """vLLM with the plug-in, on Gemma 3 270M in float32: its log-probabilities against transformers', and what it costs.
 
     python -m benchmarks.engines vllm           the rows of the table
-    python -m benchmarks.engines.vllm --cost    processor time: steered ÷ idle plug-in ÷ no plug-in
+    python -m benchmarks.engines --cost         throughput: steered, with the plug-in idle, and without it
 
 Run in an environment that has vLLM; MODEL names the folder of the model where its package is not there. Log-probabilities are compared at every token of the prompts, for the 20 tokens that
 vLLM finds likeliest; the greedy answers token by token. A difference of tokens where transformers' own first two are
-within 0.001 nats is a tie, and is not counted. Cost is measured by turns of engines in processes of their own, each compiled.
+within 0.001 nats is a tie, and is not counted. Throughput is that of a second of processor time, which other programs on the machine
+disturb less than the clock; the engines are in processes of their own, each compiled.
 """
 
 import argparse
+import itertools
 import json
 import os
 import resource
@@ -40,7 +42,8 @@ from langsteer.version import versions
 NAME = os.environ.get("MODEL", "gemma-3-270m")
 LANGUAGES, LAYER, LINES = ("sw", "tr"), 8, 64
 PROMPTS, WRITTEN, TIED, TOP = 8, 24, 1e-3, 20
-ROUNDS, REQUESTS, TOKENS = 12, 32, 32
+ROUNDS, REQUESTS, TOKENS, WARM = 30, 16, 16, 2
+ORDERS = tuple(itertools.permutations(("plain", "idle", "steered")))
 LIMITS = {"max_model_len": 512, "max_num_batched_tokens": 512, "max_num_seqs": 64, "block_size": 32}
 ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
@@ -169,28 +172,48 @@ def logprobs_of(
     return torch.log_softmax(logits.float(), -1)
 
 
-def cost() -> dict[str, Any]:
-    """Processor time of the same requests, by turns: medians of the rounds' ratios."""
+def cost(rounds: int = ROUNDS) -> dict[str, Any]:
+    """Answers a processor second, of engines that take turns on the same requests in one run, each
+    turn in another order: with vectors and all requests steered, with vectors and none steered
+    (idle), and without the plug-in. What is measured is written after each round.
+    """
     model = langsteer.load_model(NAME, dtype="float32")
     with tempfile.TemporaryDirectory() as name:
         for tag in LANGUAGES:
             fitted(model, tag).save(Path(name) / f"{tag}.safetensors")
         prompts = [ids for tag in LANGUAGES for ids in prompts_of(model, tag)]
+        told: dict[str, Any] = {}
         with Worker(None) as bare, Worker(name) as plugged:
+            engines = {
+                "plain": (bare, None),
+                "idle": (plugged, None),
+                "steered": (plugged, list(LANGUAGES)),
+            }
             turns: list[dict[str, float]] = []
-            for number in range(ROUNDS + 1):
+            for number, order in zip(range(WARM + rounds), itertools.cycle(ORDERS), strict=False):
                 asked = [ids[: len(ids) - number % 3] for ids in prompts]
-                turn = {
-                    "plain": bare.seconds(asked, None),
-                    "idle": plugged.seconds(asked, None),
-                    "steered": plugged.seconds(asked, list(LANGUAGES)),
-                }
-                turns += [turn] if number else []  # the first warms up
-    told: dict[str, Any] = {"turns": turns, "versions": versions(), "vllm": installed_version()}
-    for first, second in (("idle", "plain"), ("steered", "idle"), ("steered", "plain")):
-        told[f"{first} ÷ {second}"] = ratio([t[first] / t[second] for t in turns])
-    write_json(RESULTS / "engines_vllm_cost.json", told)
+                turn = {kind: engines[kind][0].seconds(asked, engines[kind][1]) for kind in order}
+                print(number, turn, file=sys.stderr, flush=True)
+                if number >= WARM:
+                    turns.append(turn)
+                    told = summed_up(turns)
+                    write_json(RESULTS / "engines_vllm_cost.json", told)
     return told
+
+
+def summed_up(turns: Sequence[Mapping[str, float]]) -> dict[str, Any]:
+    """The ratios of throughput, by what is compared, and the seconds that they are of."""
+    about = {
+        "vllm": installed_version(),
+        "rounds": len(turns),
+        "requests": REQUESTS,
+        "tokens": TOKENS,
+    }
+    ratios = {
+        f"{first} ÷ {second}": ratio([turn[second] / turn[first] for turn in turns])
+        for first, second in (("steered", "plain"), ("idle", "plain"), ("steered", "idle"))
+    }
+    return {**ratios, **about, "versions": versions(), "processor seconds": list(turns)}
 
 
 def ratio(ratios: Sequence[float]) -> dict[str, float]:
@@ -259,14 +282,5 @@ def processor_seconds() -> float:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cost", action="store_true")
-    parser.add_argument("--worker")
-    options = parser.parse_args()
-    if options.worker is not None:
-        work(options.worker)
-    elif options.cost:
-        measured = {name: value for name, value in cost().items() if "÷" in name}
-        print(json.dumps(measured, ensure_ascii=False, indent=1))
-    else:
-        for row in measure():
-            print(row)
+    parser.add_argument("--worker", required=True)
+    work(parser.parse_args().worker)

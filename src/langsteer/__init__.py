@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from langsteer.states.capture import MeanStates, States, capture, mean_states, sentence_states
     from langsteer.states.intervention import Intervention, intervene
     from langsteer.steering.change import Change, steer
-    from langsteer.steering.folder import load
+    from langsteer.steering.clamp import Clamp
+    from langsteer.steering.folder import from_pretrained, load
     from langsteer.steering.generation import chat_prompt, generate
     from langsteer.steering.low_rank import LowRank
     from langsteer.steering.projection import Projection
@@ -58,7 +59,8 @@ _HOMES = {
     "states.capture": ("MeanStates", "States", "capture", "mean_states", "sentence_states"),
     "states.intervention": ("Intervention", "intervene"),
     "steering.change": ("Change", "steer"),
-    "steering.folder": ("load",),
+    "steering.clamp": ("Clamp",),
+    "steering.folder": ("from_pretrained", "load"),
     "steering.generation": ("chat_prompt", "generate"),
     "steering.low_rank": ("LowRank",),
     "steering.projection": ("Projection",),
@@ -88,6 +90,7 @@ __all__ = [
     "Change",
     "ChangeSequence",
     "Choice",
+    "Clamp",
     "Conversation",
     "Intervention",
     "LangsteerError",
@@ -110,6 +113,7 @@ __all__ = [
     "chat_prompt",
     "fit",
     "fit_router",
+    "from_pretrained",
     "generate",
     "intervene",
     "language_name",

@@ -5,7 +5,7 @@ import pytest
 
 from langsteer.model.model import Model
 from langsteer.steering.vector import SteeringVector
-from tests.helpers import run
+from tests.helpers import make_vector, run
 
 
 def thirty_pairs(folder: Path) -> str:
@@ -37,6 +37,18 @@ def test_fit_inspect_generate(
     code, out, _ = run(capsys, "generate", "Habari", "-v", file, *model, "--max-new-tokens", "4")
     assert "steered" in out
     assert [p.name for p in tmp_path.iterdir()] == ["sw.safetensors"]
+
+
+def test_inspect_says_of_which_tokens_a_divergence_is(
+    llama: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scores = {"divergence": 0.00044, "divergence_unsteered": 0.00047}
+    make_vector(llama, positions="source", scores=scores).save(tmp_path / "sw.safetensors")
+    file, gguf = str(tmp_path / "sw.safetensors"), str(tmp_path / "sw.gguf")
+    assert run(capsys, "export", file, "--to", "gguf", "--everywhere", "-o", gguf)[0] == 0
+    told = {name: " ".join(run(capsys, "inspect", name)[1].split()) for name in (file, gguf)}
+    assert all("0.00047 → 0.00044 nats, held out" in said for said in told.values())
+    assert ["measured on the positions source" in said for said in told.values()] == [False, True]
 
 
 def test_learned_by_command(

@@ -44,10 +44,10 @@ OTHERS = {
     "--after", "--anyway", "--api-key", "--base-model", "--batch", "--before", "--benchmarks", "--beta", "--budget", "--carry", "--chat",
     "--device", "--device-map", "--draws", "--dry-run", "--check", "--dtype", "--effect", "--engine", "--engine-arguments", "--english", "--epochs", "--everywhere", "--for", "--form", "--gains",
     "--held-out", "--host", "--items", "--json", "--layer", "--license", "--limit", "--llama-server", "--log-texts", "--map",
-    "--max-body", "--max-length", "--max-new-tokens", "--method", "--name", "--objective", "--on", "--overwrite", "--own", "--pivot",
+    "--max-body", "--max-length", "--max-new-tokens", "--method", "--name", "--objective", "--on", "--only-script", "--overwrite", "--own", "--pivot",
     "--pivot-file", "--port", "--positions", "--private", "--queue", "--rank", "--rate", "--recipe", "--results",
     "--router", "--rows", "--score", "--seed", "--show-tokens", "--skip-bad-vectors", "--split", "--strength", "--template", "--to", "--together", "--transfer",
-    "--tuned-lens",
+    "--tuned-lens", "--within-reach",
 }  # fmt: skip
 
 

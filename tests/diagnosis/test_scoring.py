@@ -79,3 +79,17 @@ def test_an_item_longer_than_the_model_reads(llama: Model, tmp_path: Path) -> No
     items = made_task(tmp_path, rows).all
     with pytest.raises(LengthError, match="tokens, and tiny-llama has 1024 positions: 'jua jua"):
         asked(llama, [item.own for item in items], items)
+
+
+def test_sampled_choices_do_not_depend_on_what_the_model_says() -> None:
+    questions = Asked(
+        tuple(Question(Tokens([1], [True]), tuple((i,) for i in range(8))) for _ in range(200)),
+        (3,) * 200,
+    )
+    few = questions.sampled(4)
+    kept = [{answer[0] for answer in question.answers} for question in few.questions]
+    assert all(len(own) == 4 and 3 in own for own in kept)
+    assert all(q.answers[r] == (3,) for q, r in zip(few.questions, few.right, strict=True))
+    shares = [sum(i in own for own in kept) / 200 for i in range(8) if i != 3]
+    assert max(abs(share - 3 / 7) for share in shares) < 0.12
+    assert questions.sampled(4) == few

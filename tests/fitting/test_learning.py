@@ -281,7 +281,7 @@ def test_bad_requests(llama: Model) -> None:
         learn(llama, pairs(4))
     with pytest.raises(CorpusError, match="has no Greek"):
         fit(llama, pairs(), "el")
-    vectors = {"learned", "mean_difference", "principal_component", "probe"}
+    vectors = {"learned", "mean_difference", "principal_component", "probe", "answers"}
     assert set(METHODS) == vectors | {"low_rank", "projection", "projection_all"}
 
 

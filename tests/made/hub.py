@@ -23,6 +23,8 @@ class Hub:
     files: dict[str, dict[str, bytes]] = field(default_factory=dict)  # user/repo@revision
     private: dict[str, bool] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    tokens: list[str] = field(default_factory=list)  # that came with what was asked, or none
+    messages: list[str] = field(default_factory=list)  # of commits
     refuses: int = 0  # the status of each answer to an upload, where it is one
 
     def put(self, repository: str, files: dict[str, bytes], revision: str = "main") -> None:
@@ -58,6 +60,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         path = unquote(urlsplit(self.path).path)
         self.hub.asked.append(f"{self.command} {path}")
+        self.hub.tokens.append((self.headers.get("Authorization") or "").removeprefix("Bearer "))
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if self.command == "POST":
             self._upload(path, body)
@@ -116,21 +119,29 @@ class _Handler(BaseHTTPRequestHandler):
             self._json({"url": f"{self.hub.url}/{repository}", "id": repository}, status)
         elif path == "/api/validate-yaml":
             self._json({"errors": [], "warnings": []})
-        elif match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/preupload/main", path):
+        elif match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/branch/([^/]+)", path):
+            branch = f"{match[1]}@{match[2]}"
+            self.hub.files.setdefault(branch, dict(self.hub.files[f"{match[1]}@main"]))
+            self._json({"ref": f"refs/heads/{match[2]}"})
+        elif re.fullmatch(r"/api/models/([^/]+/[^/]+)/preupload/([^/]+)", path):
             names = [entry["path"] for entry in json.loads(body)["files"]]
             modes = [{"path": n, "uploadMode": "regular", "shouldIgnore": False} for n in names]
             self._json({"files": modes})
-        elif match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/commit/main", path):
-            for line in map(json.loads, body.splitlines()):
-                if line["key"] == "file":
-                    value = line["value"]
-                    held = self.hub.files[f"{match[1]}@main"]
-                    held[value["path"]] = base64.b64decode(value["content"])
-            name = f"{match[1]}@main"
-            url = f"{self.hub.url}/{match[1]}/commit/{commit_of(name)}"
-            self._json({"commitUrl": url, "commitOid": commit_of(name), "success": True})
+        elif match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/commit/([^/]+)", path):
+            self._commit(match[1], match[2], body)
         else:
             self._json({"error": "Not Found"}, 404)
+
+    def _commit(self, repository: str, revision: str, body: bytes) -> None:
+        name = f"{repository}@{revision}"
+        for line in map(json.loads, body.splitlines()):
+            if line["key"] == "file":
+                value = line["value"]
+                self.hub.files[name][value["path"]] = base64.b64decode(value["content"])
+            elif line["key"] == "header":
+                self.hub.messages.append(line["value"]["summary"])
+        url = f"{self.hub.url}/{repository}/commit/{commit_of(name)}"
+        self._json({"commitUrl": url, "commitOid": commit_of(name), "success": True})
 
     def _json(self, value: Any, status: int = 200, headers: dict[str, str] | None = None) -> None:
         more = {"Content-Type": "application/json", **(headers or {})}

@@ -219,6 +219,10 @@ def language_confusion(root: Path) -> None:
         ],
     )
     sheet(
+        sets / "monolingual" / "aya" / "en.csv",
+        [["prompt", "source", "language"], ["Why is the sky blue?", "aya", "en"]],
+    )
+    sheet(
         sets / "crosslingual" / "okapi" / "tr.csv",
         [
             ["prompt", "location", "phrasing", "language", "source"],
@@ -241,4 +245,5 @@ WRITERS: dict[str, tuple[Callable[[Path], None], tuple[str, ...]]] = {
     "language_confusion": (language_confusion, ("id",)),
     "language_confusion_crosslingual": (language_confusion, ("tr",)),
     "language_confusion_flores": (flores, ("sw", "en")),
+    "language_forcing": (language_confusion, ("sw",)),
 }

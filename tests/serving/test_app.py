@@ -131,7 +131,21 @@ def test_a_name_and_a_field_that_disagree(client: Any) -> None:
     ("body", "status"),
     [
         ({"prompt": SW, "model": "other"}, 404),
-        ({"prompt": SW, "logit_bias": {}}, 400),
+        ({"prompt": SW, "logit_bias": {"3": 1}}, 400),
+        ({"prompt": SW, "echo": True}, 400),
+        ({"prompt": SW, "suffix": "."}, 400),
+        ({"prompt": SW, "best_of": 2}, 400),
+        ({"prompt": SW, "tools": []}, 400),
+        ({"messages": [{"role": "user", "content": SW}], "echo": False}, 400),
+        ({"messages": [{"role": "user", "content": SW}], "tools": [{"type": "function"}]}, 400),
+        ({"messages": [{"role": "user", "content": SW}], "store": True}, 400),
+        (
+            {
+                "messages": [{"role": "user", "content": SW}],
+                "response_format": {"type": "json_object"},
+            },
+            400,
+        ),
         ({"prompt": SW, "frequency_penalty": 1}, 400),
         ({"prompt": SW, "temperature": 9}, 400),
         ({"prompt": SW, "stop": ""}, 400),
@@ -249,8 +263,15 @@ def test_health_metrics_and_paths_that_there_are_not(client: Any) -> None:
     metrics = client.get("/metrics").text
     assert 'langsteer_answers_total{vector="sw"}' in metrics
     assert SW not in metrics
-    reply = client.get("/v1/no")
-    assert (reply.status_code, reply.json()["error"]["message"]) == (404, "Not Found")
+    for method, path, status in (
+        ("GET", "/v1/no", 404),
+        ("POST", "/v1/completions/", 404),
+        ("POST", "/v1/chat/completions/", 404),
+        ("DELETE", "/v1/completions", 405),
+    ):
+        reply = client.request(method, path, json={}, follow_redirects=False)
+        assert reply.status_code == status
+        assert reply.json()["error"]["message"] == f"there is no {method} '{path}' here"
 
 
 def test_keys_and_sizes(ready: Steered) -> None:
@@ -295,13 +316,6 @@ def test_a_server_that_stops_refuses(ready: Steered) -> None:
         assert ask(client, prompt=SW).status_code == 503
 
 
-def test_without_a_router_a_language_must_be_named(ready: Steered) -> None:
-    alone = Steered(ready.model, ready.changes)
-    with TestClient(build_app(alone, "tiny")) as client:
-        assert ask(client, prompt=SW).status_code == 400
-        assert ask(client, prompt=SW, steering="sw").status_code == 200
-
-
 def test_next_to_no_temperature_takes_the_likeliest_token(client: Any) -> None:
     assert text(ask(client, prompt=SW, temperature=1e-300)) == text(ask(client, prompt=SW))
 
@@ -313,7 +327,8 @@ def test_next_to_no_temperature_takes_the_likeliest_token(client: Any) -> None:
         (b"[]", None, "the body is a JSON object"),
         (b'{"model": "tiny", "prompt": 3}', "prompt", "prompt: "),
         (b'{"model": "tiny", "prompt": "a", "stop": [""]}', "stop", "stop: up to four texts"),
-        (b'{"model": "tiny", "prompt": "a", "echo": true}', "echo", "echo: there is no such field"),
+        (b'{"model": "tiny", "prompt": "a", "echos": 1}', "echos", "echos: there is no such field"),
+        (b'{"model": "tiny", "prompt": "a", "echo": true}', "echo", "echo: it is not supported"),
     ],
 )
 def test_what_is_not_understood_is_said(client: Any, body: bytes, param: Any, said: str) -> None:

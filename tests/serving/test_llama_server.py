@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import gguf
+import psutil
 import pytest
 from fastapi.testclient import TestClient
 
 from langsteer.errors import EngineError, ExportError, VectorError
+from langsteer.serving import heard as lingua
 from langsteer.serving import llama_server as module
 from langsteer.serving.heard import Choices
 from langsteer.serving.llama_server import (
@@ -22,7 +24,6 @@ from langsteer.serving.llama_server import (
     Started,
     chosen_among,
     llama_server,
-    unheard,
 )
 from langsteer.serving.proxy import build_proxy
 from langsteer.steering.change import Change
@@ -225,7 +226,7 @@ def test_what_hears(
     vectors: Path, changes: Mapping[str, Change], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone = chosen_among({"sw": changes["sw"]}, None, "m.gguf")
-    assert alone.router is None
+    assert isinstance(alone.router, lingua.Ear)
     monkeypatch.setattr(module, "load_model", lambda name: build_model("llama", seed=3))
     chosen = chosen_among(changes, read_router(vectors), "m.gguf")
     assert [heard.language for heard in chosen.identify([SW * 2, TR * 2])] == ["sw", "tr"]
@@ -245,14 +246,6 @@ def test_options_that_are_not_for_it(
     assert f"{option[0]} is not for llama-server" in err
 
 
-def test_which_languages_must_be_named(changes: Mapping[str, Change]) -> None:
-    assert unheard(Choices(changes, Ear())) is None
-    assert unheard(Choices({"sw": changes["sw"]})) is None
-    assert "langsteer[langid]" in (unheard(Choices(changes)) or "")
-    more = {**changes, "yo": changes["sw"], "ff": changes["sw"]}
-    assert (unheard(Choices(more, Ear())) or "").endswith(": yo, ff")
-
-
 def test_a_model_that_is_no_gguf_file(
     vectors: Path, program: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -262,8 +255,11 @@ def test_a_model_that_is_no_gguf_file(
     assert "llama-server runs a GGUF file, and gemma-3-270m is none" in err
 
 
-def test_the_command_with_llama_server(model: Path, tmp_path: Path) -> None:
-    """Served by a process of its own, which takes llama-server with it when it ends."""
+@pytest.mark.parametrize("killed", [False, True])
+def test_the_command_with_llama_server(model: Path, tmp_path: Path, killed: bool) -> None:
+    """Served by a process of its own, which takes llama-server with it when it ends, and ends when
+    llama-server does.
+    """
     program = write_program(tmp_path)
     make_vector(tiny("llama")).save(tmp_path / "sw.safetensors")
     command = [sys.executable, "-m", "langsteer", "serve", str(model), "--port", "0"]
@@ -279,8 +275,15 @@ def test_the_command_with_llama_server(model: Path, tmp_path: Path) -> None:
         import httpx2
 
         url = match[1] + "/v1/completions"
-        reply = httpx2.post(url, json={"model": "tiny", "prompt": EN}, trust_env=False)
+        asked = {"model": "tiny", "prompt": EN, "steering": "sw"}
+        reply = httpx2.post(url, json=asked, trust_env=False)
         assert told(reply)["model"] == "tiny-sw"
+        if killed:
+            (server,) = psutil.Process(process.pid).children()
+            server.kill()
+            assert process.wait(20) == 1
+            assert "langsteer: llama-server ended by itself, with -9: " in process.stderr.read()
+            return
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
     finally:

@@ -14,6 +14,7 @@ OPERATIONS = (
     "GET /health",
     "GET /metrics",
     "GET /v1/models",
+    "GET /v1/models/{name}",
     "POST /v1/chat/completions",
     "POST /v1/completions",
 )
@@ -44,6 +45,8 @@ def test_what_the_document_promises(document: Any, label: str) -> None:
     def ask(case: Any) -> None:
         if isinstance(case.body, dict) and "model" in case.body:
             case.body["model"] = "tiny-sw"
+        if "name" in (case.path_parameters or {}):
+            case.path_parameters["name"] = "tiny-sw"
         reply = case.call_and_validate(excluded_checks=UNSAID)
         statuses.add(reply.status_code)
 

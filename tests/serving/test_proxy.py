@@ -3,7 +3,7 @@
 import asyncio
 import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import httpx2
@@ -15,8 +15,7 @@ from fastapi.testclient import TestClient
 
 from langsteer.errors import EngineError, VectorError
 from langsteer.serving.app import ServeOptions
-from langsteer.serving.errors import RequestError
-from langsteer.serving.heard import Choices, Ear, choices, never_heard
+from langsteer.serving.heard import Choices, Ear, choices
 from langsteer.serving.proxy import Asking, build_proxy
 from langsteer.serving.run import bind
 from langsteer.serving.vllm import check_changes, xargs
@@ -319,6 +318,16 @@ def test_models_health_and_metrics(client: Any, echo: Echo) -> None:
     echo.alive = True
 
 
+def test_a_model_by_its_name_and_paths_that_there_are_not(client: Any) -> None:
+    one = {"id": "tiny-et", "object": "model", "created": 0, "owned_by": "langsteer"}
+    assert client.get("/v1/models/tiny-et").json() == one
+    assert client.get("/v1/models/inside").json()["error"]["code"] == "model_not_found"
+    for path in ("/v1/completions/", "/v1/chat/completions/"):
+        reply = client.post(path, json={"model": "tiny", "prompt": SW}, follow_redirects=False)
+        assert reply.status_code == 404
+        assert reply.json()["error"]["message"] == f"there is no POST '{path}' here"
+
+
 def test_keys_are_the_layers_own(echo: Echo) -> None:
     app = build_proxy(echo, Choices(changes()), "tiny", ServeOptions(keys=("secret",)))
     with TestClient(app) as client:
@@ -376,12 +385,3 @@ def test_vectors_that_vllm_cannot_serve(monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setattr(vllm, "installed_version", lambda version=version: version)
         with pytest.raises(EngineError, match=rf"knows vLLM 0.32.\*, and {version} is installed"):
             check_changes(made)
-
-
-def test_what_lingua_does_not_know_is_named_only() -> None:
-    model = tiny("llama")
-    made: Mapping[str, Any] = {tag: make_vector(model, language=tag) for tag in ("sw", "bm")}
-    assert never_heard(made) == ["bm"]
-    assert choices(made).identify([SW])[0].language == "sw"
-    with pytest.raises(RequestError):
-        choices(made).identify([None])

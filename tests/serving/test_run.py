@@ -158,3 +158,12 @@ def test_a_vector_for_another_model(
     code, _, err = run(capsys, "serve", str(tmp_path), "-v", str(vectors), "--port", "0")
     assert code == 1
     assert "has other weights" in err
+
+
+@pytest.mark.parametrize("option", [["--engine-arguments", "--top-k 3"], ["--everywhere"]])
+def test_options_of_other_engines(
+    option: list[str], vectors: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = run(capsys, "serve", "nowhere", "-v", str(vectors), *option)
+    assert code == 1
+    assert f"{option[0]} is not for transformers: leave it out, or name another --engine" in err

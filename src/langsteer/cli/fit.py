@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 FEW = 100  # pairs
 BUDGET = 15.0  # minutes
+ANSWERS = "answers"  # what --for takes beside benchmarks and files
 
 
 def command(
@@ -88,7 +89,9 @@ def command(
     task: Annotated[
         str | None,
         shared.task(
-            "--for", "Search for the recipe that is best for a benchmark, or for a file of items."
+            "--for",
+            "Search for the recipe that is best for a benchmark, or for a file of items; answers: for "
+            "answers in the language.",
         ),
     ] = None,
     budget: Annotated[
@@ -141,8 +144,11 @@ def command(
 
     What is best for a task of yours, on items of it, if anything is: `langsteer fit -l id --for items.jsonl --budget 15 -o id.safetensors`
 
+    What makes it answer in the language, if anything does: `langsteer fit -l el --for answers -o el-answers.safetensors`
+
     An interrupted fit goes on where it stopped when the same command is run again.
     """
+    from langsteer.cli.answers import answers_for
     from langsteer.cli.recipes import search_for
     from langsteer.diagnosis.task import read_task
     from langsteer.fitting.learning import learn_all, method_of
@@ -185,6 +191,22 @@ def command(
             "--score": scoring != "auto",
         },
     )
+    if task == ANSWERS:
+        _refuse_for_answers(
+            {"--data": data, "--english": english, "--form": form, "--vectors": vectors}
+        )
+        answers_for(
+            lambda: shared.open_model(model, dtype, device, device_map),
+            text,
+            files,
+            budget=budget,
+            limit=limit,
+            seed=seed,
+            overwrite=overwrite,
+            anyway=anyway,
+            as_json=as_json,
+        )
+        return
     if task is not None:
         reading = {"english": english, "data": data, "form": form, "seed": seed}
         search_for(
@@ -248,6 +270,15 @@ def _refuse_beside_search(
         if value:
             hint = "searches for that: leave it out" if searching else "is needed with it"
             raise FitError(f"{name}: --for {hint}")
+
+
+def _refuse_for_answers(given: Mapping[str, object]) -> None:
+    """Raise FitError for an option that is about items, which answers have none of."""
+    for name, value in given.items():
+        if value:
+            raise FitError(
+                f"{name} is about items of a task, and --for answers has none: leave it out"
+            )
 
 
 def _print_few(lines: int, tag: str, file: Path) -> None:

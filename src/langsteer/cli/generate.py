@@ -8,6 +8,9 @@ import typer
 from langsteer.cli import options as shared
 
 if TYPE_CHECKING:
+    from transformers import LogitsProcessor
+
+    from langsteer.model.model import Model
     from langsteer.states.intervention import PositionKind
     from langsteer.steering.change import Change
     from langsteer.text.identify import Identified
@@ -31,6 +34,20 @@ def command(
     positions: Annotated[
         str | None, shared.positions("Which tokens are steered: source, prompt, generated or all.")
     ] = None,
+    only_script: Annotated[
+        bool,
+        typer.Option(
+            "--only-script",
+            help="Never write a token of another script than the language's; Latin names go too.",
+        ),
+    ] = False,
+    within_reach: Annotated[
+        bool,
+        typer.Option(
+            "--within-reach",
+            help="The same, but only where one of its script is among the likeliest.",
+        ),
+    ] = False,
     max_new_tokens: Annotated[int, typer.Option(min=1, help="Write at most so many tokens.")] = 64,
     carry: shared.Carry = False,
     dtype: shared.Dtype = "auto",
@@ -45,6 +62,8 @@ def command(
     The text between a template: `langsteer generate "Habari za asubuhi" --after $'\\nEnglish:' -v sw.safetensors`
 
     Whichever vector is of the prompt's language, and none for English: `langsteer generate "Habari za asubuhi" -v vectors/`
+
+    What is written in the script of the vector's language alone: `langsteer generate "Καλημέρα" -v el.safetensors --only-script`
 
     The vector of one language of a folder: `langsteer generate "Habari za asubuhi" -v vectors/ -l sw`
     """
@@ -66,6 +85,7 @@ def command(
         change = ready.choose(identified)
     else:
         change = ready.route([text], language)[0]
+    named = language or (change.language if change is not None else None)
     console = shared.console()
     if identified is not None and not as_json:
         console.print(_told(identified, change), style="dim")
@@ -82,6 +102,7 @@ def command(
             strength=strength,
             positions=_position(positions),
             other_weights=carry,
+            logits_processor=_bans(ready.model, named, only_script, within_reach) if used else [],
             on_text=None if as_json else lambda piece: console.print(piece, end=""),
         )[0]
         if not as_json:
@@ -90,6 +111,19 @@ def command(
         told = {"language": vars(identified)} if identified is not None else {}
         vector = change.language if change is not None else None
         shared.print_json({"prompt": str(text), **told, "vector": vector, **answers})
+
+
+def _bans(
+    model: "Model", language: str | None, only_script: bool, within_reach: bool
+) -> "list[LogitsProcessor]":
+    """What bans tokens of other scripts, with the steering."""
+    from langsteer.steering.decoding.confusion_gate import ConfusionGate
+    from langsteer.steering.decoding.only_script import OnlyScript
+
+    if language is None:
+        return []
+    only = [OnlyScript(model, language)] if only_script else []
+    return [*only, *([ConfusionGate(model, language)] if within_reach else [])]
 
 
 def _told(identified: "Identified", change: "Change | None") -> str:

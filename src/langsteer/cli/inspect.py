@@ -57,7 +57,10 @@ def print_vector(vector: "Change", name: str) -> None:
     table.add_row("fitted on", f"{corpus.get('lines')} pairs of {corpus.get('name')}")
     if "divergence" in vector.scores:
         before, after = vector.scores["divergence_unsteered"], vector.scores["divergence"]
-        table.add_row("divergence from English", f"{before:.3f} → {after:.3f} nats, held out")
+        told = f"{before:.3g} → {after:.3g} nats, held out"
+        table.add_row(f"divergence from {language_name(vector.pivot)}", told)
+        if (measured := _measured_on(vector)) != vector.positions:
+            table.add_row("", f"measured on the positions {measured}")
     if loss := getattr(vector, "loss", ()):
         table.add_row("loss", " → ".join(f"{value:.3f}" for value in loss))
     table.add_row("langsteer", vector.version)
@@ -68,3 +71,8 @@ def _strength(part: "Change") -> str:
     relative = part.relative_strength
     known = f" ({relative:.1%} of the states)" if relative == relative else ""
     return f"{part.strength:g}{known}"
+
+
+def _measured_on(vector: "Change") -> str | None:
+    """The positions that it had when its divergence was measured: an export may have other ones."""
+    return vector.options.get("exported", {}).get("positions", vector.positions)

@@ -100,14 +100,18 @@ def command(
     """
     from langsteer.model.opening import load_model
     from langsteer.serving.app import ServeOptions, build_app
+    from langsteer.serving.heard import said_at_start, warm_up, with_ear
+    from langsteer.serving.proxy import check_options
     from langsteer.serving.run import bind, read_served, serve, url_of
 
     def say(line: str) -> None:
         typer.echo(line, err=True)
 
-    if engine != "transformers":
-        from langsteer.serving.proxy import check_options
-
+    if engine == "transformers":
+        check_options(
+            engine, {"--engine-arguments": bool(engine_arguments), "--everywhere": everywhere}
+        )
+    else:
         for_vllm = {
             "--max-new-tokens": max_new_tokens != 256,
             "--skip-bad-vectors": skip_bad_vectors,
@@ -161,10 +165,10 @@ def command(
     )
     url = url_of(host, listener)
     say(f"serving {called} on {url}/v1, vectors for {', '.join(sorted(ready.changes))}")
-    if ready.router is None:
-        only = next(iter(ready.changes)) if len(ready.changes) == 1 else None
-        what = f"every text is steered with {only}" if only else "requests must name a language"
-        say(f"no router (fit --router): {what}")
+    ready = with_ear(ready)
+    if told := said_at_start(ready.changes, ready.router):
+        say(told)
+    warm_up(ready.router)
     say(f"to try it in a browser: {url}/")
     serve(build_app(ready, called, options), listener)
 

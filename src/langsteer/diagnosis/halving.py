@@ -20,7 +20,7 @@ NOTHING = "nothing"
 TOGETHER = 8  # candidates that are scored in one pass
 FEWEST = 16  # items of a round
 LEAST = 4  # candidates of a round
-ALL, SOME = "all choices", "some choices"
+ALL, SOME = "all choices", "sampled choices"
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Clock:
 class Scorer:
     """Candidates scored on development items, each kept as it comes.
 
-    Of items with many choices, a stage SOME asks the likeliest alone. `most` is how many items
+    Of items with many choices, a stage SOME asks the right one and a few others. `most` is how many items
     there are to choose on.
     """
 
@@ -71,15 +71,13 @@ class Scorer:
         self._took: dict[str, list[float]] = {ALL: [], SOME: []}  # seconds of an item
 
     def choose_among(self, choices: int) -> None:
-        """Ask the likeliest choices of each item, in the stage `some`; all, where they are the same in
+        """Ask some choices of each item, in the stage `some`; all, where they are the same in
         every item.
         """
         if self.scale.calibrated or self.scale.unit == "nats":
             return
-        known = self.trials.known(NOTHING, ALL)
         asked = self.questions[ALL].part(range(self.most))
-        scores = [known[item.id] for item in self.items[: self.most]]
-        self.questions[SOME], self.some = asked.among(scores, choices), SOME
+        self.questions[SOME], self.some = asked.sampled(choices), SOME
 
     @property
     def seconds(self) -> float:

@@ -50,6 +50,16 @@ class Asked:
             places.append(kept.index(right))
         return Asked(tuple(questions), tuple(places))
 
+    def sampled(self, choices: int) -> "Asked":
+        """The same with at most so many choices: the right one, and others drawn at random.
+
+        The likeliest others are those that the model as it is mistakes for right: among them any
+        change looks better than none.
+        """
+        rng = np.random.default_rng(0)
+        drawn = [rng.permutation(len(question.answers)) for question in self.questions]
+        return self.among([-order.astype(np.float64) for order in drawn], choices)
+
 
 def asked(model: Model, wordings: Sequence[Wording], items: Sequence[TaskItem]) -> Asked:
     """The wordings as questions to a model.

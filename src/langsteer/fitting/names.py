@@ -9,6 +9,7 @@ METHODS = {
     "mean_difference": "langsteer.fitting.mean_difference:METHOD",
     "principal_component": "langsteer.fitting.principal_component:METHOD",
     "probe": "langsteer.fitting.probe:METHOD",
+    "answers": "langsteer.fitting.answers:METHOD",
     "low_rank": "langsteer.fitting.low_rank:METHOD",
     "projection": "langsteer.fitting.projection:METHOD",
     "projection_all": "langsteer.fitting.projection:METHOD_ALL",

@@ -3,7 +3,7 @@
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from langsteer.steering.sequence import ChangeSequence
 from langsteer.steering.steered import Steered
 from langsteer.storage.files import write_text
 
+COMMIT_MESSAGE = "Steering vectors"
 CARD_NAME = "README.md"
 SHAPE = ("architecture", "layers", "hidden_size", "vocab_size")
 
@@ -26,22 +27,28 @@ Shared = str | Path | Change | Router | Steered
 
 def push_to_hub(
     source: Shared | Iterable[Shared],
-    repository: str,
+    repo_id: str,
     *,
+    commit_message: str = COMMIT_MESSAGE,
     private: bool = False,
-    card: CardOptions = CardOptions(),
+    token: bool | str | None = None,
+    branch: str | None = None,
+    card: CardOptions | None = None,
 ) -> str:
-    """Upload changes, a router, or files and folders of them, with a card; the repository's address.
+    """Upload changes, a router, or files and folders of them, with a card; the address of what is
+    there now: of the repository, or the branch.
 
-    `repository` is `user/name`, and is made where it is not there; what else it holds stays.
-    The token is that of huggingface_hub: `hf auth login`, or HF_TOKEN. Paths in the names of models
-    and texts are shortened to their last part. Raises VectorError, HubError and SaveError.
+    `repo_id` is `user/name`, and is made where it is not there, as is the `branch`; what else it
+    holds stays. Without a `token` it is that of huggingface_hub: `hf auth login`, or HF_TOKEN. Paths
+    in the names of models and texts are shortened to their last part. Raises VectorError, HubError
+    and SaveError.
     """
-    _check_repository(repository)
+    _check_repository(repo_id)
     with tempfile.TemporaryDirectory(prefix="langsteer-") as folder:
-        write_for_hub(source, folder, repository, card=card)
+        write_for_hub(source, folder, repo_id, card=card or CardOptions())
         with quiet("huggingface_hub"):
-            return _upload(folder, repository, private)
+            upload = _Upload(repo_id, commit_message, private, token, branch)
+            return upload.run(folder)
 
 
 def write_for_hub(
@@ -143,38 +150,54 @@ def _is_path(name: str) -> bool:
     return "/" in name and Path(name).exists()
 
 
-def _upload(folder: str, repository: str, private: bool) -> str:
-    import huggingface_hub
+@dataclass(frozen=True)
+class _Upload:
+    """Where a folder goes, and how; arguments as of `push_to_hub`."""
 
-    api = huggingface_hub.HfApi()
-    url = _told(repository, lambda: api.create_repo(repository, private=private, exist_ok=True))
-    if private and not _told(repository, lambda: api.repo_info(repository)).private:
-        raise HubError(
-            f"{repository} is there already and is public: nothing was uploaded. Make it private on "
-            "its page, or name another"
+    repository: str
+    message: str
+    private: bool
+    token: bool | str | None
+    branch: str | None
+
+    def run(self, folder: str) -> str:
+        """Upload it; its address."""
+        import huggingface_hub
+
+        name, branch = self.repository, self.branch
+        api = huggingface_hub.HfApi(token=self.token)
+        url = str(self._told(lambda: api.create_repo(name, private=self.private, exist_ok=True)))
+        if self.private and not self._told(lambda: api.repo_info(name)).private:
+            raise HubError(
+                f"{name} is there already and is public: nothing was uploaded. Make it private on "
+                "its page, or name another"
+            )
+        if branch is not None:
+            self._told(lambda: api.create_branch(name, branch=branch, exist_ok=True))
+            url = f"{url}/tree/{branch}"
+        self._told(
+            lambda: api.upload_folder(
+                repo_id=name,
+                folder_path=folder,
+                commit_message=self.message,
+                revision=branch,
+            )
         )
-    _told(
-        repository,
-        lambda: api.upload_folder(
-            repo_id=repository, folder_path=folder, commit_message="Steering vectors"
-        ),
-    )
-    return str(url)
+        return url
 
+    def _told(self, ask: Callable[[], Any]) -> Any:
+        """What the hub answers. Raises HubError, in one line, for whatever goes wrong."""
+        from huggingface_hub import constants, errors
 
-def _told(repository: str, ask: Callable[[], Any]) -> Any:
-    """What the hub answers. Raises HubError, in one line, for whatever goes wrong."""
-    from huggingface_hub import constants, errors
-
-    try:
-        return ask()
-    except Exception as error:  # the hub's client raises a dozen unrelated kinds
-        reason = brief(error)
-        status = getattr(getattr(error, "response", None), "status_code", None)
-        if isinstance(error, errors.OfflineModeIsEnabled):
-            reason = "HF_HUB_OFFLINE is set"
-        elif status in (401, 403):
-            reason = "log in with a token that may write there (hf auth login, or HF_TOKEN)"
-        elif status is None:
-            reason = f"{constants.ENDPOINT} cannot be reached ({reason})"
-        raise HubError(f"cannot upload to {repository}: {reason}") from error
+        try:
+            return ask()
+        except Exception as error:  # the hub's client raises a dozen unrelated kinds
+            reason = brief(error)
+            status = getattr(getattr(error, "response", None), "status_code", None)
+            if isinstance(error, errors.OfflineModeIsEnabled):
+                reason = "HF_HUB_OFFLINE is set"
+            elif status in (401, 403):
+                reason = "log in with a token that may write there (hf auth login, or HF_TOKEN)"
+            elif status is None:
+                reason = f"{constants.ENDPOINT} cannot be reached ({reason})"
+            raise HubError(f"cannot upload to {self.repository}: {reason}") from error

@@ -13,17 +13,18 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
 
-from langsteer.serving.asked import model_names, read_asked
+from langsteer.serving.asked import check_name, model_names, read_asked
 from langsteer.serving.engine import EmbeddedEngine, Engine
 from langsteer.serving.errors import RequestError
-from langsteer.serving.listing import health_record, models_record
+from langsteer.serving.heard import with_ear
+from langsteer.serving.listing import health_record, model_record, models_record
 from langsteer.serving.metrics import Metrics
 from langsteer.serving.middleware import Gate
 from langsteer.serving.playground import add_playground
 from langsteer.serving.prompts import rows_of, texts_of
 from langsteer.serving.replies import Reply
 from langsteer.serving.rows import Piece, Row
-from langsteer.serving.schema import ChatRequest, CompletionRequest, Refused
+from langsteer.serving.schema import ChatRequest, CompletionRequest, Refused, is_neutral
 from langsteer.steering.steered import Steered
 from langsteer.version import __version__
 
@@ -45,6 +46,9 @@ WHY: dict[int | str, str] = {
 REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"description": what, "model": Refused} for status, what in WHY.items()
 }
+EVENT = {"type": "object", "properties": {"data": {"type": "string"}}}
+STREAMED: dict[str, Any] = {"content": {"text/event-stream": {"schema": EVENT}}}
+ANSWERS = {**REFUSALS, 200: {"description": "The answer, whole or as events", **STREAMED}}
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,10 @@ class ServeOptions:
 def build_app(
     ready: Steered, name: str, options: ServeOptions = ServeOptions(), engine: Engine | None = None
 ) -> FastAPI:
-    """The application that serves `ready` under `name`, with the embedded engine or another."""
+    """The application that serves `ready` under `name`, with the embedded engine or another. Where
+    there is no router, lingua hears the language, if it is installed.
+    """
+    ready = with_ear(ready)
     metrics = Metrics()
     writer: Engine = engine or EmbeddedEngine(
         ready, batch=options.batch, queue=options.queue, on_batch=metrics.batches.observe
@@ -81,7 +88,12 @@ def build_app(
         await asyncio.to_thread(writer.close)
 
     app = FastAPI(
-        title="langsteer", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan
+        title="langsteer",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
     )
     app.state.stopping = False
     app.add_middleware(
@@ -100,11 +112,15 @@ def build_app(
         told["steering"]["recipe"] = options.recipe
         return told
 
-    @app.post("/v1/completions", responses=REFUSALS)
+    @app.get("/v1/models/{name:path}", responses={404: REFUSALS[404]})
+    async def model(name: str) -> dict[str, Any]:
+        return model_record(name, server.names)
+
+    @app.post("/v1/completions", responses=ANSWERS)
     async def completions(body: CompletionRequest, request: Request) -> Response:
         return await server.answer(body, request)
 
-    @app.post("/v1/chat/completions", responses=REFUSALS)
+    @app.post("/v1/chat/completions", responses=ANSWERS)
     async def chat_completions(body: ChatRequest, request: Request) -> Response:
         return await server.answer(body, request)
 
@@ -149,10 +165,7 @@ class _Server:
     async def answer(self, body: CompletionRequest | ChatRequest, request: Request) -> Response:
         if self._app.state.stopping:
             raise RequestError("the server is stopping", 503, "stopping")
-        if body.model not in self.names:
-            there = ", ".join(self.names)
-            message = f"there is no model {body.model!a}: there are {there}"
-            raise RequestError(message, 404, "model_not_found", "model")
+        check_name(body.model, self.names)
         named = self.names[body.model]
         field = body.steering if "steering" in body.model_fields_set else named or "auto"
         asked = read_asked(field, named, self._ready, self.moves)
@@ -282,6 +295,11 @@ async def _invalid(request: Request, error: Any) -> Response:
         message, loc = f"the body is not JSON: {first['ctx']['error']}, at character {loc[0]}", []
     elif not loc:
         message = "the body is a JSON object, sent with Content-Type: application/json"
+    elif is_neutral(loc[0]):
+        loc = loc[:1]
+        message = (
+            f"{loc[0]}: it is not supported: leave it out, or at the value that asks for nothing"
+        )
     elif first["type"] == "extra_forbidden":
         message = f"{'.'.join(loc)}: there is no such field, or it is not supported"
     else:
@@ -293,7 +311,10 @@ async def _invalid(request: Request, error: Any) -> Response:
 
 
 async def _http(request: Request, error: Any) -> Response:
-    return await _refusal(request, RequestError(str(error.detail), error.status_code))
+    message = str(error.detail)
+    if error.status_code in (404, 405):
+        message = f"there is no {request.method} {request.url.path!a:.200} here"
+    return await _refusal(request, RequestError(message, error.status_code))
 
 
 async def _failure(request: Request, error: Exception) -> Response:

@@ -1,6 +1,6 @@
 """How a request asks to be steered, by its field `steering` or its model's name, and what was used."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -54,6 +54,13 @@ def model_names(name: str, ready: Steered) -> dict[str, str | None]:
     """The names that a model is listed under, each with the language it asks for; None: the name says nothing."""
     tags = (AUTO, *sorted(ready.changes))
     return {name: None, **{f"{name}-{tag}": tag for tag in tags}}
+
+
+def check_name(name: Any, names: Collection[str]) -> None:
+    """Raise RequestError where no model is listed under a name."""
+    if not isinstance(name, str) or name not in names:
+        message = f"there is no model {name!a:.200}: there are {', '.join(names)}"
+        raise RequestError(message, 404, "model_not_found", "model")
 
 
 def layer_moves(change: Change) -> bool:

@@ -1,4 +1,4 @@
-"""Which vector a text gets, told before an engine sees it: by lingua, among all languages that it knows.
+"""Which vector a text gets where no router tells: by lingua, among all languages that it knows.
 
 A router reads the model's own states, which there are none of in front of another engine. lingua's confidence is
 shared among all of its languages, not only those that have vectors, so that a text in another language is called that
@@ -6,20 +6,24 @@ or is left unsure; where it is under 0.9, or a text is too short to judge, nothi
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 from langsteer.serving.errors import RequestError
 from langsteer.steering.change import Change
 from langsteer.steering.foreign import UNKNOWN
 from langsteer.steering.router import CONFIDENT
+from langsteer.steering.steered import Steered
 from langsteer.text.identify import (
+    FEWEST_LETTERS,
     Identified,
     available,
     identifiable,
     identifiable_languages,
     identify,
 )
+
+PIECES, PIECE = 6, 50  # of a long text, in characters
 
 
 class Hears(Protocol):
@@ -71,18 +75,91 @@ class Ear:
 
     def identify(self, texts: Sequence[str]) -> list[Identified]:
         """The language of each text; `und`, with no confidence, where it is too short to judge."""
-        told = identify(texts, self.languages, quick=True)
+        told = identify([sample(text) for text in texts], self.languages, quick=True)
         return [heard or Identified(UNKNOWN, 0.0) for heard in told]
 
 
-def choices(changes: Mapping[str, Change]) -> Choices:
-    """What chooses among these changes; without lingua, only names do."""
-    if not available():
-        return Choices(changes)
+def sample(text: str) -> str:
+    """Pieces from all over a long text, whole words where there are spaces: lingua takes time in
+    proportion to the length, and an instruction in English before a text is not the text.
+    """
+    if len(text) <= PIECES * PIECE:
+        return text
+    starts = [place * (len(text) - PIECE) // (PIECES - 1) for place in range(PIECES)]
+    words = []
+    for start in starts:
+        piece = text[start : start + PIECE]
+        if start:
+            piece = piece.partition(" ")[2] or piece
+        if start + PIECE < len(text):
+            piece = piece.rpartition(" ")[0] or piece
+        words.append(piece)
+    return " ".join(words)
+
+
+@dataclass(frozen=True)
+class LinguaRouter:
+    """An ear in the place of a router in a `Steered`; `languages` are those that have vectors."""
+
+    ear: Ear
+    languages: tuple[str, ...]
+
+    def check_fits(self, model: Any) -> None:
+        """It reads no states, so it fits every model."""
+
+    def identify(self, model: Any, texts: Sequence[Any]) -> list[Identified]:
+        return self.ear.identify([str(text) for text in texts])
+
+    def choose(
+        self, heard: Identified, changes: Mapping[str, Change], confidence: float = CONFIDENT
+    ) -> Change | None:
+        return changes.get(heard.language) if heard.confidence >= confidence else None
+
+
+def ear_for(changes: Mapping[str, Change]) -> Ear | None:
+    """What tells the languages of these changes from others; None without lingua, and where it
+    knows none of them.
+    """
     own = [tag for tag in changes if identifiable(tag)]
-    return Choices(changes, Ear((*own, *identifiable_languages())))
+    return Ear((*own, *identifiable_languages())) if own else None
 
 
-def never_heard(changes: Mapping[str, Change]) -> list[str]:
-    """The languages of vectors that are never chosen by hearing, only by name."""
-    return [tag for tag in changes if not identifiable(tag)]
+def choices(changes: Mapping[str, Change]) -> Choices:
+    """What chooses among these changes; where lingua cannot, only names do."""
+    return Choices(changes, ear_for(changes))
+
+
+def with_ear(ready: Steered) -> Steered:
+    """The same, with lingua for a router where it has none and lingua knows its languages."""
+    ear = ear_for(ready.changes) if ready.router is None else None
+    if ear is None:
+        return ready
+    router: Any = LinguaRouter(ear, tuple(tag for tag in ready.changes if identifiable(tag)))
+    return replace(ready, router=router)
+
+
+def warm_up(router: Any) -> None:
+    """Read what lingua would read, a second or so, while the first text waits; other routers need not."""
+    ear = router.ear if isinstance(router, LinguaRouter) else router
+    if isinstance(ear, Ear):
+        ear.identify(["a" * FEWEST_LETTERS])
+
+
+def said_at_start(changes: Mapping[str, Change], router: Any) -> str | None:
+    """What whoever starts a server is to know of how `router`, or nothing, tells languages; None
+    where each is told by the model's own states.
+    """
+    if router is None:
+        why = "" if available() else ", nor lingua (pip install 'langsteer[langid]')"
+        only = next(iter(changes)) if len(changes) == 1 else None
+        what = f"every text is steered with {only}" if only else "requests must name a language"
+        return f"no router (fit --router){why}: {what}"
+    silent = [tag for tag in changes if tag not in router.languages]
+    named = f"named only, as nothing tells them: {', '.join(silent)}" if silent else None
+    if not isinstance(router, Ear | LinguaRouter):
+        return named
+    heard = (
+        f"no router: lingua hears the language, of texts of {FEWEST_LETTERS} letters or more; shorter "
+        "ones are not steered unless a request names one"
+    )
+    return f"{heard}; {named}" if named else heard

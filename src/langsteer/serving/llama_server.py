@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from langsteer.engines.llama_cpp import LlamaServer, find_server, running
+from langsteer.engines.llama_cpp import LlamaServer, find_server, last_words, running
 from langsteer.errors import EngineError
 from langsteer.export.llama_server import write_preset
 from langsteer.model.model import Model
@@ -23,7 +23,7 @@ from langsteer.model.opening import load_model
 from langsteer.progress import announce
 from langsteer.serving.app import ServeOptions
 from langsteer.serving.errors import RequestError
-from langsteer.serving.heard import Choices, choices
+from langsteer.serving.heard import Choices, choices, said_at_start, warm_up
 from langsteer.serving.proxy import Asking, build_proxy
 from langsteer.serving.run import serve
 from langsteer.steering.change import Change
@@ -113,7 +113,7 @@ def chosen_among(
     """
     everywhere = {tag: change.at("all") for tag, change in changes.items()}
     if router is None:
-        return Choices(everywhere) if len(everywhere) == 1 else choices(everywhere)
+        return choices(everywhere)
     opened = load_model(model)
     router.check_fits(opened)
     return Choices(everywhere, StatesEar(router, opened, threading.Lock()))
@@ -134,26 +134,20 @@ def serve_llama(
     with llama_server(started, changes) as server:
         chosen = chosen_among(changes, router, started.model)
         sections = LlamaSections(server, started.name, options.max_tokens)
-        if told := unheard(chosen):
+        if told := said_at_start(chosen.changes, chosen.router):
             say(told)
+        warm_up(chosen.router)
         host, port = listener.getsockname()[:2]
         say(
             f"serving {started.name} with llama-server on http://{host}:{port}/v1, vectors for "
             f"{', '.join(sorted(changes))}"
         )
-        serve(build_proxy(sections, chosen, started.name, options), listener)
+        serve(build_proxy(sections, chosen, started.name, options), listener, server.process)
         if not server.alive:
-            raise EngineError(f"llama-server ended with {server.process.returncode}")
-
-
-def unheard(chosen: Choices) -> str | None:
-    """Which languages requests must name, in words; None where all are heard."""
-    if len(chosen.changes) == 1 and chosen.router is None:
-        return None
-    if chosen.router is None:
-        return "without lingua no language is told: pip install 'langsteer[langid]', or name them"
-    silent = [tag for tag in chosen.changes if tag not in chosen.router.languages]
-    return f"named only, as nothing tells them: {', '.join(silent)}" if silent else None
+            raise EngineError(
+                f"llama-server ended by itself, with {server.process.returncode}: "
+                f"{last_words(server.log)}"
+            )
 
 
 @contextlib.contextmanager

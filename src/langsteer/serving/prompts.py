@@ -44,9 +44,8 @@ def _chat(request: ChatRequest, ready: Steered) -> list[tuple[Text, Text]]:
     try:
         conversation = chat_prompt(ready.model, turns)
     except LangsteerError as error:
-        raise RequestError(
-            str(error).replace(": leave out --chat", ""), param="messages"
-        ) from error
+        told = str(error).replace("leave out --chat", "ask /v1/completions, with a prompt")
+        raise RequestError(told, param="messages") from error
     except Exception as error:  # a template refuses turns in its own ways
         raise RequestError(f"the chat template: {error}", param="messages") from error
     return [(conversation, Prompt(conversation.pieces[-2]))]

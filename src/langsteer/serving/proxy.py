@@ -12,12 +12,21 @@ from typing import Any, Protocol
 import httpx2
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
+from starlette.exceptions import HTTPException
 
 from langsteer.errors import EngineError
 from langsteer.serving.app import ServeOptions, add_refusals
-from langsteer.serving.asked import AUTO, Used, model_names, read_asked, resolve
+from langsteer.serving.asked import (
+    AUTO,
+    Used,
+    check_name,
+    model_names,
+    read_asked,
+    resolve,
+)
 from langsteer.serving.errors import RequestError
 from langsteer.serving.heard import Choices
+from langsteer.serving.listing import model_record, names_record
 from langsteer.serving.metrics import Metrics
 from langsteer.serving.middleware import Gate
 from langsteer.storage.parsed import parse_json
@@ -72,12 +81,12 @@ class Upstream(Protocol):
 
 
 def check_options(engine: str, given: Mapping[str, bool]) -> None:
-    """Raise EngineError where an option was given that is not for an engine of its own process."""
+    """Raise EngineError where an option was given that is not for this engine."""
     if named := [option for option, is_given in given.items() if is_given]:
-        raise EngineError(
-            f"{named[0]} is not for {engine}: leave it out, and tell {engine} itself in "
-            "--engine-arguments"
-        )
+        instead = f"tell {engine} itself in --engine-arguments"
+        if engine == "transformers":
+            instead = "name another --engine"
+        raise EngineError(f"{named[0]} is not for {engine}: leave it out, or {instead}")
 
 
 def build_proxy(
@@ -106,10 +115,11 @@ def build_proxy(
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
-        listed = [
-            {"id": n, "object": "model", "created": 0, "owned_by": "langsteer"} for n in proxy.names
-        ]
-        return {"object": "list", "data": listed}
+        return names_record(proxy.names)
+
+    @app.get("/v1/models/{name:path}")
+    async def model(name: str) -> dict[str, Any]:
+        return model_record(name, proxy.names)
 
     @app.get("/health")
     async def health() -> Response:
@@ -126,8 +136,11 @@ def build_proxy(
     async def passed_on(path: str, request: Request) -> Response:
         if app.state.stopping:
             raise RequestError("the server is stopping", 503, "stopping")
-        if {".", ".."} & set(path.split("/")):  # whoever reads it next may take it for another
-            raise RequestError(f"there is no {path!a:.200}", 404)
+        nearly = path not in STEERED and path.strip("/") in STEERED
+        if nearly or {".", ".."} & set(
+            path.split("/")
+        ):  # whoever reads it next may take it for one
+            raise HTTPException(404)
         if path in STEERED and request.method == "POST":
             return await proxy.steered(path, request)
         return await proxy.other(path, request)
@@ -178,11 +191,8 @@ class _Proxy:
 
     def _named(self, body: Mapping[str, Any]) -> str | None:
         """The language that the model's name asks for. Raises RequestError."""
-        model = body.get("model")
-        if not isinstance(model, str) or model not in self.names:
-            message = f"there is no model {model!a:.200}: there are {', '.join(self.names)}"
-            raise RequestError(message, 404, "model_not_found", "model")
-        return self.names[model]
+        check_name(body.get("model"), self.names)
+        return self.names[body["model"]]
 
     def _check_fields(self, path: str, body: Mapping[str, Any]) -> None:
         """A field that an engine would ignore is refused: it may be a slip in `steering`."""

@@ -3,7 +3,9 @@
 import functools
 import logging
 import socket
+import subprocess
 import sys
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,13 +125,21 @@ class _Uvicorn(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         self.force_exit = self.should_exit
+        self.stop()
+
+    def stop(self) -> None:
+        """Take no more requests, and end when those that run have."""
         self.should_exit = True
         app: Any = self.config.app
         app.state.stopping = True
 
 
-def serve(app: Any, listener: socket.socket) -> None:
-    """Serve until SIGTERM or SIGINT: what runs is finished, what is new refused."""
+def serve(
+    app: Any, listener: socket.socket, engine: "subprocess.Popen[bytes] | None" = None
+) -> None:
+    """Serve until SIGTERM or SIGINT, or until `engine`, the process that answers, has ended: what
+    runs is finished, what is new refused.
+    """
     log = logging.getLogger("langsteer.serving")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
@@ -137,4 +147,12 @@ def serve(app: Any, listener: socket.socket) -> None:
     log.setLevel(logging.INFO)
     log.propagate = False
     config = uvicorn.Config(app, access_log=False, log_level="warning", server_header=False)
-    _Uvicorn(config).run(sockets=[listener])
+    server = _Uvicorn(config)
+    if engine is not None:
+        threading.Thread(target=_stop_with, args=(engine, server), daemon=True).start()
+    server.run(sockets=[listener])
+
+
+def _stop_with(engine: "subprocess.Popen[bytes]", server: _Uvicorn) -> None:
+    engine.wait()
+    server.stop()

@@ -1,6 +1,10 @@
-"""What requests may hold: OpenAI's fields that are understood. A field that is not is refused."""
+"""What requests may hold: OpenAI's fields that are understood.
 
-from typing import Any, Literal
+Of those that are not supported, the value that asks for nothing (`Neutral`) is taken, as some clients send every
+field; any other value, and a field that there is not, is refused.
+"""
+
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -8,8 +12,11 @@ from langsteer.serving.asked import MOST
 from langsteer.states.intervention import POSITIONS
 
 INT64 = 2**63 - 1
-Neutral = Field(default=None, ge=0, le=0, description="Only 0: it is not supported.")
-
+NEUTRAL = "Not supported: only the value that asks for nothing."
+Neutral = Field(default=None, description=NEUTRAL)
+Zero = Annotated[float | None, Field(ge=0, le=0)]
+Empty = Annotated[list[Any] | None, Field(max_length=0)]
+NoMap = Annotated[dict[str, Any] | None, Field(max_length=0)]
 
 STEERING: dict[str, Any] = {
     "anyOf": [
@@ -52,6 +59,12 @@ class Refused(BaseModel):
 class StreamOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
     include_usage: bool = False
+    include_obfuscation: Literal[False] | None = Neutral
+
+
+class TextFormat(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    type: Literal["text"]
 
 
 class _Request(BaseModel):
@@ -73,8 +86,11 @@ class _Request(BaseModel):
     stream: bool | None = False
     stream_options: StreamOptions | None = None
     user: str | None = None
-    frequency_penalty: float | None = Neutral
-    presence_penalty: float | None = Neutral
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    frequency_penalty: Zero = Neutral
+    presence_penalty: Zero = Neutral
+    logit_bias: NoMap = Neutral
 
     @field_validator("stop")
     @classmethod
@@ -87,6 +103,9 @@ class _Request(BaseModel):
 class CompletionRequest(_Request):
     prompt: str | list[str]
     logprobs: int | None = Field(default=None, ge=0, le=20)
+    best_of: Annotated[int | None, Field(ge=1, le=1)] = Neutral
+    echo: Literal[False] | None = Neutral
+    suffix: Literal[""] | None = Neutral
 
 
 class Part(BaseModel):
@@ -100,6 +119,11 @@ class Message(BaseModel):
     role: Literal["system", "developer", "user", "assistant"]
     content: str | list[Part]
     name: str | None = None
+    annotations: Empty = Neutral
+    audio: None = Neutral
+    function_call: None = Neutral
+    refusal: None = Neutral
+    tool_calls: Empty = Neutral
 
     def turn(self) -> dict[str, str]:
         """As chat templates take it."""
@@ -113,7 +137,29 @@ class ChatRequest(_Request):
     logprobs: bool | None = False
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
     max_completion_tokens: int | None = Field(default=None, ge=1, le=INT64)
+    audio: None = Neutral
+    function_call: Literal["none", "auto"] | None = Neutral
+    functions: Empty = Neutral
+    metadata: NoMap = Neutral
+    moderation: None = Neutral
+    modalities: Annotated[list[Literal["text"]] | None, Field(max_length=1)] = Neutral
+    parallel_tool_calls: bool | None = Neutral  # of no tools
+    prediction: None = Neutral
+    reasoning_effort: Literal["none"] | None = Neutral
+    response_format: TextFormat | None = Neutral
+    service_tier: Literal["auto", "default"] | None = Neutral
+    store: Literal[False] | None = Neutral
+    tool_choice: Literal["none", "auto"] | None = Neutral
+    tools: Empty = Neutral
+    verbosity: Literal["medium"] | None = Neutral
+    web_search_options: None = Neutral
 
 
 def stops(stop: str | list[str] | None) -> tuple[str, ...]:
     return () if stop is None else (stop,) if isinstance(stop, str) else tuple(stop)
+
+
+def is_neutral(field: str) -> bool:
+    """Whether a field of a request is one that is not supported."""
+    fields = {**CompletionRequest.model_fields, **ChatRequest.model_fields}
+    return field in fields and fields[field].description == NEUTRAL

@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +24,7 @@ from langsteer.errors import EngineError
 from langsteer.model.opening import checkpoint_of
 from langsteer.serving.app import ServeOptions
 from langsteer.serving.errors import RequestError
-from langsteer.serving.heard import choices, never_heard
+from langsteer.serving.heard import choices, said_at_start, warm_up
 from langsteer.serving.proxy import Asking, build_proxy
 from langsteer.serving.run import bind, serve
 from langsteer.steering.change import Change
@@ -113,31 +112,18 @@ def serve_vllm(
     changes = changes_by_language(vectors)
     check_changes(changes)
     chosen = choices(changes)
-    if chosen.router is None and len(changes) > 1:
-        say("without lingua no language is told: pip install 'langsteer[langid]', or name them")
-    elif silent := never_heard(changes):
-        say(f"named only, as lingua does not tell them: {', '.join(silent)}")
+    if told := said_at_start(changes, chosen.router):
+        say(told)
+    warm_up(chosen.router)
     with vllm_server(model, vectors, name, arguments, dtype) as server:
         host, port = listener.getsockname()[:2]
         if not options.keys and not ipaddress.ip_address(host).is_loopback:
             say("anyone who reaches this address can use it: give --api-key")
         address = f"http://{f'[{host}]' if ':' in host else host}:{port}/v1"
         say(f"serving {name} on {address} with vLLM, vectors for {', '.join(sorted(changes))}")
-        stopped = threading.Event()
-        threading.Thread(target=_stop_with, args=(server, stopped), daemon=True).start()
-        try:
-            serve(build_proxy(server, chosen, name, options), listener)
-        finally:
-            stopped.set()
+        serve(build_proxy(server, chosen, name, options), listener, server.process)
         if not server.alive:
             raise EngineError(f"vLLM ended with {server.process.returncode}; it says why above")
-
-
-def _stop_with(server: VllmServer, stopped: threading.Event) -> None:
-    """Stop serving where the engine ends by itself."""
-    server.process.wait()
-    if not stopped.is_set():
-        os.kill(os.getpid(), signal.SIGTERM)
 
 
 @contextlib.contextmanager

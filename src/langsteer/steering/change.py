@@ -20,6 +20,7 @@ from langsteer.errors import VectorError
 from langsteer.model.opening import as_model
 from langsteer.states.intervention import POSITIONS, Intervention, PositionKind, intervene
 from langsteer.steering.files import one_file
+from langsteer.steering.sharing import Shareable
 from langsteer.storage.tensors import FileKind, read_tensors, write_tensors
 from langsteer.text.languages import canonical, language_name
 
@@ -32,7 +33,7 @@ SERVES = {  # by the objective that was learned with
 MAP_TYPES = ("model", "options", "corpus", "scores")
 
 
-class Change(ABC):
+class Change(Shareable, ABC):
     """A change of the hidden states of one model, for one language.
 
     Subclasses are frozen dataclasses with these fields. `model` holds the name and fingerprint of

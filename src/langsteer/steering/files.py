@@ -8,9 +8,9 @@ could run code is not.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from langsteer.errors import HubError, VectorError
 from langsteer.progress import quiet
@@ -65,7 +65,11 @@ def local_path(source: str | Path) -> Path:
     wanted = hub_id(source)
     if wanted is None:
         return Path(source)
-    folder = _fetch(wanted)
+    return _within(wanted)
+
+
+def _within(wanted: HubId, **options: Any) -> Path:
+    folder = _fetch(wanted, **options)
     if wanted.file is None:
         return folder
     if not (folder / wanted.file).is_file():
@@ -74,6 +78,35 @@ def local_path(source: str | Path) -> Path:
             f"{wanted.repository} has no {wanted.file} on the hub: it has {has or 'none'}"
         )
     return folder / wanted.file
+
+
+class FetchOptions(TypedDict, total=False):
+    """How a repository is had from the hub, in huggingface_hub's words: its `revision` (a branch, tag
+    or commit), the `token` (True: the one that was logged in with), where the cache is
+    (`cache_dir`), whether nobody is asked (`local_files_only`), or all is fetched anew
+    (`force_download`).
+    """
+
+    revision: str | None
+    token: bool | str | None
+    cache_dir: str | Path | None
+    local_files_only: bool
+    force_download: bool
+
+
+def fetched(
+    repo_id: str | Path, filename: str | None = None, **options: Unpack[FetchOptions]
+) -> Path:
+    """A folder here, or that of a repository of the hub; with `filename`, that file of it.
+
+    Raises HubError where it cannot be had, or has no such file.
+    """
+    if Path(repo_id).exists():
+        return Path(repo_id) / (filename or "")
+    name = repo_id.as_posix() if isinstance(repo_id, Path) else repo_id
+    wanted = hub_id(PREFIX + name.removeprefix(PREFIX)) or HubId(name)
+    revision = options.pop("revision", None) or wanted.revision
+    return _within(replace(wanted, revision=revision, file=filename or wanted.file), **options)
 
 
 def change_files(source: str | Path) -> list[Path]:
@@ -101,23 +134,26 @@ def router_file(source: str | Path) -> Path:
     return path / ROUTER_NAME if path.is_dir() else path
 
 
-def _fetch(wanted: HubId) -> Path:
+def _fetch(wanted: HubId, **options: Any) -> Path:
     """The folder of the hub's cache that has what is fetched of a repository."""
     import huggingface_hub
 
-    options: dict[str, Any] = {"allow_patterns": FETCHED, "ignore_patterns": NOT_FETCHED}
-    options = {name: list(patterns) for name, patterns in options.items()}
+    patterns: dict[str, Any] = {
+        "allow_patterns": list(FETCHED),
+        "ignore_patterns": list(NOT_FETCHED),
+    }
     with quiet("huggingface_hub"):
         try:
             folder = huggingface_hub.snapshot_download(
-                wanted.repository, revision=wanted.revision, **options
+                wanted.repository, revision=wanted.revision, **patterns, **options
             )
         except Exception as error:  # the hub's client raises a dozen unrelated kinds
-            raise HubError(_not_fetched(wanted, error)) from error
+            asked = not options.get("local_files_only")
+            raise HubError(_not_fetched(wanted, error, asked)) from error
     return Path(folder)
 
 
-def _not_fetched(wanted: HubId, error: Exception) -> str:
+def _not_fetched(wanted: HubId, error: Exception, asked: bool = True) -> str:
     from huggingface_hub import constants, errors
 
     start = f"there is no path {wanted} here, and {wanted.repository} could not be had from the hub"
@@ -127,6 +163,8 @@ def _not_fetched(wanted: HubId, error: Exception) -> str:
         reason = "it is not there, or is private: log in (hf auth login) where it is yours"
     elif isinstance(error, errors.RevisionNotFoundError):
         reason = f"it has no revision {wanted.revision}"
+    elif isinstance(error, errors.LocalEntryNotFoundError) and not asked:
+        reason = "local_files_only is set, and it is not in the cache"
     elif isinstance(error, errors.LocalEntryNotFoundError) and constants.HF_HUB_OFFLINE:
         reason = "HF_HUB_OFFLINE is set, and it is not in the cache"
     elif isinstance(error, errors.LocalEntryNotFoundError):

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from langsteer.errors import VectorError
 from langsteer.steering.change import Change
-from langsteer.steering.files import change_files, one_file
+from langsteer.steering.clamp import Clamp
+from langsteer.steering.files import FetchOptions, change_files, fetched, one_file
 from langsteer.steering.foreign import SUFFIXES, read_foreign
 from langsteer.steering.low_rank import LowRank
 from langsteer.steering.projection import Projection
@@ -15,7 +16,7 @@ from langsteer.steering.vector import SteeringVector
 from langsteer.storage.tensors import format_of, read_tensors
 from langsteer.text.languages import parse_tag
 
-KINDS: tuple[type[Change], ...] = (SteeringVector, Projection, LowRank, ChangeSequence)
+KINDS: tuple[type[Change], ...] = (SteeringVector, Projection, LowRank, Clamp, ChangeSequence)
 
 Source = str | Path | Change
 
@@ -37,6 +38,16 @@ def load(path: str | Path, model: Any = None) -> Change:
             return kind.checked(path, *read_tensors(path, kind.kind), model)
     what = f"it is a {named}" if named else "it does not say what it is"
     raise VectorError(f"{path} is not a langsteer vector file, nor of another change: {what}")
+
+
+def from_pretrained(
+    repo_id: str | Path, filename: str | None = None, **options: Unpack[FetchOptions]
+) -> Change:
+    """The change, of any kind, in a repository of the hub; arguments as of
+    `SteeringVector.from_pretrained`. A folder of several, with their router, is opened by
+    `Steered.from_pretrained`.
+    """
+    return load(fetched(repo_id, filename, **options))
 
 
 def load_changes(sources: Iterable[Source]) -> list[Change]:

@@ -9,7 +9,7 @@ none of them (Lee et al., arXiv 1807.03888). `langsteer.fitting.router` says how
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from langsteer.model.tokens import Text, Tokens, encode
 from langsteer.states.capture import sentence_states
 from langsteer.steering.change import Change, check_finite, check_model
 from langsteer.steering.files import ROUTER_NAME, local_path, router_file
+from langsteer.steering.sharing import Shareable
 from langsteer.storage.tensors import FileKind, read_tensors, write_tensors
 from langsteer.text.identify import Identified
 from langsteer.text.languages import UNDETERMINED, canonical
@@ -74,7 +75,7 @@ class Bounds:
 
 
 @dataclass(frozen=True, eq=False)
-class Router:
+class Router(Shareable):
     """Tells a text's language from its mean hidden state x at a layer.
 
     The chances are softmax((x · weightᵀ + bias) ÷ t): `weight` is [languages, hidden], `bias`
@@ -169,7 +170,7 @@ class Router:
         )
 
     @classmethod
-    def load(cls, path: str | Path) -> "Router":
+    def load(cls, path: str | Path) -> Self:
         """Read a file that `save` wrote, or that of a folder or a repository of the hub.
 
         Raises VectorError where it is missing, damaged, or something else.

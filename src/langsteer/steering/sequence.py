@@ -9,13 +9,14 @@ from torch import Tensor
 from langsteer.errors import VectorError
 from langsteer.states.intervention import Intervention, PositionKind
 from langsteer.steering.change import Change, check_strength
+from langsteer.steering.clamp import Clamp
 from langsteer.steering.low_rank import LowRank
 from langsteer.steering.projection import Projection
 from langsteer.steering.vector import SteeringVector
 from langsteer.storage.tensors import FileKind
 from langsteer.version import __version__
 
-PART_KINDS: tuple[type[Change], ...] = (SteeringVector, Projection, LowRank)
+PART_KINDS: tuple[type[Change], ...] = (SteeringVector, Projection, LowRank, Clamp)
 SHARED = ("language", "pivot", "model")
 
 

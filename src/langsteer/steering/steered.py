@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
@@ -17,20 +17,22 @@ from langsteer.model.tokens import Prompt, Text, Tokens
 from langsteer.states.generating import around_generate
 from langsteer.states.intervention import PositionKind
 from langsteer.steering.change import Change, steer
-from langsteer.steering.files import ROUTER_NAME, local_path
+from langsteer.steering.files import ROUTER_NAME, FetchOptions, fetched, local_path
 from langsteer.steering.folder import Source, changes_by_language
 from langsteer.steering.generation import chat_prompt, generate
 from langsteer.steering.router import CONFIDENT, Router
+from langsteer.steering.sharing import Pushable
 from langsteer.text.identify import Identified
 from langsteer.text.languages import parse_tag
 
 
 @dataclass(frozen=True, eq=False)
-class Steered:
+class Steered(Pushable):
     """A model whose texts are steered by their language.
 
     `changes` are by language tag. A text's language is the one that is named, else what `router`
     hears, where it is at least `confidence` sure; a single change without a router is every text's.
+    `push_to_hub` shares the changes and the router, not the model.
     """
 
     model: Model
@@ -46,6 +48,15 @@ class Steered:
             change.check_fits(self.model, other_weights=self.other_weights)
         if self.router is not None:
             self.router.check_fits(self.model)
+
+    @classmethod
+    def from_pretrained(
+        cls, repo_id: str | Path, model: Any, **options: Unpack[FetchOptions]
+    ) -> "Steered":
+        """`model`, as `steered` takes it, with all changes and the router of a repository of the hub;
+        options as of `SteeringVector.from_pretrained`.
+        """
+        return steered(model, fetched(repo_id, **options))
 
     @property
     def network(self) -> Any:

@@ -25,9 +25,13 @@ class Turning(Addition):
     """Add `delta` [hidden] to every hidden state, and give it back the length that it had."""
 
     def __call__(self, hidden: Tensor) -> Tensor:
-        before, after = hidden.float(), super().__call__(hidden).float()
-        length, longer = before.norm(dim=-1, keepdim=True), after.norm(dim=-1, keepdim=True)
-        return (after * (length / longer.clamp(min=1e-12))).to(hidden.dtype)
+        return same_length(hidden.float(), super().__call__(hidden).float()).to(hidden.dtype)
+
+
+def same_length(before: Tensor, after: Tensor) -> Tensor:
+    """States `after` a change [..., hidden], each as long as it was `before`."""
+    length, longer = before.norm(dim=-1, keepdim=True), after.norm(dim=-1, keepdim=True)
+    return after * (length / longer.clamp(min=1e-12))
 
 
 @dataclass(frozen=True, eq=False)

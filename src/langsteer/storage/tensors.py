@@ -1,6 +1,7 @@
 """Tensors and a record of what they are, in one safetensors file: nothing is ever unpickled."""
 
 import contextlib
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from langsteer.storage.files import write_whole
 from langsteer.storage.parsed import parse_json
 from langsteer.storage.pointers import pointer
 
+CHECKSUM = "sha256"  # in a file's metadata; files of earlier versions have none
+
 
 @dataclass(frozen=True)
 class FileKind:
@@ -30,14 +33,28 @@ class FileKind:
 def write_tensors(
     path: str | Path, kind: FileKind, tensors: Mapping[str, Tensor], record: Mapping[str, Any]
 ) -> Path:
-    """Write tensors as float32 and a record of JSON values, whole or not at all. SaveError."""
+    """Write tensors as float32 and a record of JSON values, with a checksum of both, whole or not
+    at all. Raises SaveError.
+    """
     whole = {**record, "format": kind.format, "format_version": kind.version}
     metadata = {key: json.dumps(value, ensure_ascii=False) for key, value in whole.items()}
-    plain = {
-        name: tensor.detach().to("cpu", torch.float32).contiguous()
+    plain = {  # copies, as what shares its numbers with another cannot be written
+        name: tensor.detach().to("cpu", torch.float32, copy=True).contiguous()
         for name, tensor in tensors.items()
     }
+    metadata[CHECKSUM] = json.dumps(checksum(plain, metadata))
     return write_whole(path, lambda part: save_file(plain, part, metadata=metadata))
+
+
+def checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """SHA-256 over names, types, shapes and bytes of tensors, and over metadata but a checksum."""
+    told = sorted((key, value) for key, value in metadata.items() if key != CHECKSUM)
+    digest = hashlib.sha256(json.dumps(told).encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        numbers: Any = tensor.contiguous().reshape(-1).view(torch.uint8).numpy()
+        digest.update(numbers)
+    return digest.hexdigest()
 
 
 def format_of(path: str | Path) -> str | None:
@@ -61,7 +78,8 @@ def format_of(path: str | Path) -> str | None:
 def read_tensors(path: str | Path, kind: FileKind) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and record of a file of this kind.
 
-    Raises VectorError where it is missing, damaged, newer than this langsteer, or something else.
+    A checksum is compared where the file has one. Raises VectorError where it is missing, damaged,
+    newer than this langsteer, or something else.
     """
     path = Path(path)
     if not path.is_file():
@@ -82,6 +100,11 @@ def read_tensors(path: str | Path, kind: FileKind) -> tuple[dict[str, Tensor], d
         raise VectorError(
             f"{path} has format version {version}; this langsteer reads up to {kind.version}: "
             "pip install --upgrade langsteer"
+        )
+    if record.pop(CHECKSUM, None) not in (None, checksum(tensors, metadata)):
+        raise VectorError(
+            f"{path} is damaged: it holds something else than was written (its checksum differs): "
+            "copy or download it again"
         )
     return tensors, record
 

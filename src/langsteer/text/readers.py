@@ -115,6 +115,8 @@ def read_tsv(
     Cells may stand in double quotes, as spreadsheets write them, where all do that have to.
     """
     rows = table_rows(read_text(path))
+    if not rows:
+        raise CorpusError(f"{path} has no lines")
     header = rows[0]
     tags = header_tags(header, [*languages, pivot])
     if serving(parse_tag(pivot), tags):

@@ -17,7 +17,7 @@ GOLDEN = json.loads((Path(__file__).parents[2] / "data" / "benchmark_prompts.jso
 @pytest.mark.filterwarnings("ignore:spBLEU")
 @pytest.mark.parametrize("name", WRITERS)
 def test_prompts_of_published_files(name: str, tmp_path: Path) -> None:
-    if name.startswith("language_confusion"):
+    if name.startswith("language_"):
         pytest.importorskip("lingua")
     prints = fingerprints(name, tmp_path)
     assert prints

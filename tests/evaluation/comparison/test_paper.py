@@ -1,5 +1,6 @@
 """The paper's experiments as they are shipped: understood, and run to their end on a small model."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from langsteer.evaluation.comparison.run import compare
 FILE = Path(__file__).parents[3] / "examples" / "paper.yaml"
 LOCAL = ["mgsm", "xcopa", "sib200"]  # whose files lie beside the checkout
 NEEDS_THE_HUB = {"translate_mt"}
-WRITTEN = {"direct", "xlt", "learned"}  # on mgsm: to write takes long
+WRITTEN = {"direct", "xlt"}  # on mgsm: to write takes long
 
 
 def test_the_file_is_understood() -> None:
@@ -26,6 +27,9 @@ def test_the_file_is_understood() -> None:
     ]
 
 
+@pytest.mark.skipif(
+    "LANGSTEER_PAPER" not in os.environ, reason="takes many minutes: set LANGSTEER_PAPER=1"
+)
 def test_it_runs_to_its_end(shared: Path, tmp_path: Path) -> None:
     if not shared.is_dir():
         pytest.skip(f"there is no {shared}")
@@ -39,6 +43,7 @@ def test_it_runs_to_its_end(shared: Path, tmp_path: Path) -> None:
         "data": str(shared),
         "output": str(tmp_path / "paper"),
         "limit": 2,
+        "dtype": "float32",
     }
     done = compare(comparison(keys))
     assert not done.failed

@@ -16,8 +16,9 @@ from langsteer.errors import BenchmarkError
 from langsteer.evaluation.benchmarks import flores
 from langsteer.evaluation.benchmarks.common import Doc, numbered
 from langsteer.evaluation.benchmarks.files import filled, table
-from langsteer.text.identify import comparable, identifiable, identify
-from langsteer.text.languages import language_name, parse_tag, script_of, share_script
+from langsteer.evaluation.written import same_language
+from langsteer.text.identify import identifiable, identify
+from langsteer.text.languages import language_name, parse_tag, script_of
 
 TITLE = "Language confusion"
 SITE = "https://github.com/for-ai/language-confusion"
@@ -43,7 +44,7 @@ def line_pass(answer: str, language: str) -> float:
     if not found:
         return math.nan
     return float(
-        all(_same(f.language, language) and f.confidence > LEAST_CONFIDENCE for f in found)
+        all(same_language(f.language, language) and f.confidence > LEAST_CONFIDENCE for f in found)
     )
 
 
@@ -57,13 +58,6 @@ def word_pass(answer: str, language: str) -> float:
 def _words(line: str) -> float:
     """Words in a line; in scripts that do not separate them, two characters are taken for one."""
     return len(_WORD.findall(line)) + len(_CHARACTER.findall(line)) / 2
-
-
-def _same(found: str, language: str) -> bool:
-    """Whether it is this language, or one so near that a single line cannot tell them apart."""
-    if found == language or not identifiable(found):
-        return found == language
-    return share_script(found, language) and not comparable(found, language)
 
 
 def scores(tag: str) -> dict[str, Any]:
@@ -91,6 +85,16 @@ def read_monolingual(folder: Path, code: str, part: str) -> list[Doc]:
 
 def read_crosslingual(folder: Path, code: str, part: str) -> list[Doc]:
     return _read(folder, code, "crosslingual")
+
+
+def read_forcing(folder: Path, code: str, part: str) -> list[Doc]:
+    """English questions that name no language, to be answered in that of `code`.
+
+    The form of CLaS-Bench (Gurgurov et al., arXiv 2601.08331), on this benchmark's English prompts:
+    its own 70 questions, and the model that judges whether an answer is to the point, are not here.
+    """
+    tag = parse_tag(code)
+    return [doc | {"language": tag} for doc in _read(folder, "en", "monolingual")]
 
 
 def read_flores(folder: Path, code: str, part: str) -> list[Doc]:

@@ -137,7 +137,7 @@ class _Language:
             plan = self._attempt(chosen, functools.partial(self._plan, chosen))
             if plan is None:
                 continue
-            if plan.model is not None:
+            if plan.model is not None or plan.processors:
                 self._ask([(chosen, plan)], None)
                 del plan
                 gc.collect()
@@ -190,7 +190,8 @@ class _Language:
     def _ask(self, group: Sequence[tuple[Chosen, Plan]], key: str | None) -> None:
         """Ask the questions that all plans of a group share, each under its own change.
 
-        `key` is theirs, None where a tuned model is asked: what that says is not kept.
+        `key` is theirs, None where a tuned model is asked, or writing is held to a script: what that
+        says is not kept.
         """
         if key is not None and key in self.answered:
             for chosen, plan in group:
@@ -228,7 +229,7 @@ class _Language:
     def _lm(self, plan: Plan) -> LangsteerLM:
         info = task_info(self.benchmark, self.language, plan)
         name = f"{self.benchmark.name}_{self.language}"
-        return LangsteerLM(plan.model or self.model, tasks={name: info})
+        return LangsteerLM(plan.model or self.model, tasks={name: info}, processors=plan.processors)
 
     def _tell_cell(self, chosen: Chosen, plan: Plan, answers: Answers) -> None:
         cell = self._attempt(chosen, functools.partial(self._cell, chosen, plan, answers))

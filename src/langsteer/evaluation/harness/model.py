@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from lm_eval.api.instance import Instance
 from lm_eval.api.registry import register_model
+from transformers import LogitsProcessor
 
 from langsteer.errors import ModelError
 from langsteer.evaluation.harness.calibrating import calibrated_answers
@@ -71,7 +72,8 @@ class LangsteerLM(HFLM):
     files, or changes by language tag. A request's language is `language`, else that of its task
     (from `tasks`, or from the task's name where it surely tells one: `xcopa_sw`,
     `belebele_swh_Latn`), else that which its text is surely in (with the extra `langid`); without
-    a vector for it, the request is not steered. Which task is steered as what is said once. `strength` and `positions` replace the vectors' own.
+    a vector for it, the request is not steered. Which task is steered as what is said once. `strength`
+    and `positions` replace the vectors' own. `processors` act on the logits of what is written.
     `calibrated` takes each answer's mean over a task off, where all its items have the same answers.
     Raises VectorError where a vector does not fit.
     """
@@ -93,6 +95,7 @@ class LangsteerLM(HFLM):
         add_bos_token: bool | None = None,
         calibrated: bool = False,
         tasks: Mapping[str, TaskInfo] | None = None,
+        processors: Sequence[LogitsProcessor] = (),
         **options: Any,
     ) -> None:
         if isinstance(pretrained, str):
@@ -111,6 +114,7 @@ class LangsteerLM(HFLM):
         self.budget, self.calibrated = budget, calibrated
         self.rows = int(str(batch_size)) if str(batch_size).isdigit() else None
         self.tasks = dict(tasks or {})
+        self.processors = list(processors)
         self.costs: dict[str, Usage] = {}
         self._variants: dict[str, Change | None] = {}
         self._active = ""
@@ -326,7 +330,7 @@ class LangsteerLM(HFLM):
                 attention_mask=inputs["attention_mask"],
                 stop=until,
                 max_length=width + longest,
-                logits_processor=[Finite(self.steered)],
+                logits_processor=[Finite(self.steered), *self.processors],
                 **options,
             )
         self.cost.seconds += time.perf_counter() - started

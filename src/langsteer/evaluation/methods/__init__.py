@@ -20,6 +20,12 @@ from langsteer.evaluation.methods.common import (
     Setting,
     checking_options,
 )
+from langsteer.evaluation.methods.decoding import (
+    CONFUSION_GATE,
+    ONLY_SCRIPT,
+    PIVOT_WORDS,
+    WITHIN_REACH,
+)
 from langsteer.evaluation.methods.direct import DIRECT, ENGLISH
 from langsteer.evaluation.methods.few_shot import FEW_SHOT, FEW_SHOT_ENGLISH
 from langsteer.evaluation.methods.lora import LORA_ENGLISH, LORA_SFT
@@ -79,6 +85,10 @@ EVALUATION_METHODS: dict[str, EvaluationMethod] = {
         TRANSLATE_MT,
         TRANSLATE_SERVICE,
         TRANSLATE_FILE,
+        ONLY_SCRIPT,
+        WITHIN_REACH,
+        CONFUSION_GATE,
+        PIVOT_WORDS,
         LORA_ENGLISH,
         LORA_SFT,
         *sorted(STEERING, key=lambda method: method.name == DEFAULT_METHOD),

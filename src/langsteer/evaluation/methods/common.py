@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from transformers import LogitsProcessor
+
 from langsteer.errors import MethodError
 from langsteer.evaluation.benchmarks import Benchmark, Doc, load_docs
 from langsteer.model.model import Model
@@ -49,7 +51,7 @@ class Plan:
     (`en` where they were translated). `config` overrides keys of the harness's task, `shots` of
     `examples` precede each item; where their text is in another language than the items', that is
     `examples_language`, and they are not steered. `model` replaces the setting's model (a tuned
-    one), `change` is added to it. `chosen_on` are the ids of the items that any choice was made
+    one), `change` is added to it, and `processors` act on the logits of what it writes. `chosen_on` are the ids of the items that any choice was made
     with: none is asked. `settings` says what was chosen, for the record. `training_seconds` is
     spent once for a language; `extra_seconds` and `extra_tokens` on these very items before they
     are asked (their translation, the reasoning about them).
@@ -64,6 +66,7 @@ class Plan:
     config: Mapping[str, Any] = field(default_factory=dict)
     model: Model | None = None
     change: Change | None = None
+    processors: Sequence[LogitsProcessor] = ()
     chosen_on: frozenset[str] = frozenset()
     settings: Mapping[str, Any] = field(default_factory=dict)
     training_seconds: float = 0.0
@@ -76,8 +79,8 @@ class EvaluationMethod:
     """A way to ask. `prepare(setting, **options)` trains, translates or reasons, and gives the plan.
 
     `options` are keyword arguments of `prepare`. `kind` says what it touches: the `prompt`, the
-    `text` of the items, the `model`, or its hidden `states`. A stack is a method of the first or
-    third kind with one of the last on top.
+    `text` of the items, the `model`, its `logits`, or its hidden `states`. A stack is a method of the
+    first, third or fourth kind with one of the last on top.
     """
 
     name: str

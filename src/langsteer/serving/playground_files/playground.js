@@ -2,6 +2,7 @@
 
 const $ = (id) => document.getElementById(id);
 const AUTO = "auto";
+const UNKNOWN = "und"; // a language that could not be told
 const POSITIONS = { source: "on the text", prompt: "on the prompt", generated: "on what is written", all: "on all tokens" };
 const moved = { strength: false, layer: false };
 let served = null; // what /v1/models says
@@ -146,14 +147,16 @@ function nameOf(tag) {
 }
 
 function told(used) {
-  $("heard").hidden = used.confidence === null;
-  if (used.confidence !== null) {
+  const heard = used.confidence !== null && used.language !== UNKNOWN;
+  $("heard").hidden = !heard;
+  if (heard) {
     $("heard-language").textContent = `Heard ${nameOf(used.language)}`;
     $("heard-confidence").value = used.confidence;
     $("heard-told").textContent = `${Math.floor(100 * used.confidence)}% sure`;
   }
   if (used.vector === null) {
-    const why = used.language === served.steering.pivot.tag ? "the vectors lead there" : "too unsure, or no vector for it";
+    const unsure = heard ? "too unsure, or no vector for it" : "its language cannot be told; choose it above";
+    const why = used.language === served.steering.pivot.tag ? "the vectors lead there" : unsure;
     show("steered-told", used.language ? `Not steered: ${why}.` : "Not steered.");
     return;
   }
@@ -194,7 +197,8 @@ function recipe() {
   const key = $("key-field").hidden && !sessionStorage.getItem("key") ? "" : ` -H "Authorization: Bearer $LANGSTEER_API_KEY"`;
   $("curl").textContent = `curl -s ${url} -H 'Content-Type: application/json'${key} -d ${quoted(JSON.stringify(body(how)))}`;
   const asked = typeof how === "string" ? { language: how } : how;
-  const plain = served.steering.recipe && asked.layer === undefined && !Number($("temperature").value);
+  const routed = asked.language !== AUTO || served.steering.hears !== "lingua"; // the command knows no lingua
+  const plain = served.steering.recipe && routed && asked.layer === undefined && !Number($("temperature").value);
   $("generate-command").hidden = !plain;
   if (!plain) return;
   const words = [served.steering.recipe, "--max-new-tokens", $("tokens").value];

@@ -1,0 +1,103 @@
+"""What `langsteer fit --for answers` does and prints: a search for a change that brings answers in the language."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich import box
+from rich.table import Table
+
+from langsteer.cli import options as shared
+
+if TYPE_CHECKING:
+    from langsteer.diagnosis.answers import AnswersFound
+    from langsteer.evaluation.statistics import Interval
+    from langsteer.model.model import Model
+    from langsteer.text.corpus import ParallelCorpus
+
+SHOWN = 8  # of the candidates
+TITLES = {
+    "right": "in the language, %",
+    "distinct_1": "different words, %",
+    "distinct_2": "different pairs of words, %",
+    "distinct_3": "different threes of words, %",
+    "copied": "copied from the question, %",
+    "words": "words",
+}
+
+
+def answers_for(
+    open_model: "Callable[[], Model]",
+    text: "ParallelCorpus",
+    files: Mapping[str, Path],
+    *,
+    anyway: bool,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Search for each language, and write the changes that bring answers in it."""
+    from langsteer.diagnosis.answers import find_answers, write_answers
+    from langsteer.diagnosis.find import check_place
+
+    for tag in text.languages:
+        check_place(files[tag], settings["overwrite"])
+    model, told = open_model(), []
+    for tag in text.languages:
+        folder = files[tag].with_suffix(".search")
+        change, found = find_answers(model, text.only(tag), folder, **settings)
+        written = write_answers(change, found, files[tag], anyway=anyway)
+        told.append({**found.as_json(), "written": None if written is None else str(written)})
+        if not as_json:
+            _print(found, folder, written)
+    if as_json:
+        shared.print_json(told if len(told) > 1 else told[0])
+
+
+def _print(found: "AnswersFound", folder: Path, written: Path | None) -> None:
+    console = shared.console()
+    console.print(_chosen(found))
+    console.print(_reported(found))
+    if found.better:
+        console.print(f"{found.recipe} brings answers in {found.language}, and repeats no more.")
+    else:
+        console.print(
+            f"Nothing that was tried brings more answers in {found.language} without repeating more: the "
+            f"best is {found.recipe}."
+        )
+    console.print(f"Everything that was tried: {folder}")
+    if written is not None:
+        console.print(f"Written: {written}")
+    else:
+        typer.echo("No file was written (--anyway writes the best all the same).", err=True)
+
+
+def _chosen(found: "AnswersFound") -> Table:
+    title = f"Answers in {found.language}: {len(found.standings) - 1} recipes in {found.seconds / 60:.1f} minutes"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE)
+    for name in ("recipe", "lines", TITLES["right"], TITLES["distinct_3"]):
+        table.add_column(name, justify="left" if name == "recipe" else "right")
+    for standing in found.standings[: SHOWN + 1]:
+        own = standing.measures
+        numbers = (f"{own['right']:.1f}", f"{own['distinct_3']:.1f}")
+        table.add_row(standing.candidate, str(standing.lines), *numbers)
+    return table
+
+
+def _reported(found: "AnswersFound") -> Table:
+    title = f"On {found.report_lines} other lines: {found.recipe}"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE)
+    for name in ("", "as it is", "changed", "change [95%]"):
+        table.add_column(name, justify="left" if not name else "right", no_wrap=True)
+    for measure, name in TITLES.items():
+        table.add_row(
+            name,
+            f"{found.before[measure]:.1f}",
+            f"{found.after[measure]:.1f}",
+            _signed(found.changes[measure]),
+        )
+    return table
+
+
+def _signed(interval: "Interval") -> str:
+    return f"{interval.value:+.1f} [{interval.low:+.1f}, {interval.high:+.1f}]"

@@ -1,0 +1,123 @@
+"""Measures of a written answer, beside its score: is it in the language, does it repeat itself or the
+question, and how long is it.
+
+distinct-n (Li et al., arXiv 1510.03055) is the share of an answer's n-grams that are different: 1.0 where nothing
+is said twice, near 0 for one phrase over and over; one less it is the repetition of Welleck et al. (arXiv
+1908.04319). Longer answers have less of it by themselves, so it is read beside the length.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import regex
+
+from langsteer.evaluation.statistics import Array
+from langsteer.text.identify import comparable, identifiable, identify, is_judged
+from langsteer.text.languages import share_script
+
+COPIED = 4  # words in a row that are in the question too
+
+_UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
+_WORD = regex.compile(
+    rf"{_UNSPACED}\p{{M}}*|[[\p{{L}}\p{{M}}\p{{N}}]--{_UNSPACED}]+", flags=regex.VERSION1
+)
+
+
+_MARKUP = regex.compile(r"</?\p{L}[^<>\n]*>?")
+
+
+@dataclass(frozen=True)
+class Written:
+    """Measures of an answer: whether it is in the language (100 or 0), the shares (0 to 100)
+    of its n-grams of one, two and three words that are different, and of its runs of four words that
+    the question has too, and how many words it has. One with fewer words repeats and copies nothing.
+    """
+
+    right: float
+    distinct_1: float
+    distinct_2: float
+    distinct_3: float
+    copied: float
+    words: float
+
+
+MEASURES = tuple(field.name for field in fields(Written))
+
+
+def written(
+    answers: Sequence[str], language: str, questions: Sequence[str] | None = None
+) -> list[Written]:
+    """The measures of each answer. Raises MissingExtraError where lingua is not installed."""
+    asked = [""] * len(answers) if questions is None else questions
+    return [
+        Written(
+            right=right,
+            distinct_1=_percent(distinct(answer, 1), 1.0),
+            distinct_2=_percent(distinct(answer, 2), 1.0),
+            distinct_3=_percent(distinct(answer, 3), 1.0),
+            copied=_percent(copied(answer, question), 0.0),
+            words=float(len(words(answer))),
+        )
+        for answer, question, right in zip(
+            answers, asked, in_language(answers, language).tolist(), strict=True
+        )
+    ]
+
+
+def in_language(answers: Sequence[str], language: str) -> Array:
+    """100 where the first line of an answer that is long enough to tell is in the language, else 0.
+
+    Marks of HTML are in no language. Languages so near that a line cannot tell them apart count as
+    one, and an answer without such a line is in none.
+    """
+    judged = [next(filter(is_judged, _lines(answer)), "") for answer in answers]
+    told = identify(judged)
+    return np.array([100.0 * (t is not None and same_language(t.language, language)) for t in told])
+
+
+def same_language(found: str, language: str) -> bool:
+    """Whether it is this language, or one so near that a single line cannot tell them apart."""
+    if found == language or not identifiable(found):
+        return found == language
+    return share_script(found, language) and not comparable(found, language)
+
+
+def _lines(answer: str) -> list[str]:
+    return _MARKUP.sub(" ", answer).splitlines()
+
+
+def first_line(answer: str) -> str:
+    """Its first line that is not empty, without spaces around it."""
+    return answer.strip().split("\n")[0].strip()
+
+
+def words(text: str) -> list[str]:
+    """Small-lettered words and numbers; in scripts that put no space between words, characters."""
+    return _WORD.findall(text.lower())
+
+
+def distinct(answer: str, n: int) -> float:
+    """The share of its n-grams of words that are different, 0 to 1; NaN where it has none."""
+    grams = _grams(words(answer), n)
+    return len(set(grams)) / len(grams) if grams else math.nan
+
+
+def copied(answer: str, question: str, n: int = COPIED) -> float:
+    """The share of its n-grams of words that are in the question too, 0 to 1; NaN where it has none."""
+    grams, there = _grams(words(answer), n), set(_grams(words(question), n))
+    return sum(gram in there for gram in grams) / len(grams) if grams else math.nan
+
+
+def column(measured: Sequence[Written], measure: str) -> Array:
+    """One measure of all answers."""
+    return np.array([getattr(each, measure) for each in measured], dtype=np.float64)
+
+
+def _percent(share: float, otherwise: float) -> float:
+    return 100 * (otherwise if math.isnan(share) else share)
+
+
+def _grams(of: Sequence[str], n: int) -> list[tuple[str, ...]]:
+    return list(zip(*(of[start:] for start in range(n)), strict=False))
