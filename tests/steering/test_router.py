@@ -149,6 +149,19 @@ def test_a_language_that_it_was_not_shown_is_not_steered(llama: Model, tmp_path:
     assert old.identify(llama, unseen) == free.identify(llama, unseen)
 
 
+def test_languages_of_files_of_before_have_the_tags_of_today(llama: Model, tmp_path: Path) -> None:
+    """Norwegian was `no` where a file said so, and is `nb`."""
+    lines = {{"sw": "no"}.get(tag, tag): own for tag, own in texts().items()}
+    router = fit_router(llama, lines, with_builtin=False)
+    router.save(tmp_path / ROUTER_NAME)
+    replace(vector_at(llama, 1), language="no").save(tmp_path / "v.safetensors")
+    found, vectors = read_router(tmp_path), read_vectors(tmp_path)
+    assert (found.languages, list(vectors)) == (("nb", "tr", "en"), ["nb"])
+    told = found.identify(llama, texts(1, start=40)["sw"])[0]
+    assert found.choose(told, vectors, 0.0) is vectors["nb"]
+    assert Steered(llama, vectors, found).route(["x"], "no") == [vectors["nb"]]
+
+
 def test_few_languages_leave_none_out(llama: Model) -> None:
     assert fit_router(llama, texts(), with_builtin=False).bounds is None
 
