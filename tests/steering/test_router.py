@@ -7,7 +7,7 @@ import torch
 
 from langsteer.errors import FitError, VectorError
 from langsteer.fitting.learning import fit
-from langsteer.fitting.router import fit_router
+from langsteer.fitting.router import _narrowed, fit_router
 from langsteer.model.model import Model
 from langsteer.steering.change import steer
 from langsteer.steering.files import ROUTER_NAME
@@ -171,6 +171,11 @@ def test_longer_texts_must_lie_nearer() -> None:
     tokens = torch.tensor([0, 1, 2, 3, 4, 8, 12, 16, 500])
     allowed = [8.0, 8.0, 8.0, 8 - 2 * math.log2(1.5), 6.0, 4.0, 4 - 2 * math.log2(1.5), 2.0, 1.0]
     assert bounds.allowed(tokens).tolist() == pytest.approx(allowed)
+
+
+def test_longer_texts_have_bounds_narrower_than_what_parts_most() -> None:
+    assert _narrowed([8.0, 6.0, 4.0, 2.0, 3.0]).tolist() == pytest.approx([8, 6, 4, 1.9, 1.9])
+    assert _narrowed([3.0, 6.0, 4.0, 3.1, 1.0]).tolist() == pytest.approx([3, 3, 3, 2.945, 0.95])
 
 
 def test_bounds_of_other_languages() -> None:
