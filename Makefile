@@ -42,6 +42,7 @@ check: $(VENV)/dev-installed
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+	$(VENV)/bin/python scripts/audit.py
 	$(VENV)/bin/python -m pytest -p no:cacheprovider tests/test_house.py tests/test_docs.py::test_architecture_shows_the_imports_of_today
 
 # Build the package and try the wheel with each interpreter: make wheels PYTHONS='python3.11 python3.13'

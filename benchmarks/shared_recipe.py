@@ -24,7 +24,7 @@ import numpy as np
 import langsteer
 from benchmarks.common import RESULTS, SHARED, add_line, bracketed, markdown, read_lines, rounded
 from langsteer.diagnosis.fits import Candidate, Fits, cheap_candidates, learned_candidates, refined
-from langsteer.diagnosis.halving import ALL, NOTHING, Scorer
+from langsteer.diagnosis.halving import NOTHING, Scorer
 from langsteer.diagnosis.items import TaskItems
 from langsteer.diagnosis.scoring import answer_scores, asked, scale_of
 from langsteer.diagnosis.task import read_task
@@ -66,7 +66,6 @@ def part_of(model: Model, name: str, tag: str, work: Path, most: int) -> Part:
     items = task.development[:most]
     questions = asked(model, [item.own for item in items], items)
     scorer = Scorer(model, items, questions, scale_of(questions), trials)
-    scorer.nothing(ALL, len(items))
     scorer.choose_among(CHOICES)
     scorer.nothing(scorer.some, len(items))
     return Part(task, Fits(model, corpus, work / f"fits.{tag}", trials), scorer)

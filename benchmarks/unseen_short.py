@@ -13,10 +13,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
+from torch import Tensor
+
 import langsteer
 from benchmarks.common import SHARED, report
 from langsteer.fitting.router import fit_router
+from langsteer.model.tokens import encode
 from langsteer.progress import show_progress
+from langsteer.states.capture import sentence_states
 from langsteer.steering.router import CONFIDENT, Router
 from langsteer.text.corpus import spread
 from langsteer.text.readers import read_ntrex
@@ -65,7 +70,8 @@ def main() -> None:
         **WRITTEN,
         **{tag: premises(tag, chosen.lines) for tag in (*NOT_SHOWN, *SHOWN)},
     }
-    rows = [{"width": width, **steered(model, at(router, width), asked)} for width in WIDTHS]
+    read = {tag: states_of(model, texts, router.layer) for tag, texts in asked.items()}
+    rows = [{"width": width, **steered(at(router, width), read)} for width in WIDTHS]
     for row in rows:
         print(json.dumps(row), flush=True)
     counts = {tag: len(texts) for tag, texts in asked.items()}
@@ -85,15 +91,20 @@ def at(router: Router, width: float | None) -> Router:
     return replace(router, bounds=replace(router.bounds, farthest=router.bounds.farthest * width))
 
 
-def steered(
-    model: langsteer.Model, router: Router, asked: Mapping[str, Sequence[str]]
-) -> dict[str, Any]:
+def states_of(model: langsteer.Model, texts: Sequence[str], layer: int) -> tuple[Tensor, Tensor]:
+    """Mean states [texts, hidden], and how many tokens they are of [texts]."""
+    tokens = encode(model, texts)
+    states = sentence_states(model, tokens, [layer])[:, 0].double()
+    return states, torch.tensor([sum(text.source) for text in tokens])
+
+
+def steered(router: Router, read: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, Any]:
     """How many texts of each language are steered: of those shown, as their own language."""
     counts = {}
-    for tag, texts in asked.items():
+    for tag, (states, tokens) in read.items():
         told = [
             found.language
-            for found in router.identify(model, texts)
+            for found in router.identify_states(states, tokens)
             if found.confidence >= CONFIDENT and found.language != router.pivot
         ]
         counts[tag] = sum(language == tag for language in told) if tag in SHOWN else len(told)

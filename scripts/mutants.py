@@ -57,9 +57,9 @@ MUTANTS = (
         "return False",
     ),
     Mutant(
-        "the first new token is prompt",
+        "the last prompt token is new",
         "if call.start >= call.prompt_end:",
-        "if call.start > call.prompt_end:",
+        "if call.start > call.prompt_end - 2:",
     ),
     Mutant("the prompt is generated", "(columns < call.prompt_end)", "(columns < 0)"),
     Mutant("passes start at nought", "start = cached - virtual", "start = 0"),
@@ -96,8 +96,8 @@ MUTANTS = (
     ),
     Mutant(
         "another thread is steered",
-        "if self.owner is not None and threading.get_ident() != self.owner:\n            return None",
-        "if False:\n            return None",
+        "if self.owner is not None and threading.get_ident() != self.owner:",
+        "if False:",
     ),
     Mutant("an earlier pass counts", "self.local.call = None", "pass"),
     Mutant("a layer is run again", "model.blocks[: layer + 1]", "model.blocks[:layer]"),

@@ -92,6 +92,61 @@ def test_commands_of_pages_are_understood(page: Path, line: str) -> None:
 
 def test_there_are_commands_to_understand() -> None:
     assert len(TYPED) > 20
+    assert len(MENTIONED) > 60
+
+
+def _mentions(page: Path) -> list[str]:
+    """Commands that stand in the text of a page, or of a command's help: whole ones, or parts."""
+    text = FENCE.sub("", page.read_text(encoding="utf-8"))
+    lines = re.findall(r"`(langsteer [a-z-][^`]*)`", text)
+    whole = [part.strip() for line in lines for part in re.split("&&|[|]", line)]
+    return [line for line in whole if line.startswith("langsteer ")]
+
+
+HELP = sorted((ROOT / "src" / "langsteer" / "cli").glob("*.py"))
+MENTIONED = sorted({(page, line) for page in (*PAGES, *HELP) for line in _mentions(page)})
+OF_OTHERS = {"median", "numbers"}  # what the packages of examples add
+
+
+@pytest.mark.parametrize(("page", "line"), MENTIONED, ids=lambda value: str(value)[-60:])
+def test_commands_in_text_are_those_that_there_are(page: Path, line: str) -> None:
+    """Each command and option that is named exists, and the values of whole ones are valid."""
+    words = shlex.split(line.replace("$'", "'"))[1:]
+    if words[0] in ("--version", "--help"):
+        return
+    assert words[0] in COMMANDS, f"there is no {words[0]}"
+    command, words = load_command(words[0]), words[1:]
+    while hasattr(command, "commands") and words:
+        command, words = command.commands[words[0]], words[1:]
+    if hasattr(command, "commands"):
+        return
+    known = {"--help"} | {name for param in command.params for name in param.opts}
+    if command.name != "lm-eval":
+        named = {word.partition("=")[0] for word in words if re.match("--?[a-z]", word)}
+        assert named <= known, f"{_id(page)}: {named - known}"
+    if words[-1:] == ["--help"] or any(word.isupper() for word in words) or OF_OTHERS & set(words):
+        return
+    try:
+        command.make_context(command.name, words)
+    except Exception as error:
+        if not re.search("Missing|requires an argument|does not exist", str(error)):
+            pytest.fail(f"{_id(page)}: {type(error).__name__}: {error}")
+
+
+RUN_HERE = re.compile(r"python (?:-m (benchmarks[.\w]+)|((?:scripts|docs|benchmarks)/[\w/]+\.py))")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=_id)
+def test_scripts_and_targets_of_pages_are_there(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for module, script in RUN_HERE.findall(text):
+        name = script or module.strip(".").replace(".", "/") + ".py"
+        package = ROOT / name.removesuffix(".py") / "__main__.py"
+        assert (ROOT / name).is_file() or package.is_file(), f"{page.name} runs {name}"
+    for target in re.findall(r"^ *make ([a-z-]+)|`make ([a-z-]+)[ `]", text, re.MULTILINE):
+        name = "".join(target)
+        assert re.search(rf"^{name}:", makefile, re.MULTILINE), f"there is no make {name}"
 
 
 def test_architecture_shows_the_imports_of_today() -> None:

@@ -1,22 +1,27 @@
 """Vectors measured on benchmarks: the numbers, the command, and what is refused."""
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("lm_eval", reason="lm-eval is not installed")
 
+import torch
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from langsteer.cli import app, options
-from langsteer.errors import BenchmarkError
+from langsteer.errors import BenchmarkError, LangsteerError
 from langsteer.evaluation.benchmarks import get_benchmark, load_docs, make_task
 from langsteer.evaluation.evaluate import STEERED, evaluate
 from langsteer.evaluation.harness.coverage import Coverage
 from langsteer.evaluation.harness.model import LangsteerLM
 from langsteer.evaluation.harness.tasks import TaskInfo, run_tasks
 from langsteer.model.model import Model
+from langsteer.model.opening import load_model
 from tests.helpers import vector_at
 from tests.made.own import own_data, own_file
 
@@ -73,6 +78,46 @@ def test_the_command_tells_of_items_that_are_missed(
     arguments = ["evaluate", "-t", "sib200", "-v", str(tmp_path), "--data", str(data)]
     told = CliRunner().invoke(app, arguments)
     assert "sib200_sw: the vector touched no token of 3 of 14 items" in told.stderr
+
+
+def damaged(weights: dict[str, torch.Tensor], kind: str) -> None:
+    if kind == "a page of zeros":
+        weights["model.layers.2.mlp.up_proj.weight"].view(-1)[100:1124] = 0
+    else:
+        weights["lm_head.weight"][50:60] = torch.nan
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("a page of zeros", "has other weights: fit one for it"),
+        ("the head", "are not numbers|not finite"),
+    ],
+)
+def test_the_command_on_damaged_weights(
+    folder: Path, data: Path, tmp_path: Path, kind: str, message: str
+) -> None:
+    copy = shutil.copytree(folder, tmp_path / "model")
+    vector = tmp_path / "sw.safetensors"
+    vector_at(load_model(copy), 1).save(vector)
+    weights = load_file(copy / "model.safetensors")
+    damaged(weights, kind)
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    more = ["--carry"] if kind == "the head" else []
+    arguments = [
+        "evaluate",
+        "-t",
+        "sib200",
+        "-v",
+        str(vector),
+        "--data",
+        str(data),
+        "-m",
+        str(copy),
+    ]
+    told = CliRunner().invoke(app, [*arguments, *more])
+    assert isinstance(told.exception, LangsteerError)
+    assert re.search(message, str(told.exception))
 
 
 def test_the_command_asks_benchmarks_of_one_s_own(

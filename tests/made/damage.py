@@ -90,7 +90,7 @@ def other_values(data: bytes, chance: random.Random) -> bytes:
 def _other_value(text: bytes, chance: random.Random) -> bytes:
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return flipped(text, chance)
     places = []
     waiting = [value]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from langsteer.model.model import Model
+from langsteer.model.opening import wrap_model
 from tests.helpers import (
     ARCHITECTURES,
     BOS,
@@ -50,16 +51,32 @@ def test_past_a_sliding_window(architecture: str, way: str) -> None:
 
 
 @torch.inference_mode()
+@pytest.mark.parametrize("beams", [1, 2])
+@pytest.mark.parametrize("architecture", ["llama", "gpt2", "qwen3"])
 @pytest.mark.parametrize("backend", QUANTISED)
-def test_a_quantised_cache(backend: str) -> None:
+def test_a_quantised_cache(backend: str, architecture: str, beams: int) -> None:
+    """transformers quantises no cache of a model with a sliding window."""
     with contextlib.suppress(ModuleNotFoundError):
         if importlib.util.find_spec(QUANTISED[backend]):
             settings = {"backend": backend, "nbits": 4, "q_group_size": 4, "residual_length": 2}
             cache = {"cache_implementation": "quantized", "cache_config": settings}
-            model = build_model("llama")
+            cache["num_beams"] = beams
+            model = build_model(architecture)
             check_generation(model, batch(model, "left"), cache)
             return
     pytest.skip(f"{QUANTISED[backend]} is not here")
+
+
+@torch.inference_mode()
+@pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="caches are moved off a GPU, and here is none"
+)
+@pytest.mark.parametrize("kind", ["offloaded", "offloaded_static"])
+@pytest.mark.parametrize("architecture", ["llama", "gemma3", "gpt2"])
+def test_a_cache_in_the_memory_of_the_processor(architecture: str, kind: str) -> None:
+    built = build_model(architecture)
+    model = wrap_model(built.network.to("cuda"), built.tokenizer, name=built.name)
+    check_generation(model, batch(model, "left"), {"cache_implementation": kind})
 
 
 @torch.inference_mode()

@@ -27,6 +27,8 @@ from tests.helpers import (
     tiny,
 )
 
+EOS = 2
+
 
 @torch.inference_mode()
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -126,6 +128,20 @@ def test_source_mask_and_one_vector_a_row(llama: Model, side: str) -> None:
     one, three = mask.clone(), mask.clone()
     one[1:], three[:2] = False, False
     with ByHand(llama, first.values, [one]), ByHand(llama, second.values, [three]):
+        expected = llama.network(**inputs).logits
+    assert torch.equal(steered, expected)
+
+
+@torch.inference_mode()
+def test_special_tokens_are_no_source(llama: Model) -> None:
+    vector = make_vector(llama, strength=3.0)
+    inputs = batch(llama, "left")
+    inputs["input_ids"][0, 3] = inputs["input_ids"][2, -1] = EOS
+    mask = real_tokens(inputs) & (inputs["input_ids"] != EOS)
+    assert int(mask.sum()) == int(real_tokens(inputs).sum()) - 2
+    with vector.applied(llama, positions="source"):
+        steered = llama.network(**inputs).logits
+    with ByHand(llama, 3.0 * vector.values, [mask]):
         expected = llama.network(**inputs).logits
     assert torch.equal(steered, expected)
 

@@ -7,7 +7,7 @@ import torch
 
 from langsteer.errors import FitError, VectorError
 from langsteer.fitting.learning import fit
-from langsteer.fitting.router import fit_router
+from langsteer.fitting.router import _narrowed, fit_router
 from langsteer.model.model import Model
 from langsteer.steering.change import steer
 from langsteer.steering.files import ROUTER_NAME
@@ -149,6 +149,19 @@ def test_a_language_that_it_was_not_shown_is_not_steered(llama: Model, tmp_path:
     assert old.identify(llama, unseen) == free.identify(llama, unseen)
 
 
+def test_languages_of_files_of_before_have_the_tags_of_today(llama: Model, tmp_path: Path) -> None:
+    """Norwegian was `no` where a file said so, and is `nb`."""
+    lines = {{"sw": "no"}.get(tag, tag): own for tag, own in texts().items()}
+    router = fit_router(llama, lines, with_builtin=False)
+    router.save(tmp_path / ROUTER_NAME)
+    replace(vector_at(llama, 1), language="no").save(tmp_path / "v.safetensors")
+    found, vectors = read_router(tmp_path), read_vectors(tmp_path)
+    assert (found.languages, list(vectors)) == (("nb", "tr", "en"), ["nb"])
+    told = found.identify(llama, texts(1, start=40)["sw"])[0]
+    assert found.choose(told, vectors, 0.0) is vectors["nb"]
+    assert Steered(llama, vectors, found).route(["x"], "no") == [vectors["nb"]]
+
+
 def test_few_languages_leave_none_out(llama: Model) -> None:
     assert fit_router(llama, texts(), with_builtin=False).bounds is None
 
@@ -158,6 +171,11 @@ def test_longer_texts_must_lie_nearer() -> None:
     tokens = torch.tensor([0, 1, 2, 3, 4, 8, 12, 16, 500])
     allowed = [8.0, 8.0, 8.0, 8 - 2 * math.log2(1.5), 6.0, 4.0, 4 - 2 * math.log2(1.5), 2.0, 1.0]
     assert bounds.allowed(tokens).tolist() == pytest.approx(allowed)
+
+
+def test_longer_texts_have_bounds_narrower_than_what_parts_most() -> None:
+    assert _narrowed([8.0, 6.0, 4.0, 2.0, 3.0]).tolist() == pytest.approx([8, 6, 4, 1.9, 1.9])
+    assert _narrowed([3.0, 6.0, 4.0, 3.1, 1.0]).tolist() == pytest.approx([3, 3, 3, 2.945, 0.95])
 
 
 def test_bounds_of_other_languages() -> None:

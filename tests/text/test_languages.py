@@ -32,6 +32,10 @@ def test_codes_of_data_sets(code: str, tag: str) -> None:
     assert parse_tag(tag) == tag
 
 
+def test_norwegian_is_in_benchmarks_under_either_tag() -> None:
+    assert FLORES[parse_tag("no")] == FLORES[parse_tag("nb")] == "nob_Latn"
+
+
 @pytest.mark.parametrize(
     ("tag", "names", "others"),
     [

@@ -4,15 +4,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
 from rich import box
 from rich.table import Table
 
 from langsteer.cli import options as shared
+from langsteer.cli.searches import print_files, signed
 
 if TYPE_CHECKING:
     from langsteer.diagnosis.answers import AnswersFound
-    from langsteer.evaluation.statistics import Interval
     from langsteer.model.model import Model
     from langsteer.text.corpus import ParallelCorpus
 
@@ -65,11 +64,7 @@ def _print(found: "AnswersFound", folder: Path, written: Path | None) -> None:
             f"Nothing that was tried brings more answers in {found.language} without repeating more: the "
             f"best is {found.recipe}."
         )
-    console.print(f"Everything that was tried: {folder}")
-    if written is not None:
-        console.print(f"Written: {written}")
-    else:
-        typer.echo("No file was written (--anyway writes the best all the same).", err=True)
+    print_files(folder, written, "file")
 
 
 def _chosen(found: "AnswersFound") -> Table:
@@ -94,10 +89,6 @@ def _reported(found: "AnswersFound") -> Table:
             name,
             f"{found.before[measure]:.1f}",
             f"{found.after[measure]:.1f}",
-            _signed(found.changes[measure]),
+            signed(found.changes[measure]),
         )
     return table
-
-
-def _signed(interval: "Interval") -> str:
-    return f"{interval.value:+.1f} [{interval.low:+.1f}, {interval.high:+.1f}]"

@@ -8,6 +8,7 @@ from rich import box
 from rich.table import Table
 
 from langsteer.cli import options as shared
+from langsteer.cli.searches import signed
 
 if TYPE_CHECKING:
     from langsteer.diagnosis.diagnose import Diagnosis
@@ -94,7 +95,7 @@ def _corners(found: "Diagnosis") -> Table:
     for part, words in zip(parts, told, strict=True):
         interval = getattr(found.corners, part)
         if interval is not None:
-            table.add_row(words, "", _signed(interval))
+            table.add_row(words, "", signed(interval))
     return table
 
 
@@ -132,14 +133,10 @@ def _exact(found: "Diagnosis") -> Table:
             str(reach.layer),
             reach.positions,
             f"{reach.strength:g}",
-            _signed(reach.gain),
+            signed(reach.gain),
         )
     return table
 
 
 def _level(interval: "Interval") -> str:
     return f"{interval.value:.1f} [{interval.low:.1f}, {interval.high:.1f}]"
-
-
-def _signed(interval: "Interval") -> str:
-    return f"{interval.value:+.1f} [{interval.low:+.1f}, {interval.high:+.1f}]"

@@ -4,16 +4,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
 from rich import box
 from rich.table import Table
 
 from langsteer.cli import options as shared
+from langsteer.cli.searches import print_files, signed
 
 if TYPE_CHECKING:
     from langsteer.diagnosis.found import Found
     from langsteer.diagnosis.items import TaskItems
-    from langsteer.evaluation.statistics import Interval
     from langsteer.model.model import Model
     from langsteer.text.corpus import ParallelCorpus
 
@@ -57,7 +56,7 @@ def _print(found: "Found", folder: Path, written: Path | None) -> None:
     console = shared.console()
     console.print(_chosen(found))
     console.print(_reported(found))
-    gain = _signed(found.gain)
+    gain = signed(found.gain)
     if found.better:
         console.print(
             f"{found.recipe} is better than nothing by {gain} {found.unit} on items that it was not "
@@ -69,12 +68,8 @@ def _print(found: "Found", folder: Path, written: Path | None) -> None:
             f"has {gain} {found.unit}."
         )
     if found.beats_translation is not None:
-        console.print(f"Against the translation: {_signed(found.beats_translation)} {found.unit}.")
-    console.print(f"Everything that was tried: {folder}")
-    if written is not None:
-        console.print(f"Written: {written}")
-    else:
-        typer.echo("No vector was written (--anyway writes the best all the same).", err=True)
+        console.print(f"Against the translation: {signed(found.beats_translation)} {found.unit}.")
+    print_files(folder, written, "vector")
 
 
 def _chosen(found: "Found") -> Table:
@@ -103,10 +98,6 @@ def _reported(found: "Found") -> Table:
     table.add_column("", justify="right")
     table.add_column("over nothing [95%]", justify="right", no_wrap=True)
     for row in found.reported:
-        gain = "" if row.gain is None else _signed(row.gain)
+        gain = "" if row.gain is None else signed(row.gain)
         table.add_row(row.name, f"{row.value:.1f}", gain)
     return table
-
-
-def _signed(interval: "Interval") -> str:
-    return f"{interval.value:+.1f} [{interval.low:+.1f}, {interval.high:+.1f}]"

@@ -9,7 +9,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Self
 
 import numpy as np
 
@@ -32,7 +31,7 @@ from langsteer.steering.sequence import ChangeSequence
 from langsteer.steering.vector import SteeringVector
 from langsteer.storage.files import write_json
 from langsteer.storage.kept import read_record
-from langsteer.storage.records import as_plain, built
+from langsteer.storage.records import PlainRecord, as_plain
 from langsteer.text.corpus import ParallelCorpus
 from langsteer.text.languages import language_name
 from langsteer.version import versions
@@ -60,7 +59,7 @@ class AnswersStanding:
 
 
 @dataclass(frozen=True)
-class AnswersFound:
+class AnswersFound(PlainRecord):
     """What a search found. `better`: on the `report_lines`, more answers are in the language by more
     than chance, and they are not more repetitive by more than chance. `changes` are those of each
     measure against the model as it is, which `before` and `after` have the means of.
@@ -79,16 +78,6 @@ class AnswersFound:
     budget: float
     seconds: float
     versions: dict[str, str]
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        plain: dict[str, Any] = as_plain(asdict(self))
-        return plain
-
-    @classmethod
-    def from_json(cls, values: Any) -> Self:
-        """What `as_json` gave. Raises AnalysisError where the values are not such."""
-        return built(cls, values, "results")
 
 
 def find_answers(

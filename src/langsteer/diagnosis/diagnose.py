@@ -1,9 +1,8 @@
 """Where the gap of a task lies, and what steering could win back of it, before anything is fitted."""
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from langsteer.errors import CorpusError
 from langsteer.evaluation.statistics import Interval, paired_bootstrap
 from langsteer.model.model import Model
 from langsteer.storage.files import write_json
-from langsteer.storage.records import as_plain
+from langsteer.storage.records import PlainRecord
 from langsteer.text.corpus import ParallelCorpus, builtin
 from langsteer.version import versions
 
@@ -24,7 +23,7 @@ ITEMS = 200
 
 
 @dataclass(frozen=True)
-class Diagnosis:
+class Diagnosis(PlainRecord):
     """What a diagnosis found. Values are in `unit`; `direct` is what the items are worth as asked."""
 
     model: str
@@ -40,11 +39,6 @@ class Diagnosis:
     verdict: Verdict
     seconds: float
     versions: dict[str, str]
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain JSON values; a number that there is not is null."""
-        plain: dict[str, Any] = as_plain(asdict(self))
-        return plain
 
     def write(self, path: str | Path) -> Path:
         """Write it as JSON. Raises SaveError."""

@@ -236,7 +236,6 @@ class _Search:
             paid = int(6 * self.budget / scorer.seconds)
             told = self.trials.tell("development items", items=max(first, min(there, paid)))
         scorer.most = int(told["items"])
-        scorer.nothing(ALL, scorer.most)
         scorer.choose_among(CHOICES)
 
     def _found(self, best: Candidate, default: Candidate) -> Found:

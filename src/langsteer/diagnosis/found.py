@@ -1,11 +1,10 @@
 """What a search for a recipe found, and what a better one is worth on items that nothing was chosen on."""
 
-from dataclasses import asdict, dataclass
-from typing import Any, Self
+from dataclasses import dataclass
 
 from langsteer.diagnosis.halving import Standing
 from langsteer.evaluation.statistics import Interval
-from langsteer.storage.records import as_plain, built
+from langsteer.storage.records import PlainRecord
 
 
 @dataclass(frozen=True)
@@ -18,7 +17,7 @@ class Reported:
 
 
 @dataclass(frozen=True)
-class Found:
+class Found(PlainRecord):
     """What a search found.
 
     `recipe` is the best on development items, `reported` what it and others are worth on the
@@ -43,16 +42,6 @@ class Found:
     budget: float
     seconds: float
     versions: dict[str, str]
-
-    def as_json(self) -> dict[str, Any]:
-        """Plain JSON values; a number that there is not is null."""
-        plain: dict[str, Any] = as_plain(asdict(self))
-        return plain
-
-    @classmethod
-    def from_json(cls, values: Any) -> Self:
-        """What `as_json` gave. Raises AnalysisError where the values are not such."""
-        return built(cls, values, "results")
 
     @property
     def gain(self) -> Interval:

@@ -27,7 +27,14 @@ TOKENIZER_FILES = (
     "spiece.model",
 )
 _TOKENS = {"tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model"}
-_FILES = ("config.json", "generation_config.json", "*.index.json", "*.safetensors", "*.bin")
+_FILES = (
+    "config.json",
+    "adapter_config.json",
+    "generation_config.json",
+    "*.index.json",
+    "*.safetensors",
+    "*.bin",
+)
 
 
 def folder_of(source: str, revision: str | None = None) -> Path | None:

@@ -189,8 +189,14 @@ def _open_adapter(name: str, folder: str, **options: Any) -> tuple[Any, Any]:
     """A PEFT adapter on its base model, which its folder names in any way that `load_model` takes."""
     with quiet(NOISY):
         peft = need("peft", "train", f"opening {name}, a PEFT adapter,")
-    base = peft.PeftConfig.from_pretrained(folder).base_model_name_or_path
-    if not base:
+    try:
+        base = peft.PeftConfig.from_pretrained(folder).base_model_name_or_path
+    except Exception as error:  # a damaged file can fail the reader in any way
+        damage = damage_in(Path(folder))
+        raise ModelError(
+            damage or f"cannot open the adapter {name}: {_first_line(error)}"
+        ) from error
+    if not isinstance(base, str) or not base.strip():
         raise ModelError(f"the adapter {name} does not say which model it was trained on")
     try:
         source = _source(base)

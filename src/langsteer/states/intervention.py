@@ -204,8 +204,7 @@ class _Tracker:
             self.local.prompt = before
 
     def call(self) -> _Call | None:
-        if self.owner is not None and threading.get_ident() != self.owner:
-            return None
+        """The pass that this thread is in; None where it is in none that it told of."""
         return getattr(self.local, "call", None)
 
     def warn_if_unused(self) -> None:

@@ -13,6 +13,7 @@ from langsteer.steering.change import (
     check_finite,
     check_positions,
     check_strength,
+    filled,
     known_fields,
     record_of,
 )
@@ -86,7 +87,7 @@ class Clamp(Change):
             raise VectorError("it does not hold one direction and nothing else")
         if not isinstance(record["level"], int | float) or isinstance(record["level"], bool):
             raise VectorError(f"its level is {record['level']!r}")
-        return cls(values=tensors["values"], **known_fields(cls, record))
+        return filled(cls, {"values": tensors["values"], **known_fields(cls, record)})
 
     def describe(self) -> dict[str, Any]:
         return {**super().describe(), "layer": self.layer, "level": self.level}

@@ -29,20 +29,29 @@ class RecordFile:
     command: str
 
 
-class FiledRecord:
+class PlainRecord:
+    """A frozen dataclass that is written as plain JSON."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain JSON values; a number that does not exist is null."""
+        plain: dict[str, Any] = as_plain(asdict(self))  # type: ignore[call-overload]
+        return plain
+
+    @classmethod
+    def from_json(cls, values: Any) -> Self:
+        """What `as_json` gave. Raises AnalysisError where the values are not such."""
+        return built(cls, values, "results")
+
+
+class FiledRecord(PlainRecord):
     """A frozen dataclass that is a command's results: as JSON, and in a file of its own."""
 
     FILE: ClassVar[RecordFile]
 
     def as_json(self) -> dict[str, Any]:
-        """Plain JSON values; NaN becomes null."""
-        record = {
-            "format": self.FILE.format,
-            "format_version": self.FILE.version,
-            **asdict(self),  # type: ignore[call-overload]
-        }
-        plain: dict[str, Any] = as_plain(record)
-        return plain
+        """Plain JSON values, of which the first two say what they are; NaN becomes null."""
+        kind = {"format": self.FILE.format, "format_version": self.FILE.version}
+        return {**kind, **super().as_json()}
 
     @classmethod
     def from_json(cls, values: Any) -> Self:
@@ -55,7 +64,7 @@ class FiledRecord:
                 f"the results have format version {values.get('format_version')}; this langsteer "
                 f"reads version {file.version}: run {file.command} again"
             )
-        return built(cls, values, "results")
+        return super().from_json(values)
 
     def write(self, folder: str | Path) -> Path:
         """Write the results' file into a folder, whole or not at all. Raises SaveError."""
