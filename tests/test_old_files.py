@@ -148,11 +148,11 @@ def test_a_comparison_goes_on_where_it_was(
     model: Model, corpus: ParallelCorpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("lm_eval")
-    from langsteer.evaluation.comparison import run
+    from langsteer.evaluation.comparison import making, run, unit
     from langsteer.evaluation.comparison.configuration import comparison
 
-    monkeypatch.setattr(run, "load_model", lambda name, **_: model)
-    monkeypatch.setattr(run, "fit_corpus", lambda path, lines, *tags: corpus.only(*tags))
+    monkeypatch.setattr(unit, "load_model", lambda name, **_: model)
+    monkeypatch.setattr(making, "fit_corpus", lambda path, lines, *tags: corpus.only(*tags))
     shutil.copytree(OLD / "comparison", tmp_path / "comparison")
     shutil.copytree(OLD / "data", tmp_path / "data")
     gone = tmp_path / "comparison" / "cells" / "tiny" / "sib200" / "sw" / "mean_difference.json"

@@ -101,26 +101,28 @@ class _Told:
         self.bars.stop()
 
     def __call__(self, step: "Progress") -> None:
+        from langsteer.evaluation.comparison.cells import Failure
+
         self.bars.update(self.task, completed=step.done, total=step.total)
         if self.as_json:
             typer.echo(json.dumps(_event(step)), err=True)
             return
         cell = step.cell
         place = f"[{step.done}/{step.total}] {cell.benchmark} {cell.language} {cell.method}"
-        error = getattr(cell, "error", None)
-        if error is None:
-            score = next(iter(cell.harness.items()), None)
-            found = f"{score[0]} {score[1]:.3f}" if score else "done"
-            self.console.print(f"{place}: {found}, {cell.cost.seconds:.0f} s")
-        else:
-            self.console.print(f"{place}: failed: {error}", style="red")
+        if isinstance(cell, Failure):
+            self.console.print(f"{place}: failed: {cell.error}", style="red")
+            return
+        metric = next(iter(cell.harness.items()), None)
+        score = f"{metric[0]} {metric[1]:.3f}" if metric else "done"
+        self.console.print(f"{place}: {score}, {cell.cost.seconds:.0f} s")
 
 
 def _event(step: "Progress") -> dict[str, Any]:
+    from langsteer.evaluation.comparison.cells import Failure
+
     cell = step.cell
     key = dict(zip(("model", "benchmark", "language", "method"), cell.key, strict=True))
     about = {"event": "cell", "done": step.done, "total": step.total, **key}
-    error = getattr(cell, "error", None)
-    if error is not None:
-        return {**about, "event": "failed", "error": error}
+    if isinstance(cell, Failure):
+        return {**about, "event": "failed", "error": cell.error}
     return {**about, "scores": dict(cell.harness), "seconds": cell.cost.seconds}

@@ -132,7 +132,8 @@ class RayWorkers:
             return Ended(unit, error=why, again=True)
         if refusal is not None:
             raise ScaleError(f"{node} {refusal}")
-        return Ended(unit, *done, worker=node)
+        results, refused, again = done
+        return Ended(unit, results, refused, again, worker=node)
 
     def _may_begin(self, needs: Resources) -> bool:
         """Whether another actor may be begun: fewer are there than are wanted, or have room."""

@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("lm_eval", reason="lm-eval is not installed")
 
-from langsteer.evaluation.comparison import run as module
+from langsteer.evaluation.comparison import unit
 from langsteer.evaluation.comparison.asked import missing_cells
 from langsteer.evaluation.comparison.cells import cell_path
 from langsteer.evaluation.comparison.order import Stage, claims_of, parts_of, stage_of
@@ -59,7 +59,7 @@ def test_units_are_in_the_order_of_stages(data: Path, tmp_path: Path) -> None:
 def test_direct_is_on_disk_before_the_first_fit(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, llama: Model
 ) -> None:
-    monkeypatch.setattr(module, "load_model", lambda name, **_: llama)
+    monkeypatch.setattr(unit, "load_model", lambda name, **_: llama)
     there: list[set[str]] = []
     learn = learning.learn
 

@@ -9,8 +9,7 @@ import pytest
 pytest.importorskip("lm_eval", reason="lm-eval is not installed")
 
 from langsteer.errors import CompareError
-from langsteer.evaluation.comparison import fit_text
-from langsteer.evaluation.comparison import run as module
+from langsteer.evaluation.comparison import fit_text, making, unit
 from langsteer.evaluation.comparison.cells import cell_path, failure_path, read_cell, read_results
 from langsteer.evaluation.comparison.configuration import read_comparison
 from langsteer.evaluation.comparison.run import Progress, compare
@@ -23,7 +22,7 @@ from tests.made.topics import SIZES, WORDS
 
 @pytest.fixture(autouse=True)
 def _model(monkeypatch: pytest.MonkeyPatch, llama: Model) -> None:
-    monkeypatch.setattr(module, "load_model", lambda name, **_: llama)
+    monkeypatch.setattr(unit, "load_model", lambda name, **_: llama)
     lines = {
         tag: tuple(f"{mark} {word} {mark} number {n}" for n, word in enumerate(WORDS * 3))
         for tag, mark in (("sw", "wa"), ("en", "of"))
@@ -33,7 +32,7 @@ def _model(monkeypatch: pytest.MonkeyPatch, llama: Model) -> None:
     def fit_corpus(path: str, lines: int | None, language: str) -> ParallelCorpus:
         return corpus.only(language)
 
-    monkeypatch.setattr(module, "fit_corpus", fit_corpus)
+    monkeypatch.setattr(making, "fit_corpus", fit_corpus)
 
 
 def test_every_cell_is_made_and_failures_are_told(data: Path, tmp_path: Path) -> None:
@@ -96,7 +95,7 @@ def test_one_vector_for_all_languages_that_have_text(
         for tag, mark in (("sw", "wa"), ("et", "on"), ("en", "of"))
     }
     corpus = ParallelCorpus(lines, "en", "pairs")
-    for place in (module, fit_text):
+    for place in (making, fit_text):
         monkeypatch.setattr(
             place, "fit_corpus", lambda path, lines, *languages: corpus.only(*languages)
         )
@@ -165,7 +164,7 @@ def test_what_is_asked_must_not_be_fitted_on(
     lines = (data / "sib200/swh_Latn/test.tsv").read_text(encoding="utf-8").splitlines()[1:]
     texts = tuple(line.split("\t")[2] for line in lines)
     leaked = ParallelCorpus({"sw": texts, "en": tuple(f"the {t}" for t in texts)}, "en", "leaked")
-    monkeypatch.setattr(module, "fit_corpus", lambda *_: leaked)
+    monkeypatch.setattr(making, "fit_corpus", lambda *_: leaked)
     outcome = compare(wanted(tmp_path, languages="sw", methods="mean_difference"))
     assert "leaked holds text of SIB-200" in outcome.failed[0].error
 

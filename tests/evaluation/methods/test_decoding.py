@@ -74,7 +74,7 @@ def test_the_harness_writes_under_the_ban() -> None:
 def test_as_a_row_of_a_comparison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flores(tmp_path / "data")
     model = build()
-    monkeypatch.setattr("langsteer.evaluation.comparison.run.load_model", lambda *_, **__: model)
+    monkeypatch.setattr("langsteer.evaluation.comparison.unit.load_model", lambda *_, **__: model)
     wanted = comparison(
         {
             "output": "out",

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from langsteer.cli.commands import app
 from langsteer.errors import CellError
-from langsteer.evaluation.comparison import run as module
+from langsteer.evaluation.comparison import unit
 from langsteer.evaluation.comparison.cells import Failure, read_cell, write_failure
 from langsteer.evaluation.comparison.run import compare
 from langsteer.evaluation.report.partial import PartialReader
@@ -27,7 +27,7 @@ from tests.made.comparisons import wanted
 @pytest.fixture
 def results(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, llama: Model) -> Path:
     """A comparison of four cells, all made."""
-    monkeypatch.setattr(module, "load_model", lambda name, **_: llama)
+    monkeypatch.setattr(unit, "load_model", lambda name, **_: llama)
     assert len(compare(wanted(tmp_path, methods=["direct", "english"])).made) == 4
     return tmp_path / "out"
 
