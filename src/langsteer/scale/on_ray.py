@@ -75,6 +75,9 @@ class RayWorkers:
     def room(self) -> bool:
         return any(actor.unit is None for actor in self._actors) or self._may_begin(Resources())
 
+    def holds(self, where: str) -> bool:
+        return any(actor.unit is None and actor.where == where for actor in self._actors)
+
     def start(self, unit: Unit) -> bool:
         idle = [actor for actor in self._actors if actor.unit is None]
         holding = next((actor for actor in idle if actor.where == unit.where), None)

@@ -24,6 +24,9 @@ class Processes:
     def room(self) -> bool:
         return any(process is None or process.unit is None for process in self._processes)
 
+    def holds(self, where: str) -> bool:
+        return any(p is not None and p.unit is None and p.where == where for p in self._processes)
+
     def start(self, unit: Unit) -> bool:
         free = [i for i, p in enumerate(self._processes) if p is None or p.unit is None]
         if not free:

@@ -41,10 +41,19 @@ def run_units(units: Iterable[Unit], workers: Workers, tries: int = TRIES) -> It
 
 
 def _next(waiting: deque[Unit], claimed: set[str], workers: Workers) -> Unit | None:
-    """The first that claims nothing claimed and that a process takes, started."""
-    for place in range(min(len(waiting), AHEAD)):
+    """The first that claims nothing claimed and that a process takes, started.
+
+    One whose model a free process holds goes before one for which a model would be opened.
+    """
+    places = [
+        place
+        for place in range(min(len(waiting), AHEAD))
+        if claimed.isdisjoint(waiting[place].claims)
+    ]
+    held = [place for place in places if workers.holds(waiting[place].where)]
+    for place in held[:1] + places:
         unit = waiting[place]
-        if claimed.isdisjoint(unit.claims) and workers.start(unit):
+        if workers.start(unit):
             del waiting[place]
             return unit
     return None

@@ -90,6 +90,9 @@ class Workers(Protocol):
     def room(self) -> bool:
         """Whether any unit could be started now."""
 
+    def holds(self, where: str) -> bool:
+        """Whether a free process has what units of this `where` need."""
+
     def wait(self) -> list[Ended]:
         """Those that ended, at least one where any was started."""
 
