@@ -137,13 +137,25 @@ def against_steered(
     model: langsteer.Model, task: Any, name: str, language: str, info: dict[str, TaskInfo]
 ) -> dict[str, Any]:
     """The same vector at every token. Without the beginning-of-sequence token, which only they steer."""
-    owner = {"name": model.name, "fingerprint": model.fingerprint}
-    norm = torch.randn(model.hidden_size, generator=torch.Generator().manual_seed(0))
-    vector = SteeringVector(norm * 20, 8, language, "en", owner, "random", positions="all")
+    vector = random_vector(model, language)
     with tempfile.TemporaryDirectory() as folder:
         theirs = run(steered_model(model, vector, Path(folder)), task, name)
-    lm = LangsteerLM(model, vectors={language: vector}, add_bos_token=False, tasks=info)
-    return compared(run(lm, task, name), theirs)
+    return compared(run(steered_as_theirs(model, vector, info), task, name), theirs)
+
+
+def random_vector(model: langsteer.Model, language: str) -> SteeringVector:
+    owner = {"name": model.name, "fingerprint": model.fingerprint}
+    norm = torch.randn(model.hidden_size, generator=torch.Generator().manual_seed(0))
+    layer = round(8 / 18 * model.layers)
+    return SteeringVector(norm * 20, layer, language, "en", owner, "random", positions="all")
+
+
+def steered_as_theirs(
+    model: langsteer.Model, vector: SteeringVector, info: dict[str, TaskInfo]
+) -> LangsteerLM:
+    """langsteer's model, doing what `steered_model` does."""
+    vectors = {vector.language: vector}
+    return LangsteerLM(model, vectors=vectors, add_bos_token=False, tasks=info)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from langsteer.extras import EXTRAS, PACKAGES
 ROOT = Path(__file__).parents[1]
 MOST_LINES = 400
 MOST_MEGABYTES = 15
-OWN = ("docs", "dev")  # extras of the project's own people
+OWN = ("docs", "dev", "peers")  # extras of the project's own people
 FOLDERS = ("src", "tests", "benchmarks")
 FILES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
 TESTS = [path for path in FILES if path.is_relative_to(ROOT / "tests")]

@@ -1,0 +1,1 @@
+"""langsteer measured against the libraries that do the same: see `benchmarks.peers.__main__`."""
