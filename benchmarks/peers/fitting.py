@@ -67,6 +67,12 @@ def ours(
     }
 
 
+def ours_of_length_one(case: Case) -> Vectors:
+    """Principal components, of which repeng gives the direction only."""
+    fitted = ours(case, "last", principal_component.fit_layers)
+    return {tag: {k: v / v.norm() for k, v in by.items()} for tag, by in fitted.items()}
+
+
 def by_steering_vectors(case: Case) -> Vectors:
     train = library("steering_vectors").train_steering_vector
     model = case.model
@@ -79,11 +85,14 @@ def by_steering_vectors(case: Case) -> Vectors:
 
 
 def by_repeng(case: Case) -> Vectors:
+    """Pairs less their midpoints, whose first component is that of the differences, not centred."""
     repeng = library("repeng")
     vectors = {}
     for tag in case.corpus.languages:
         entries = [repeng.DatasetEntry(*pair) for pair in case.pairs(tag)]
-        fitted = repeng.ControlVector.train(case.model.network, case.model.tokenizer, entries)
+        fitted = repeng.ControlVector.train(
+            case.model.network, case.model.tokenizer, entries, method="pca_center"
+        )
         vectors[tag] = {k: torch.from_numpy(v) for k, v in fitted.directions.items()}
     return vectors
 
@@ -200,16 +209,18 @@ PEERS = {
         lambda case: ours(case, "mean"),
     ),
     "repeng": Peer(
-        "first principal component of differences of last tokens",
+        "first principal component of differences of last tokens, of length 1; none of layer 0",
         by_repeng,
-        lambda case: ours(case, "last", principal_component.fit_layers),
+        ours_of_length_one,
     ),
     DECODER: Peer(
         "the same, on the decoder alone",
         lambda case: by_transformers(case, case.model.decoder),
         lambda case: ours(case, "mean"),
     ),
-    "dialz": Peer("mean difference of last tokens; it reads as repeng does", by_dialz, rounds=1),
+    "dialz": Peer(
+        "mean difference of last tokens, read as repeng does; none of layer 0", by_dialz, rounds=1
+    ),
     "EasySteer": Peer(
         "",
         cannot="the package of this name on PyPI is empty; the library is a fork of vLLM that needs a GPU",

@@ -5,19 +5,25 @@ first are steered. The peer reads each prompt once under each change, and its he
 as few tokens as can be, which takes knowing how.
 """
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+from lm_eval.api.instance import Instance
 from torch import Tensor
 
 import langsteer
+from benchmarks.harness_speed import steered_model
 from benchmarks.peers.part import Part, Peer, library
 from langsteer.evaluation.demo import AFTER, BEFORE, TOPICS
 from langsteer.evaluation.harness.choices import choice_scores
+from langsteer.evaluation.harness.question import Question
+from langsteer.evaluation.harness.scoring import score
 from langsteer.model.model import Model
-from langsteer.model.tokens import Prompt, encode_suffix
+from langsteer.model.tokens import Prompt, Tokens, encode, encode_suffix
 from langsteer.steering.vector import SteeringVector
 
 LANGUAGE = "sw"
@@ -90,6 +96,29 @@ def _last_logits(model: Model, prompt: Prompt) -> Tensor:
     return torch.log_softmax(logits.float(), -1)
 
 
+def by_steered(case: Case) -> list[Tensor]:
+    """The harness's own model, made anew for each vector on the network that is open."""
+    pairs = [(str(prompt), answer) for prompt in case.prompts for answer in case.answers]
+    asked = [Instance("loglikelihood", {}, pair, i) for i, pair in enumerate(pairs)]
+    results = []
+    for vector in case.vectors:
+        with tempfile.TemporaryDirectory() as folder:
+            lm = steered_model(case.model, vector, Path(folder))
+        told = torch.tensor([value for value, _ in lm.loglikelihood(asked, disable_tqdm=True)])
+        results.append(told.reshape(len(case.prompts), len(case.answers)))
+    return results
+
+
+def ours_without_first(case: Case) -> list[Tensor]:
+    """As `ours`, of prompts without the beginning-of-sequence token, which `steered` steers too."""
+    answers = tuple(tuple(encode_suffix(case.model, answer)) for answer in case.answers)
+    questions = [
+        Question(Tokens(tokens.ids[1:], tokens.source[1:]), answers)
+        for tokens in encode(case.model, case.prompts)
+    ]
+    return [torch.tensor(s.loglikelihoods) for s in score(case.model, questions, case.vectors)]
+
+
 def compare(theirs: Sequence[Tensor], own: Sequence[Tensor]) -> dict[str, Any]:
     a, b = torch.stack(list(theirs)), torch.stack(list(own))
     return {
@@ -101,6 +130,7 @@ def compare(theirs: Sequence[Tensor], own: Sequence[Tensor]) -> dict[str, Any]:
 
 PEERS = {
     "langsteer, one by one": Peer("each layer and strength by itself", one_by_one),
+    "lm-eval's steered, batches of 8": Peer("each by itself", by_steered, ours_without_first),
     "steering-vectors": Peer(
         "each by itself; each prompt once, its head at the last token", by_steering_vectors
     ),

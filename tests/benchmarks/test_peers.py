@@ -71,12 +71,14 @@ def test_without_the_head_are_the_same_vectors() -> None:
     [
         ("steering_vectors", fitting.by_steering_vectors, True),
         ("dialz", fitting.by_dialz, False),
+        ("repeng", fitting.by_repeng, False),
     ],
 )
 def test_peers_fit_the_same(module: str, by: Any, last_is_before_the_norm: bool) -> None:
     needs(module)
     case = fitting.make(tiny("llama"), SMALL)
-    told = fitting.compare(by(case), fitting.ours(case))
+    own = fitting.ours_of_length_one(case) if module == "repeng" else fitting.ours(case)
+    told = fitting.compare(by(case), own)
     assert told["difference"] < 1e-3
     assert (told["last_difference"] < 1e-3) == last_is_before_the_norm
 
@@ -119,6 +121,12 @@ def test_a_grid_gives_what_its_points_give() -> None:
         "same_decisions": 12,
         "items": 12,
     }
+    assert told["largest_difference"] < 1e-3
+
+
+def test_the_harness_scores_the_grid_the_same() -> None:
+    case = sweep.make(tiny("llama"), {"items": 2, "layers": 2, "strengths": [1.0]})
+    told = sweep.compare(sweep.by_steered(case), sweep.ours_without_first(case))
     assert told["largest_difference"] < 1e-3
 
 
@@ -192,6 +200,24 @@ def test_a_peer_that_cannot_says_why() -> None:
     cells = row(part, "EasySteer", {"cannot": "it is a tale"}, None)
     assert cells[-1] == "cannot: it is a tale"
     assert row(part, "EasySteer", None, None)[-1] == "not measured yet"
+
+
+def test_a_row_has_ratios_and_what_came_of_it() -> None:
+    line = {
+        "times": [4.806, 4.7, 4.9],
+        "operations": [60, 10],
+        "memory": 2.4,
+        "seconds": [33.52, 7.0],
+        "same": {"layers": 4, "cosine": 0.99, "difference": 0.01},
+    }
+    cells = row(PARTS["fitting"], "dialz", line, {"memory": 1.006})
+    assert cells[2:] == [
+        "4.81 [4.70, 4.90]",
+        "6.0",
+        "2.40, 1.01",
+        "33.5, 7",
+        "4 layers: cosine 0.9900, apart 0.01",
+    ]
 
 
 def test_a_library_that_is_absent_is_named() -> None:
