@@ -228,7 +228,7 @@ PEERS = {
 }
 PARTS = {
     "fitting": Part(
-        "Fitting mean differences at all layers",
+        "mean differences",
         {"languages": 14, "pairs": 4, "of_length": 0.3},
         make,
         ours,

@@ -113,7 +113,7 @@ PEERS = {
 }
 PARTS = {
     f"generation-{rows}": Part(
-        f"Steered generation, {rows} row{'s' * (rows > 1)} a batch",
+        f"{rows} row{'s' * (rows > 1)}",
         {"rows": rows, "new_tokens": 16},
         make,
         ours_mixed,

@@ -87,7 +87,7 @@ PEERS = {
 }
 PARTS = {
     "routing": Part(
-        "Telling a request's language",
+        "a language told",
         {"lines": 4, "fit_lines": 24},
         make,
         ours,

@@ -78,8 +78,6 @@ PEERS = {
     "steered, batches of 8": Peer("the same vector at every token", by_steered, ours_steered),
 }
 PARTS = {
-    f"scoring-{name}": Part(
-        f"Scoring {name}", {"task": name, "items": 12}, make, ours, PEERS, compare
-    )
+    f"scoring-{name}": Part(name, {"task": name, "items": 12}, make, ours, PEERS, compare)
     for name in TASKS
 }

@@ -137,7 +137,7 @@ PEERS = {
 }
 PARTS = {
     "sweep": Part(
-        "A sweep of layers and strengths",
+        "a grid",
         {"items": 2, "layers": 4, "strengths": [0.25, 0.5, 0.75, 1.0]},
         make,
         ours,
