@@ -16,6 +16,7 @@ from langsteer.model.model import Model
 from langsteer.steering.vector import SteeringVector
 
 BATCHES = (1, 8, 32)
+BEGINNING = 40  # characters of a line that are a prompt
 MIXED = ("sw", "tr", "el", "hi")
 
 
@@ -48,7 +49,8 @@ def make(model: Model, settings: Mapping[str, Any]) -> Case:
     corpus = langsteer.builtin(*MIXED)
     rows = settings["rows"]
     tags = [MIXED[i % len(MIXED)] for i in range(rows)]
-    prompts = [corpus.texts[tag][i] for i, tag in enumerate(tags)]
+    begun = {tag: [line[:BEGINNING] for line in corpus.texts[tag]] for tag in MIXED}
+    prompts = [begun[tag][i] for i, tag in enumerate(tags)]
     owner = {"name": model.name, "fingerprint": model.fingerprint}
     layer = model.layers // 2
     vectors = {
@@ -57,7 +59,7 @@ def make(model: Model, settings: Mapping[str, Any]) -> Case:
         )
         for seed, tag in enumerate(MIXED)
     }
-    single = list(corpus.texts[MIXED[0]][:rows])
+    single = begun[MIXED[0]][:rows]
     return Case(model, (prompts, tags), single, vectors, settings["new_tokens"])
 
 
