@@ -4,7 +4,7 @@
     python -m benchmarks.peers --table         write the tables of docs/background/peers.md
 
 Each result is a line of benchmarks/results/peers.jsonl, written as it comes; one that is there, of the same
-settings and rounds, is not measured again. A part is named wholly (`generation-8`) or by its beginning (`scoring`).
+settings, is not measured again, also where the peer could not: delete the line to try again. A part is named wholly (`generation-8`) or by its beginning (`scoring`).
 """
 
 import argparse
