@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,10 +80,29 @@ class Zygote:
         self.process.wait(timeout=60)
 
 
-def _in_child(job: dict[str, Any], out: Path, err: Path) -> None:
+class _Pipe:
+    """What a child prints: a pipe, which a limit on the length of files does not cut."""
+
+    def __init__(self) -> None:
+        self.read_end, self.write_end = os.pipe()
+        os.set_blocking(self.read_end, False)
+        self.printed = b""
+
+    def drain(self) -> None:
+        with suppress(BlockingIOError):
+            while part := os.read(self.read_end, 65536):
+                self.printed += part
+
+    def text(self) -> str:
+        self.drain()
+        os.close(self.read_end)
+        return self.printed.decode(errors="replace")
+
+
+def _in_child(job: dict[str, Any], out: _Pipe, err: _Pipe) -> None:
     os.setsid()
-    for stream, path in ((1, out), (2, err)):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), stream)
+    os.dup2(out.write_end, 1)
+    os.dup2(err.write_end, 2)
     os.chdir(job["folder"])
     if job["bytes"] is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (job["bytes"], resource.RLIM_INFINITY))
@@ -104,12 +124,14 @@ def _in_child(job: dict[str, Any], out: Path, err: Path) -> None:
     os._exit(status)
 
 
-def _wait(pid: int, seconds: float | None) -> int:
+def _wait(pid: int, seconds: float | None, pipes: Sequence[_Pipe]) -> int:
     limit = time.monotonic() + (120 if seconds is None else seconds)
     while time.monotonic() < limit:
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
             return os.waitstatus_to_exitcode(status)
+        for pipe in pipes:
+            pipe.drain()
         time.sleep(0.002)
     with suppress(ProcessLookupError):
         os.killpg(pid, signal.SIGKILL)
@@ -117,27 +139,23 @@ def _wait(pid: int, seconds: float | None) -> int:
     return KILLED
 
 
-def _serve(folder: Path) -> None:
+def _serve() -> None:
     answers = os.fdopen(os.dup(1), "w")
     for name in IMPORTED:
         importlib.import_module(name)
-    out, err = folder / "out", folder / "err"
     for line in sys.stdin:
         job = json.loads(line)
         started = time.monotonic()
+        out, err = _Pipe(), _Pipe()
         pid = os.fork()
         if pid == 0:
             _in_child(job, out, err)
-        status = _wait(pid, job["seconds"])
+        for pipe in (out, err):
+            os.close(pipe.write_end)
+        status = _wait(pid, job["seconds"], (out, err))
         told = {"status": status, "seconds": time.monotonic() - started}
-        for name, path in (("out", out), ("err", err)):
-            told[name] = path.read_text(errors="replace") if path.exists() else ""
-            path.unlink(missing_ok=True)
-        print(json.dumps(told), file=answers, flush=True)
+        print(json.dumps({**told, "out": out.text(), "err": err.text()}), file=answers, flush=True)
 
 
 if __name__ == "__main__":
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as temporary:
-        _serve(Path(temporary))
+    _serve()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 pytest.importorskip("lm_eval", reason="lm-eval is not installed")
 pytest.importorskip("ray", reason="Ray is not installed: make test-scale")
@@ -17,10 +18,15 @@ pytest.importorskip("ray", reason="Ray is not installed: make test-scale")
 from langsteer.errors import ScaleError
 from langsteer.evaluation.comparison.configuration import read_comparison
 from langsteer.evaluation.comparison.run import Outcome, Progress, compare
+from langsteer.fitting.learning import learn_all
+from langsteer.fitting.unit import ModelPlace, learn_shared
+from langsteer.model.opening import load_model
 from langsteer.scale import on_ray
 from langsteer.scale.on_ray import RayWorkers
 from langsteer.scale.queue import run_units
 from langsteer.scale.units import Resources
+from langsteer.steering.folder import load
+from langsteer.text.corpus import builtin
 from tests.made.clusters import cluster_of, comparison_file, numbers_of
 from tests.made.units import MadeUnit, tries_of
 
@@ -54,6 +60,27 @@ def test_the_same_numbers_as_in_one_process(cluster: Any, local: Path) -> None:
     assert (len(outcome.made), outcome.failed) == (32, [])
     assert numbers_of(local / "shared") == numbers_of(local / "out")
     assert not list((local / "shared").glob(".*"))
+
+
+def test_languages_are_learned_as_in_one_process(
+    cluster: Any, folder: Path, tmp_path: Path
+) -> None:
+    corpus = builtin("sw", "et", "tr").some(40)
+    files = {tag: tmp_path / "shared" / f"{tag}.safetensors" for tag in corpus.languages}
+    outcome = learn_shared(
+        ModelPlace(str(folder)),
+        corpus,
+        files,
+        lambda: RayWorkers(tmp_path / "shared", cluster.address),
+        "mean_difference",
+        router=tmp_path / "shared" / "router.safetensors",
+        layers=[1],
+    )
+    assert outcome.failed == {}
+    alone = learn_all(load_model(str(folder)), corpus, "mean_difference", layers=[1])
+    for tag, file in files.items():
+        shared, expected = load(file).tensors(), alone[tag].tensors()
+        assert all(torch.allclose(shared[name], expected[name], atol=1e-6) for name in expected)
 
 
 def test_a_worker_is_killed_in_the_middle(cluster: Any, local: Path) -> None:

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
 from langsteer.cli import options as shared
+from langsteer.cli.working import Jobs, On, shared_workers
 from langsteer.extras import need
 
 if TYPE_CHECKING:
@@ -22,20 +23,8 @@ def command(
         Path, typer.Argument(help="A YAML file; see docs/reference/commands/compare.md.")
     ],
     benchmarks: shared.Benchmarks = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            "--jobs", "-j", min=1, help="Processes at once, each with a model of its own."
-        ),
-    ] = None,
-    on: Annotated[
-        str | None,
-        typer.Option(
-            "--on",
-            metavar="<where>",
-            help="ray, for the cluster that this machine is in, or ray://HOST:10001.",
-        ),
-    ] = None,
+    jobs: Jobs = None,
+    on: On = None,
     as_json: shared.Json = False,
 ) -> None:
     """Run a comparison of methods: models × benchmarks × languages.
@@ -50,7 +39,6 @@ def command(
     """
     shared.quiet_libraries()
     need("lm_eval", "eval", "a comparison")
-    from langsteer.cli.working import shared_workers
     from langsteer.evaluation.comparison.configuration import read_comparison
     from langsteer.evaluation.comparison.run import compare
 

@@ -2,18 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
 from langsteer.cli import options as shared
 from langsteer.cli.inspect import print_vector
+from langsteer.cli.working import Jobs, On, learn_there, shared_workers
 from langsteer.errors import FitError, LanguageError, SaveError
 from langsteer.fitting.names import DEFAULT_METHOD
 
 if TYPE_CHECKING:
     from langsteer.steering.change import Change
+    from langsteer.text.corpus import ParallelCorpus
 
 FEW = 100  # pairs
 BUDGET = 15.0  # minutes
@@ -124,6 +126,11 @@ def command(
     dtype: shared.Dtype = "auto",
     device: shared.Device = None,
     device_map: shared.DeviceMap = None,
+    jobs: Jobs = None,
+    on: On = None,
+    gpus: Annotated[
+        float, typer.Option("--gpus", min=0, help="With --on, GPUs that each process takes.")
+    ] = 0.0,
     as_json: shared.Json = False,
 ) -> None:
     """Learn a steering vector from parallel text and choose its layer and strength.
@@ -145,6 +152,8 @@ def command(
     What is best for a task of yours, on items of it, if anything is: `langsteer fit -l id --for items.jsonl --budget 15 -o id.safetensors`
 
     What makes it answer in the language, if anything does: `langsteer fit -l el --for answers -o el-answers.safetensors`
+
+    Forty languages every night, on a Ray cluster: `langsteer fit -l sw,hi,el -o vectors/ --on ray --gpus 1`
 
     An interrupted fit goes on where it stopped when the same command is run again.
     """
@@ -178,6 +187,9 @@ def command(
             "--together": together,
             "--router": router,
             "--method": method != DEFAULT_METHOD,
+            "--jobs": jobs,
+            "--on": on,
+            "--gpus": gpus,
         },
         {
             "--anyway": anyway,
@@ -231,22 +243,42 @@ def command(
     check_strengths(strength or [1.0])
     if router and not Path(output).is_dir() and not output.endswith("/"):
         raise SaveError(f"a router lies in a folder of vectors: write --output {output}/")
-    opened = shared.open_model(model, dtype, device, device_map)
-    learned = learn_all(
-        opened,
-        text,
-        recipe or method,
-        layers=layer or (),
-        strengths=strength or None,
-        files=files,
-        overwrite=overwrite,
-        together=together,
-        seed=seed,
+    options: dict[str, Any] = {
+        "layers": layer or (),
+        "strengths": strength or None,
+        "overwrite": overwrite,
+        "together": together,
+        "seed": seed,
         **({"objective": objective} if objective else {}),
         **({"positions": positions} if positions else {}),
-    )
-    if router:
-        fit_router(opened, text.texts, text.pivot).save(Path(output) / ROUTER_NAME)
+    }
+    router_file = Path(output) / ROUTER_NAME if router else None
+    workers = shared_workers(next(iter(files.values())).parent, jobs, on)
+    failed = 0
+    if workers is not None:
+        place = {"name": model, "dtype": dtype, "device": device, "device_map": device_map}
+        learned, failed = learn_there(
+            workers, place, gpus, text, files, recipe or method, router_file, options
+        )
+    else:
+        opened = shared.open_model(model, dtype, device, device_map)
+        learned = learn_all(opened, text, recipe or method, files=files, **options)
+        if router_file is not None:
+            fit_router(opened, text.texts, text.pivot).save(router_file)
+    if learned:
+        _print_learned(learned, files, text, output, together, as_json)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _print_learned(
+    learned: "Mapping[str, Change]",
+    files: Mapping[str, Path],
+    text: "ParallelCorpus",
+    output: str,
+    together: bool,
+    as_json: bool,
+) -> None:
     if as_json:
         told = [{"file": str(files[tag]), **learned[tag].describe()} for tag in learned]
         shared.print_json(told if len(told) > 1 else told[0])

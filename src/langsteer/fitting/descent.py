@@ -30,6 +30,7 @@ from langsteer.fitting.objectives import (
 )
 from langsteer.fitting.options import Options, check_corpus
 from langsteer.fitting.readings import PivotReadings
+from langsteer.model.devices import device_of
 from langsteer.model.finite import check_finite
 from langsteer.model.model import Model, frozen
 from langsteer.model.tokens import Tokens, batches, encode, pad_mask
@@ -336,7 +337,7 @@ class _Run:
         """Mean over the pairs of a batch, and over the words after them."""
         pairs, model = self.pairs, self.model
         inputs = model.batch([pairs.texts[i].ids for i in index])
-        device = next(model.blocks[pairs.layer].parameters()).device
+        device = device_of(model.blocks[pairs.layer])
         steered_tokens = pad_mask([pairs.steered[i] for i in index]).to(device)
         states = pairs.states(index).to(device)
         steered = states + steered_tokens[..., None] * self.change.shift(states).to(states.dtype)

@@ -22,6 +22,11 @@ from langsteer.storage.kept import as_kept
 from langsteer.text.corpus import ParallelCorpus
 from langsteer.text.languages import parse_tag
 
+SHARES: dict[str, Any] = {
+    "fit": 0.8,
+    "choose": 0.2,
+    "report": 0.0,
+}  # of a corpus that does not come split
 TOGETHER_STEPS = 400  # of all languages, where one alone has 100
 
 
@@ -107,6 +112,17 @@ def learn_all(
     }
 
 
+def corpus_of(
+    corpus: ParallelCorpus, language: str, method: str = DEFAULT_METHOD
+) -> ParallelCorpus:
+    """What learning one language reads of a corpus of several: the same lines on the same parts.
+
+    `learn` on it gives what it gives on all of the corpus.
+    """
+    by_itself = method_of(method).learn is not None  # it deals the lines itself
+    return (corpus if by_itself else corpus.dealt(**SHARES)).only(language)
+
+
 class _Learning:
     """A method on a corpus: fitted on one part, with layer and strength chosen on another.
 
@@ -144,7 +160,7 @@ class _Learning:
         )
         self.layers = named or [chosen_layer(model, self.options)]
         self.corpus = corpus
-        parts = corpus.split(fit=0.8, choose=0.2, report=0.0)
+        parts = corpus.split(**SHARES)
         self.to_fit, self.to_choose = parts["fit"], parts["choose"]
         if together and self.method.learn is not None:
             raise FitError(f"{self.method.name} is not learned from several languages together")

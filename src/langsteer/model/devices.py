@@ -40,6 +40,17 @@ def named_device(device: str | torch.device) -> torch.device:
     return named
 
 
+def device_of(module: torch.nn.Module) -> torch.device:
+    """The device that a module runs on: where accelerate takes its weights to, if they are kept elsewhere."""
+    for part in module.modules():
+        hook = getattr(part, "_hf_hook", None)
+        for each in getattr(hook, "hooks", (hook,)):
+            place = getattr(each, "execution_device", None)
+            if place is not None:
+                return torch.device(place)
+    return next(module.parameters()).device
+
+
 def checked_places(device_map: Any) -> Any:
     """`device_map`, once the devices that it names are known to be here. Raises ModelError."""
     if isinstance(device_map, str) and device_map not in PLACEMENTS:

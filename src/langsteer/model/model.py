@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from langsteer.errors import LengthError, ModelError
+from langsteer.model.devices import device_of
 from langsteer.model.kept import Kept
 from langsteer.model.positions import positions_of
 
@@ -59,7 +60,7 @@ class Model:
     @property
     def device(self) -> torch.device:
         """The device that token ids go to."""
-        return next(self.network.get_input_embeddings().parameters()).device
+        return device_of(self.network.get_input_embeddings())
 
     @property
     def dtype(self) -> torch.dtype:

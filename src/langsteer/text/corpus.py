@@ -198,6 +198,20 @@ class ParallelCorpus:
                 )
         return {part: self.lines(chosen) for part, chosen in index.items() if shares[part] > 0}
 
+    def dealt(self, fit: float = 0.6, choose: float = 0.2, report: float = 0.2) -> "ParallelCorpus":
+        """The same lines with the parts that `split` makes, which then stay what they are.
+
+        In a part of its languages too, where `split` alone could deal other lines.
+        """
+        parts = self.split(fit, choose, report)
+        texts = {
+            tag: tuple(line for part in parts.values() for line in part.texts[tag])
+            for tag in self.texts
+        }
+        topics = tuple(topic for part in parts.values() for topic in part.topics)
+        names = tuple(name for name, part in parts.items() for _ in range(len(part)))
+        return replace(self, texts=texts, topics=topics, parts=names)
+
     def _deal(self, shares: Mapping[str, float], seed: int) -> dict[str, list[int]]:
         total = sum(shares.values())
         if total <= 0 or min(shares.values()) < 0:
