@@ -87,3 +87,17 @@ def test_an_exact_run_is_on_the_half_that_was_not_learned_from(
     (labels,) = [reach for reach in found.exact if reach.means == "labels"]
     assert labels.gain.value == 0.0  # a vector of zeros changes nothing
     assert np.isfinite(labels.gain.low)
+
+
+def test_what_is_won_is_won_among_all_choices(
+    llama: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CHOICES", 1)  # among one choice, any change is right everywhere
+    items = made_task(tmp_path, item_rows(24)).all
+    questions = asked(llama, [item.own for item in items], items)
+    (scores,) = answer_scores(llama, questions)
+    scale = scale_of(questions)
+    before = scale.values(scores, questions.right).mean()
+    assert before < 90
+    found = reaches(llama, items, questions, scores, scale, "sw")
+    assert all(before + reach.gain.value < 100 for reach in found.exact)

@@ -5,6 +5,7 @@ from typing import get_args
 import pytest
 import torch
 
+from langsteer import progress
 from langsteer.fitting import descent
 from langsteer.fitting.learned import LearnedOptions
 from langsteer.fitting.learned import fit as fit_learned
@@ -56,6 +57,14 @@ def test_the_same_seed_gives_the_same_vector(llama: Model) -> None:
         fit(llama, pairs(12), method="learned", steps=5, layer=1, seed=4) for _ in range(2)
     )
     assert torch.equal(first.values, second.values)
+
+
+def test_progress_names_the_language(
+    llama: Model, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "_enabled", True)
+    fit_learned(llama, pairs(12), LearnedOptions(layer=1, steps=2))
+    assert f"{pairs(12).language}: learning, 2 steps…" in capsys.readouterr().err
 
 
 def test_an_interrupted_fit_goes_on(

@@ -185,7 +185,7 @@ def reaches(
     tried = _tried(model, found)
     compared = asked if whole else asked.among(scores, CHOICES)
     before = scale.values(scores, asked.right)
-    runs = _Runs(model, few, compared, scale, halves, biases, before, language)
+    runs = _Runs(model, few, compared, asked, scale, halves, biases, before, language)
     exact = [runs.reach(*place) for place in tried]
     return Reaches(tuple(found), tuple(exact), told)
 
@@ -254,36 +254,47 @@ class _Runs:
         model: Model,
         learned: Asked,
         compared: Asked,
+        whole: Asked,
         scale: Scale,
         halves: Halves,
         biases: Tensor | None,
         before: Array,
         language: str,
     ) -> None:
-        self.model, self.learned, self.compared, self.scale = model, learned, compared, scale
+        self.model, self.learned, self.scale = model, learned, scale
+        self.compared, self.whole = compared, whole
         self.halves, self.biases, self.language = halves, biases, language
         self.sides = [np.flatnonzero(halves.sides.numpy() == side).tolist() for side in (0, 1)]
         self.before = before
 
     def reach(self, means: Means, layer: int, positions: PositionKind, sign: float) -> Reach:
-        """The best of the strengths of one kind of change at one place."""
+        """The best of the strengths of one kind of change at one place.
+
+        The strength is chosen among the likeliest answers; what it wins, among all of them, as an
+        answer that was unlikely may have become likely.
+        """
         strengths = [sign * s for s in STRENGTHS[means]]
         changes = [self._change(means, layer, positions, side) for side in (0, 1)]
-        after = self._values(changes, strengths)
+        after = self._values(self.compared, changes, strengths)
         best = int(np.argmax([values.mean() for values in after]))
-        gain = paired_bootstrap(difference, self.before, after[best])
+        won = after[best]
+        if self.whole is not self.compared:
+            (won,) = self._values(self.whole, changes, strengths[best : best + 1])
+        gain = paired_bootstrap(difference, self.before, won)
         return Reach(means, layer, positions, strengths[best], gain)
 
-    def _values(self, changes: Sequence[Change], strengths: Sequence[float]) -> list[Array]:
+    def _values(
+        self, asked: Asked, changes: Sequence[Change], strengths: Sequence[float]
+    ) -> list[Array]:
         """The value of each item at each strength, under the change of its half."""
-        scores: list[list[Array]] = [[np.empty(0)] * len(self.compared.right) for _ in strengths]
+        scores: list[list[Array]] = [[np.empty(0)] * len(asked.right) for _ in strengths]
         for side, change in zip(self.sides, changes, strict=True):
             own = [change.with_strength(s) for s in strengths]
-            part = answer_scores(self.model, self.compared.part(side), own, "Tried exactly")
+            part = answer_scores(self.model, asked.part(side), own, "Tried exactly")
             for place, rows in enumerate(part):
                 for i, row in zip(side, rows, strict=True):
                     scores[place][i] = row
-        return [self.scale.values(rows, self.compared.right) for rows in scores]
+        return [self.scale.values(rows, asked.right) for rows in scores]
 
     def _change(self, means: Means, layer: int, positions: PositionKind, side: int) -> Change:
         about = {

@@ -204,7 +204,8 @@ class Pairs:
         self.objective, self.targets = descent.objective, descent.targets
         self.layer, self.folder = layer, folder
         corpus = descent.corpus
-        texts = encode(self.model, corpus.texts[corpus.language])
+        self.language = corpus.language
+        texts = encode(self.model, corpus.texts[self.language])
         self.turns = suffix_turns(self.model, self.options.suffixes, len(texts))
         self.texts = [
             text.followed_by(turn + self.objective.appended(self.targets, i))
@@ -216,7 +217,7 @@ class Pairs:
         ]
         self.mean = torch.zeros(self.model.hidden_size, dtype=torch.float64)
         self.norm = 0.0
-        self._keep_states(f"{corpus.language} states")
+        self._keep_states(f"{self.language} states")
 
     def batches(self) -> list[list[int]]:
         """Pairs of like length with the same words after them, as many as the objective needs."""
@@ -300,7 +301,7 @@ class _Run:
     def descend(self) -> None:
         schedule = self._schedule()
         recent: list[float] = []
-        label = f"Learning, {self.options.steps} steps"
+        label = f"{self.pairs.language}: learning, {self.options.steps} steps"
         for index in track(schedule[self.done :], label, len(schedule) - self.done):
             share = self.done / self.options.steps
             for group, rate in zip(self.adam.param_groups, self.change.rates.values(), strict=True):

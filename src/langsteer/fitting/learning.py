@@ -22,7 +22,11 @@ from langsteer.storage.kept import as_kept
 from langsteer.text.corpus import ParallelCorpus
 from langsteer.text.languages import parse_tag
 
-SHARES: dict[str, Any] = {"fit": 0.8, "choose": 0.2, "report": 0.0}  # of a corpus that does not come split
+SHARES: dict[str, Any] = {
+    "fit": 0.8,
+    "choose": 0.2,
+    "report": 0.0,
+}  # of a corpus that does not come split
 TOGETHER_STEPS = 400  # of all languages, where one alone has 100
 
 
