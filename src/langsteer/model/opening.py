@@ -139,17 +139,17 @@ def _source(name: str) -> str:
     path = Path(name).expanduser()
     if path.suffix.lower() == ".gguf":
         return str(gguf_checkpoint(path))
-    if path.is_file():
+    if os.path.isfile(path):  # which, unlike Path.is_file, stands names that no file can have
         raise ModelError(
             f"{name} is a file: name the folder of the checkpoint that it is in, or a .gguf file"
         )
-    return str(path) if path.exists() else name
+    return str(path) if os.path.exists(path) else name
 
 
 def _open(name: str, source: str, **options: Any) -> tuple[Any, Any]:
     if options["device_map"] is None:
         del options["device_map"]
-    if Path(source, "adapter_config.json").exists():
+    if os.path.exists(Path(source, "adapter_config.json")):
         return _open_adapter(name, source, **options)
     forwarded = {key: options[key] for key in _WHERE if key in options}
     try:
@@ -200,7 +200,7 @@ def _open_adapter(name: str, folder: str, **options: Any) -> tuple[Any, Any]:
         raise ModelError(f"the adapter {name} does not say which model it was trained on")
     try:
         source = _source(base)
-        if Path(source, "adapter_config.json").exists():
+        if os.path.exists(Path(source, "adapter_config.json")):
             raise ModelError(f"{base} is an adapter itself: merge it into its own base first")
         network, tokenizer = _open(base, source, **{"device_map": None, **options})
     except ModelError as error:
