@@ -1,6 +1,6 @@
 """How well work is shared: efficiency with units that only sleep, and memory with many in the queue.
 
-    python -m benchmarks.scaling --workers 8 --output benchmarks/results/scaling.json
+    PYTHONPATH=. python -m benchmarks.scaling --workers 8 --output benchmarks/results/scaling.json
 
 On processes of this machine, and on a Ray cluster of two nodes on it, where Ray is installed. Units that sleep show
 what giving out and taking back costs; they do not show what models cost that share a memory bus or a disk.
@@ -121,4 +121,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from benchmarks import scaling  # other processes cannot read units of __main__
+
+    scaling.main()
