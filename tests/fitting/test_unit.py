@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from langsteer.errors import FitError, SaveError
-from langsteer.fitting.learning import corpus_of, learn, learn_all
+from langsteer.fitting.learning import dealt_alike, learn, learn_all
 from langsteer.fitting.unit import FitUnit, ModelPlace, learn_shared
 from langsteer.model.model import Model
 from langsteer.model.opening import load_model
@@ -61,7 +61,7 @@ def test_a_language_alone_has_the_lines_that_it_has_among_others(
 ) -> None:
     options: dict[str, Any] = {"layers": [1], **({"steps": 4} if method == "learned" else {})}
     among = learn(llama, corpus, "sw", method, **options)
-    alone = learn(llama, corpus_of(corpus, "sw", method), method=method, **options)
+    alone = learn(llama, dealt_alike(corpus, method).only("sw"), method=method, **options)
     assert alone.describe() == among.describe()
     for name, values in among.tensors().items():
         assert torch.equal(values, alone.tensors()[name])
@@ -126,8 +126,7 @@ def test_what_cannot_be_shared(folder: Path, corpus: ParallelCorpus, tmp_path: P
 
 def test_a_unit_is_told_apart_by_its_file(corpus: ParallelCorpus, tmp_path: Path) -> None:
     units = [
-        FitUnit(ModelPlace("m"), corpus_of(corpus, tag), tmp_path / tag, "learned", {})
-        for tag in TAGS
+        FitUnit(ModelPlace("m"), tmp_path / tag, corpus.only(tag), "learned", {}) for tag in TAGS
     ]
     assert len({unit.name for unit in units}) == 3
     assert frozenset.intersection(*(unit.claims for unit in units)) == frozenset()

@@ -278,7 +278,7 @@ class _Runs:
         after = self._values(self.compared, changes, strengths)
         best = int(np.argmax([values.mean() for values in after]))
         won = after[best]
-        if self.whole is not self.compared:
+        if self.whole != self.compared:
             (won,) = self._values(self.whole, changes, strengths[best : best + 1])
         gain = paired_bootstrap(difference, self.before, won)
         return Reach(means, layer, positions, strengths[best], gain)

@@ -112,15 +112,13 @@ def learn_all(
     }
 
 
-def corpus_of(
-    corpus: ParallelCorpus, language: str, method: str = DEFAULT_METHOD
-) -> ParallelCorpus:
-    """What learning one language reads of a corpus of several: the same lines on the same parts.
+def dealt_alike(corpus: ParallelCorpus, method: str = DEFAULT_METHOD) -> ParallelCorpus:
+    """A corpus of which each language alone has the lines in each part that it has among the others.
 
-    `learn` on it gives what it gives on all of the corpus.
+    `learn` on one of its languages gives what it gives on all of the corpus.
     """
     by_itself = method_of(method).learn is not None  # it deals the lines itself
-    return (corpus if by_itself else corpus.dealt(**SHARES)).only(language)
+    return corpus if by_itself else corpus.dealt(**SHARES)
 
 
 class _Learning:

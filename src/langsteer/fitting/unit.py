@@ -1,13 +1,13 @@
 """Fits as units of work: a language's vector, and a folder's router, made by whichever process is given them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from langsteer.errors import FitError, SaveError
-from langsteer.fitting.learning import corpus_of, learn_all
+from langsteer.errors import FitError
+from langsteer.fitting.learning import dealt_alike, learn_all
 from langsteer.fitting.names import DEFAULT_METHOD
 from langsteer.fitting.router import fit_router
 from langsteer.model.model import Model
@@ -41,18 +41,11 @@ class ModelPlace:
 
 
 @dataclass(frozen=True)
-class FitUnit:
-    """One language's change, learned on a corpus of that language and written to `file`."""
+class _WrittenUnit:
+    """What is made with a model and written to `file`."""
 
     model: ModelPlace
-    corpus: ParallelCorpus
     file: Path
-    method: str
-    options: Mapping[str, Any]
-
-    @property
-    def name(self) -> str:
-        return f"{self.model.name} / {self.corpus.language}"
 
     @property
     def where(self) -> str:
@@ -66,40 +59,32 @@ class FitUnit:
     def needs(self) -> Resources:
         return self.model.needs
 
+
+@dataclass(frozen=True)
+class FitUnit(_WrittenUnit):
+    """One language's change, learned on a corpus of that language."""
+
+    corpus: ParallelCorpus
+    method: str
+    options: Mapping[str, Any]
+
     @property
-    def folder(self) -> Path:
-        return self.file.parent
+    def name(self) -> str:
+        return self.corpus.language
 
     def run(self, held: Held) -> Sequence[Any]:
         model = self.model.opened(held)
-        learn_all(
-            model, self.corpus, self.method, files={self.corpus.language: self.file}, **self.options
-        )
+        learn_all(model, self.corpus, self.method, files={self.name: self.file}, **self.options)
         return [str(self.file)]
 
 
 @dataclass(frozen=True)
-class RouterUnit:
-    """What tells the languages of a folder apart, written to `file`."""
+class RouterUnit(_WrittenUnit):
+    """What tells the languages of a folder apart."""
 
-    model: ModelPlace
     texts: Mapping[str, Sequence[str]]
     pivot: str
-    file: Path
-    name: str = "the router"
-    claims: frozenset[str] = frozenset()
-
-    @property
-    def where(self) -> str:
-        return self.model.name
-
-    @property
-    def needs(self) -> Resources:
-        return self.model.needs
-
-    @property
-    def folder(self) -> Path:
-        return self.file.parent
+    name: str = "router"
 
     def run(self, held: Held) -> Sequence[Any]:
         fit_router(self.model.opened(held), self.texts, self.pivot).save(self.file)
@@ -136,19 +121,17 @@ def learn_shared(
         raise FitError(
             "one vector for all languages is learned in one process: leave --jobs and --on out"
         )
-    units = {
-        tag: FitUnit(model, corpus_of(corpus, tag, method), files[tag], method, options)
-        for tag in corpus.languages
-    }
+    dealt = dealt_alike(corpus, method)
+    units = [
+        FitUnit(model, files[tag], dealt.only(tag), method, options) for tag in corpus.languages
+    ]
     for place in (*files.values(), *([router] if router else [])):
         check_writable(place)
-        _make_folder(place.parent)
     told = _Told(on_end)
     with closing(workers()) as opened:
-        told.take(run_units(list(units.values()), opened), lambda ended: ended.unit.corpus.language)
+        told.take(run_units(units, opened))
         if router and not told.failed:
-            unit = RouterUnit(model, corpus.texts, corpus.pivot, router)
-            told.take(run_units([unit], opened), lambda ended: "router")
+            told.take(run_units([RouterUnit(model, router, corpus.texts, corpus.pivot)], opened))
     return Outcome(told.written, told.failed)
 
 
@@ -160,18 +143,11 @@ class _Told:
         self.written: dict[str, Path] = {}
         self.failed: dict[str, str] = {}
 
-    def take(self, units: Any, name_of: Callable[[Ended], str]) -> None:
+    def take(self, units: Iterable[Ended]) -> None:
         for ended in units:
-            name = name_of(ended)
+            name = ended.unit.name
             if ended.error is None:
                 self.written[name] = ended.unit.file
             else:
-                self.failed[name] = ended.error + f" (on {ended.worker})" * bool(ended.worker)
+                self.failed[name] = ended.error + ended.place
             self.on_end(name, ended.error, len(self.written) + len(self.failed))
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SaveError(f"cannot make the folder {folder}: {error.strerror or error}") from error

@@ -3,7 +3,6 @@
 import gc
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from langsteer.errors import LangsteerError
@@ -48,8 +47,7 @@ class Unit(Protocol):
     """A frozen dataclass that can be pickled.
 
     `where` is what must be held for it, such as a model; two units that have one of their `claims`
-    in common are not done at once; `folder` is where its results go. `run` does it; what it returns
-    is sent back.
+    in common are not done at once. `run` does it; what it returns is sent back.
     """
 
     @property
@@ -60,8 +58,6 @@ class Unit(Protocol):
     def claims(self) -> frozenset[str]: ...
     @property
     def needs(self) -> Resources: ...
-    @property
-    def folder(self) -> Path: ...
     def run(self, held: Held) -> Sequence[Any]: ...
 
 
@@ -79,6 +75,11 @@ class Ended:
     again: bool = False
     worker: str = ""
     untouched: bool = False
+
+    @property
+    def place(self) -> str:
+        """Where it was, as it stands behind an error; nothing where that is here."""
+        return f" (on {self.worker})" * bool(self.worker)
 
 
 class Workers(Protocol):

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from langsteer.errors import CellError, CompareError
-from langsteer.evaluation.comparison.cells import existing_cell, read_cell
+from langsteer.evaluation.comparison.cells import Cell, existing_cell, read_cell
 from langsteer.evaluation.comparison.configuration import Chosen, Comparison
 from langsteer.storage.kept import as_kept, first_difference
 
@@ -16,34 +16,28 @@ def missing_cells(wanted: Comparison, kept: list[Path]) -> dict[tuple[str, str, 
     Raises CompareError where cells were made otherwise.
     """
     missing: dict[tuple[str, str, str], list[Chosen]] = {}
-    for model in wanted.models:
-        for benchmark in wanted.benchmarks:
-            for language in wanted.languages_of(benchmark.name):
-                for method in wanted.methods_of(benchmark.name, language):
-                    path = existing_cell(
-                        wanted.output, model, benchmark.name, language, method.name
-                    )
-                    if path and is_made(path, asked_for(wanted, benchmark.name, method)):
-                        kept.append(path)
-                    else:
-                        key = (model, benchmark.name, language)
-                        missing.setdefault(key, []).append(method)
+    for model, benchmark, language, method in wanted.cells():
+        path = existing_cell(wanted.output, model, benchmark, language, method.name)
+        if path and made_cell(path, asked_for(wanted, benchmark, method)):
+            kept.append(path)
+        else:
+            missing.setdefault((model, benchmark, language), []).append(method)
     return missing
 
 
-def is_made(path: Path, asked: Mapping[str, Any]) -> bool:
-    """Whether a cell is there; CompareError where it was made with another configuration."""
+def made_cell(path: Path, asked: Mapping[str, Any]) -> Cell | None:
+    """The cell of a file, None where it is damaged; CompareError where it was made with another configuration."""
     try:
-        made_with = read_cell(path).settings.get("asked", {})
+        cell = read_cell(path)
     except CellError:
-        return False  # damaged: it is made again
-    difference = first_difference(asked, made_with)
+        return None  # it is made again
+    difference = first_difference(asked, cell.settings.get("asked", {}))
     if difference is not None:
         raise CompareError(
             f"{path} was made with {difference.key} {difference.made!r}, and {difference.wanted!r} is asked for "
             "now: name another output folder, or delete the cells that are to be made again"
         )
-    return True
+    return cell
 
 
 def asked_for(wanted: Comparison, benchmark: str, method: Chosen) -> dict[str, Any]:

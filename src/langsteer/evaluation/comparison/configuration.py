@@ -1,7 +1,7 @@
 """The configuration of a comparison: a YAML file, checked before anything is run."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,6 +30,7 @@ from langsteer.text.corpus import BUILTIN
 from langsteer.text.languages import parse_tag
 
 ALL = "all"
+CONFIGURATION = "configuration.yaml"  # in the folder of the results
 RESTRICTIONS = ("languages", "benchmarks")
 _NO_KEY = ("unexpected_keyword_argument", "invalid_key")
 DEFAULT_METHODS = ("direct", "english", "mean_difference", "learned")
@@ -203,6 +204,14 @@ class Comparison:
             for method in self.methods
             if method.in_language(language) and benchmark in (method.benchmarks or (benchmark,))
         )
+
+    def cells(self) -> Iterator[tuple[str, str, str, Chosen]]:
+        """Model, benchmark, language and method of each cell that is asked for, in order."""
+        for model in self.models:
+            for benchmark in self.benchmarks:
+                for language in self.languages_of(benchmark.name):
+                    for method in self.methods_of(benchmark.name, language):
+                        yield model, benchmark.name, language, method
 
     def as_yaml(self) -> str:
         """The same as a configuration file."""

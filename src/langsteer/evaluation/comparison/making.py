@@ -18,6 +18,7 @@ from langsteer.evaluation.harness.coverage import Coverage
 from langsteer.evaluation.harness.model import LangsteerLM
 from langsteer.evaluation.methods import Plan, Setting, get_method
 from langsteer.model.model import Model
+from langsteer.scale.units import one_line
 from langsteer.text.corpus import ParallelCorpus
 from langsteer.version import versions
 
@@ -185,9 +186,8 @@ class LanguageCells:
         try:
             return make()
         except Exception as error:  # one cell must not stop the others, whatever it was
-            line = " ".join(str(error).split()) or type(error).__name__
             if not isinstance(error, LangsteerError):
                 logger.debug("%s failed", chosen.name, exc_info=True)
-                line = f"{type(error).__name__}: {line}"
-            self.tell(Failure(self.name, self.benchmark.name, self.language, chosen.name, line))
+            key = (self.name, self.benchmark.name, self.language, chosen.name)
+            self.tell(Failure(*key, one_line(error)))
             return None

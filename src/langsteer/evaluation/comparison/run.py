@@ -14,7 +14,7 @@ from typing import Any
 
 from langsteer.evaluation.comparison.asked import missing_cells
 from langsteer.evaluation.comparison.cells import Cell, Failure, cell_path, write_failure
-from langsteer.evaluation.comparison.configuration import Chosen, Comparison
+from langsteer.evaluation.comparison.configuration import CONFIGURATION, Chosen, Comparison
 from langsteer.evaluation.comparison.order import Stage, stage_of
 from langsteer.evaluation.comparison.unit import CellsUnit
 from langsteer.scale.queue import run_units
@@ -53,7 +53,7 @@ def compare(
     started = time.perf_counter()
     outcome = Outcome()
     missing = missing_cells(wanted, outcome.kept)
-    write_text(wanted.output / "configuration.yaml", wanted.as_yaml())
+    write_text(wanted.output / CONFIGURATION, wanted.as_yaml())
     total = sum(len(methods) for methods in missing.values())
 
     def tell(cell: Cell | Failure) -> None:
@@ -99,10 +99,9 @@ def units_of(
 def _cells_of(ended: Ended) -> Sequence[Cell | Failure]:
     """What a unit that ended elsewhere made, and what it did not make."""
     assert isinstance(ended.unit, CellsUnit)
-    place = f" (on {ended.worker})" * bool(ended.worker)
     if ended.error is not None:
-        return [*ended.unit.made(), *ended.unit.failures(ended.error + place)]
+        return ended.unit.told_of(ended.error + ended.place)
     return [
-        replace(cell, error=cell.error + place) if isinstance(cell, Failure) else cell
+        replace(cell, error=cell.error + ended.place) if isinstance(cell, Failure) else cell
         for cell in ended.results
     ]

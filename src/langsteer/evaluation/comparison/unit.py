@@ -2,15 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from langsteer.errors import LangsteerError
-from langsteer.evaluation.comparison.asked import asked_for, is_made
+from langsteer.evaluation.comparison.asked import asked_for, made_cell
 from langsteer.evaluation.comparison.cells import (
     Cell,
     Failure,
     existing_cell,
-    read_cell,
     write_cell,
 )
 from langsteer.evaluation.comparison.configuration import Chosen, Comparison
@@ -54,10 +52,6 @@ class CellsUnit:
     def needs(self) -> Resources:
         return self.wanted.resources_of(self.model)
 
-    @property
-    def folder(self) -> Path:
-        return self.wanted.output
-
     def run(
         self, held: Held, on_cell: Callable[[Cell | Failure], None] = lambda _: None
     ) -> list[Cell | Failure]:
@@ -73,7 +67,13 @@ class CellsUnit:
             told.append(cell)
             on_cell(cell)
 
-        left = [chosen for chosen in self.methods if not self._is_there(chosen, told)]
+        left = []
+        for chosen in self.methods:
+            cell = self._existing(chosen)
+            if cell is None:
+                left.append(chosen)
+            else:
+                told.append(cell)
         try:
             model, answered = held.get(
                 (self.model, self.wanted.dtype, self.wanted.device, self.wanted.device_map),
@@ -81,7 +81,7 @@ class CellsUnit:
             )
         except LangsteerError as error:
             for chosen in left:
-                tell(Failure(self.model, self.benchmark, self.language, chosen.name, str(error)))
+                tell(self._failure(chosen, str(error)))
             return told
         benchmark = self.wanted.benchmark(self.benchmark)
         run = LanguageCells(
@@ -90,29 +90,23 @@ class CellsUnit:
         run.methods(left)
         return told
 
-    def failures(self, error: str) -> list[Failure]:
-        """What is told of the cells that are not there, where the unit cannot be done."""
-        there: list[Cell | Failure] = []
-        return [
-            Failure(self.model, self.benchmark, self.language, chosen.name, error)
-            for chosen in self.methods
-            if not self._is_there(chosen, there)
-        ]
+    def told_of(self, error: str) -> list[Cell | Failure]:
+        """The cells that are there, and a Failure of each other, where the unit cannot be done."""
+        there = {chosen.name: self._existing(chosen) for chosen in self.methods}
+        lost = [self._failure(chosen, error) for chosen in self.methods if not there[chosen.name]]
+        return [*(cell for cell in there.values() if cell), *lost]
 
-    def made(self) -> list[Cell]:
-        """The cells that are there."""
-        there: list[Cell | Failure] = []
-        for chosen in self.methods:
-            self._is_there(chosen, there)
-        return [cell for cell in there if isinstance(cell, Cell)]
+    def _failure(self, chosen: Chosen, error: str) -> Failure:
+        return Failure(self.model, self.benchmark, self.language, chosen.name, error)
 
-    def _is_there(self, chosen: Chosen, there: list[Cell | Failure]) -> bool:
+    def _existing(self, chosen: Chosen) -> Cell | None:
         key = (self.model, self.benchmark, self.language, chosen.name)
         path = existing_cell(self.wanted.output, *key)
-        if path is None or not is_made(path, asked_for(self.wanted, self.benchmark, chosen)):
-            return False
-        there.append(read_cell(path))
-        return True
+        return (
+            None
+            if path is None
+            else made_cell(path, asked_for(self.wanted, self.benchmark, chosen))
+        )
 
     def _open(self) -> Model:
         return load_model(

@@ -1,6 +1,5 @@
 """What is there so far of a comparison that runs: a score a cell, without intervals."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,11 @@ from langsteer.evaluation.comparison.cells import (
     failure_path,
     read_cell,
 )
-from langsteer.evaluation.comparison.configuration import Comparison, read_comparison
-
-CONFIGURATION = "configuration.yaml"
+from langsteer.evaluation.comparison.configuration import (
+    CONFIGURATION,
+    Comparison,
+    read_comparison,
+)
 
 
 @dataclass(frozen=True)
@@ -90,22 +91,16 @@ class PartialReader:
             for benchmark in self.wanted.benchmarks
         )
         values = [score for table in tables for score in table.scores.values()]
-        total = sum(1 for _ in self._keys())
+        total = sum(1 for _ in self.wanted.cells())
         failed = values.count(None)
         return Partial(tables, len(values) - failed, failed, total)
 
-    def _keys(self) -> Iterable[tuple[str, str, str, str]]:
-        for model in self.wanted.models:
-            for benchmark in self.wanted.benchmarks:
-                for language in self.wanted.languages_of(benchmark.name):
-                    for method in self.wanted.methods_of(benchmark.name, language):
-                        yield model, benchmark.name, language, method.name
-
     def _table(self, model: str, benchmark: str) -> PartialTable:
         scores: dict[tuple[str, str], float | None] = {}
-        for key in self._keys():
-            if key[:2] != (model, benchmark):
+        for of_model, of_benchmark, language, chosen in self.wanted.cells():
+            if (of_model, of_benchmark) != (model, benchmark):
                 continue
+            key = (model, benchmark, language, chosen.name)
             path = existing_cell(self.folder, *key)
             if path is not None:
                 score = self._score(path)
