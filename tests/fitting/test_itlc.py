@@ -14,7 +14,7 @@ from langsteer.model.model import Model
 from langsteer.states.capture import sentence_states
 from langsteer.steering.vector import SteeringVector
 from tests.helpers import pairs
-from tests.made.published import mean_at, three_languages
+from tests.made.multilingual import mean_at, three_languages
 
 
 def clouds() -> dict[str, torch.Tensor]:

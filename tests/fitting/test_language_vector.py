@@ -13,7 +13,7 @@ from langsteer.fitting.learning import fit, learn, learn_all
 from langsteer.model.model import Model
 from langsteer.steering.vector import SteeringVector
 from tests.helpers import pairs
-from tests.made.published import mean_at
+from tests.made.multilingual import mean_at
 
 
 def test_blocks_of_lines() -> None:

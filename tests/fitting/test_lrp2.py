@@ -13,7 +13,7 @@ from langsteer.model.model import Model
 from langsteer.steering.sequence import ChangeSequence
 from langsteer.text.corpus import ParallelCorpus
 from tests.helpers import pairs
-from tests.made.published import mean_at, token_states
+from tests.made.multilingual import mean_at, token_states
 
 
 def test_the_means_are_swapped_and_swapped_back(llama: Model) -> None:

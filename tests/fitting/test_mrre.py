@@ -13,7 +13,7 @@ from langsteer.model.model import Model
 from langsteer.states.capture import mean_states
 from langsteer.steering.vector import SteeringVector
 from tests.helpers import pairs
-from tests.made.published import mean_at, token_states
+from tests.made.multilingual import mean_at, token_states
 
 
 def test_both_parts_by_hand(llama: Model) -> None:

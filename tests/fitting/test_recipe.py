@@ -11,7 +11,7 @@ from langsteer.model.model import Model
 from langsteer.steering.sequence import ChangeSequence
 from langsteer.steering.vector import SteeringVector
 from tests.helpers import pairs
-from tests.made.published import three_languages
+from tests.made.multilingual import three_languages
 
 
 def test_what_a_recipe_says() -> None:

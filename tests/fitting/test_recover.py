@@ -14,7 +14,7 @@ from langsteer.steering.change import Change
 from langsteer.steering.sequence import ChangeSequence
 from langsteer.steering.vector import SteeringVector
 from tests.helpers import pairs
-from tests.made.published import mean_at, three_languages, token_states
+from tests.made.multilingual import mean_at, three_languages, token_states
 
 
 def values(change: Change, place: int = 0) -> Tensor:

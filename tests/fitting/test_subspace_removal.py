@@ -14,7 +14,7 @@ from langsteer.steering.low_rank import LowRank
 from langsteer.steering.sequence import ChangeSequence
 from langsteer.text.corpus import ParallelCorpus
 from tests.helpers import pairs
-from tests.made.published import mean_at, three_languages, token_states
+from tests.made.multilingual import mean_at, three_languages, token_states
 
 
 def test_the_subspace_of_means_by_hand() -> None:
