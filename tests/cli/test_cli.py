@@ -58,7 +58,7 @@ def test_parts_that_are_alike_are_told_together(
     asked = ["fit", "-l", "sw", "-c", thirty_pairs(tmp_path), "--method", "recover"]
     code, _, err = run(capsys, *asked, "--strength", "0.5", "-m", str(folder), "-o", file)
     assert code == 0, err
-    told = " ".join(run(capsys, "inspect", file)[1].split())
+    told = " ".join(run(capsys, "inspect", file)[1].replace("│", " ").split())
     assert "layer 0, 1, 2, 3 of 4 strength 0.5 (" in told
     assert told.count("positions all") == 1
     assert "method recover fitted on" in told
