@@ -31,13 +31,13 @@ def test_the_step_by_hand(llama: Model) -> None:
     for beta in (0.0, 0.5, 1.0):
         step = own - beta * other
         given = {"layer": 2, "beta": beta}
-        unit = fit(llama, text, "sw", "recover", **given)
-        mean = fit(llama, text, "sw", "recover", scaling="mean", **given)
-        torch.testing.assert_close(values(mean), step.float(), atol=1e-5, rtol=1e-4)
+        unit = fit(llama, text, "sw", "recover", scaling="unit", **given)
+        mean = fit(llama, text, "sw", "recover", share=0.25, **given)
+        torch.testing.assert_close(values(mean), step.float() / 4, atol=1e-5, rtol=1e-4)
         torch.testing.assert_close(values(unit), (step / step.norm()).float(), atol=1e-5, rtol=1e-4)
-    pair = fit(llama, text.only("sw"), method="recover", layer=2)
+    pair = fit(llama, text.only("sw"), method="recover", layer=2, scaling="unit")
     torch.testing.assert_close(values(pair), values(unit), atol=1e-5, rtol=1e-4)  # with beta 1
-    pair = fit(llama, text.only("sw"), method="recover", layer=2, beta=0, scaling="mean")
+    pair = fit(llama, text.only("sw"), method="recover", layer=2, beta=0, share=1)
     half = (means["sw"] - means["en"]) / 2
     torch.testing.assert_close(values(pair), half.float(), atol=1e-5, rtol=1e-4)
 
@@ -67,7 +67,7 @@ def test_it_is_read_back_and_some_layers_are_enough(llama: Model, tmp_path: Path
 def test_what_cannot_be(llama: Model) -> None:
     with pytest.raises(FitError, match="recover takes one strength"):
         learn(llama, pairs(24), method="recover", strengths=[0.5, 1.0])
-    with pytest.raises(FitError, match="has the scalings unit, mean, not 'norm'"):
+    with pytest.raises(FitError, match="has the scalings mean, unit, not 'norm'"):
         fit(llama, pairs(12), method="recover", scaling="norm")
     with pytest.raises(FitError, match="is not learned from several languages together"):
         learn_all(llama, three_languages(), "recover", together=True)
