@@ -1,6 +1,7 @@
 """Subspace removal: which subspace it is, and that its component goes and comes back."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -34,9 +35,18 @@ def test_the_subspace_of_means_by_hand() -> None:
         language_subspace(means[:, [0, 0]])
 
 
-def test_the_component_is_gone_in_the_middle_and_comes_back_at_the_top(llama: Model) -> None:
+@pytest.mark.parametrize("centre", ["pivot", "origin"])
+def test_the_component_is_gone_in_the_middle_and_comes_back_at_the_top(
+    centre: str, llama: Model
+) -> None:
     text = three_languages()
-    options = {"removed": 1.0, "restored": 0.5, "middle": (0.25, 0.5), "top": (0.75, 1.0)}
+    options: dict[str, Any] = {
+        "centre": centre,
+        "removed": 1.0,
+        "restored": 0.5,
+        "middle": (0.25, 0.5),
+        "top": (0.75, 1.0),
+    }
     change = fit(llama, text, "sw", "subspace_removal", **options)
     assert isinstance(change, ChangeSequence)
     removing, restoring = change.parts
@@ -46,12 +56,16 @@ def test_the_component_is_gone_in_the_middle_and_comes_back_at_the_top(llama: Mo
     lines = text.texts["sw"]
     states, before = (token_states(llama, lines, 1, steered) for steered in (change, None))
     assert (before @ removing.up).norm() > 0.1
-    torch.testing.assert_close(states @ removing.up, torch.zeros_like(states @ removing.up))
+    share = 1.0 if centre == "pivot" else 0.0
+    middle, late = (share * mean_at(llama, text.texts["en"], at).float() for at in (1, 3))
+    torch.testing.assert_close(
+        states @ removing.up, (middle @ removing.up).expand(len(states), 3), atol=1e-5, rtol=1e-4
+    )
     rest = torch.eye(32) + removing.up @ removing.down
     torch.testing.assert_close(states @ rest, before @ rest)  # what is beside it is left
     without = ChangeSequence((removing,))
     top, unrestored = (token_states(llama, lines, 3, steered) for steered in (change, without))
-    component = unrestored @ restoring.down.T @ restoring.down
+    component = (unrestored - late) @ restoring.down.T @ restoring.down
     torch.testing.assert_close(top, unrestored + 0.5 * component)
 
 
@@ -83,7 +97,7 @@ def test_learned_and_kept(llama: Model, tmp_path: Path) -> None:
         "all",
         (1, 2, 3),
     )
-    assert [trial["strength"] for trial in change.scores["trials"]] == [0.5, 1.0, 2.0]
+    assert [trial["strength"] for trial in change.scores["trials"]] == [0.25, 0.5, 1.0]
     best = min(change.scores["trials"], key=lambda trial: trial["divergence"])
     assert change.strength == best["strength"]
     assert load(files["sw"], llama).describe() == change.describe()
@@ -103,6 +117,8 @@ def test_what_cannot_be_removed(llama: Model) -> None:
         fit(llama, text, method="subspace_removal", rank=2)
     with pytest.raises(FitError, match=r"rise from 0 to 1, and not from 0.9 to 0.2"):
         fit(llama, text, method="subspace_removal", middle=(0.9, 0.2))
+    with pytest.raises(FitError, match="has the centres pivot, origin, not 'english'"):
+        fit(llama, text, method="subspace_removal", centre="english")
     same = ParallelCorpus(dict.fromkeys(("sw", "en"), text.texts["en"]), "en", "same")
     with pytest.raises(FitError, match="differ in 0 directions"):
         fit(llama, same, method="subspace_removal")
