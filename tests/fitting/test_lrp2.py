@@ -34,12 +34,12 @@ def test_the_means_are_swapped_and_swapped_back(llama: Model) -> None:
 
 def test_the_first_layer_is_chosen_by_the_first_half(llama: Model, tmp_path: Path) -> None:
     text, files = pairs(40), {"sw": tmp_path / "sw.safetensors"}
-    change = learn_all(llama, text, "lrp2", layers=[0, 1, 2], files=files)["sw"]
+    change = learn_all(llama, text, "lrp2", layers=[2, 1, 0], files=files)["sw"]
     trials = change.scores["trials"]
-    assert [(trial["layer"], trial["strength"]) for trial in trials] == [(0, 1), (1, 1), (2, 1)]
+    assert [(trial["layer"], trial["strength"]) for trial in trials] == [(2, 1), (1, 1), (0, 1)]
     best = min(trials, key=lambda trial: trial["divergence"])
     assert change.layers == (best["layer"], 3)
-    alone = learn(llama, text, method="mean_difference", layers=[0, 1, 2], strengths=[1.0])
+    alone = learn(llama, text, method="mean_difference", layers=[2, 1, 0], strengths=[1.0])
     assert [trial["divergence"] for trial in alone.scores["trials"]] == pytest.approx(
         [trial["divergence"] for trial in trials], rel=1e-4
     )

@@ -101,6 +101,7 @@ def test_learned_and_kept(llama: Model, tmp_path: Path) -> None:
     best = min(change.scores["trials"], key=lambda trial: trial["divergence"])
     assert change.strength == best["strength"]
     assert load(files["sw"], llama).describe() == change.describe()
+    assert change.parts[0].options["languages"] == ["sw", "et", "tr", "en"]
     before = files["sw"].stat().st_mtime_ns
     learn_all(llama, text, "subspace_removal", files=files)
     assert files["sw"].stat().st_mtime_ns == before
