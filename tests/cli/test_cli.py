@@ -51,6 +51,19 @@ def test_inspect_says_of_which_tokens_a_divergence_is(
     assert ["measured on the positions source" in said for said in told.values()] == [False, True]
 
 
+def test_parts_that_are_alike_are_told_together(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = str(tmp_path / "sw.safetensors")
+    asked = ["fit", "-l", "sw", "-c", thirty_pairs(tmp_path), "--method", "recover"]
+    code, _, err = run(capsys, *asked, "--strength", "0.5", "-m", str(folder), "-o", file)
+    assert code == 0, err
+    told = " ".join(run(capsys, "inspect", file)[1].replace("│", " ").split())
+    assert "layer 0, 1, 2, 3 of 4 strength 0.5 (" in told
+    assert told.count("positions all") == 1
+    assert "method recover fitted on" in told
+
+
 def test_learned_by_command(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -282,7 +282,8 @@ def test_bad_requests(llama: Model) -> None:
     with pytest.raises(CorpusError, match="has no Greek"):
         fit(llama, pairs(), "el")
     vectors = {"learned", "mean_difference", "principal_component", "probe", "answers"}
-    assert set(METHODS) == vectors | {"low_rank", "projection", "projection_all"}
+    papers = {"subspace_removal", "lrp2", "mrre", "recover", "itlc", "language_vector"}
+    assert set(METHODS) == vectors | papers | {"low_rank", "projection", "projection_all"}
 
 
 def test_the_real_model_is_brought_nearer_to_english(gemma: Model) -> None:

@@ -11,6 +11,7 @@ from langsteer.model.model import Model
 from langsteer.steering.sequence import ChangeSequence
 from langsteer.steering.vector import SteeringVector
 from tests.helpers import pairs
+from tests.made.multilingual import three_languages
 
 
 def test_what_a_recipe_says() -> None:
@@ -79,6 +80,17 @@ def test_one_part_is_no_sequence(llama: Model) -> None:
     assert isinstance(vector, SteeringVector)
     assert (vector.layer, vector.strength, vector.positions) == (2, 0.5, "all")
     assert isinstance(fit(llama, pairs(), method="mean_difference:1+probe:2*2"), ChangeSequence)
+
+
+def test_a_part_of_all_languages(llama: Model) -> None:
+    text = three_languages(60)
+    recipe = "recover:1*1 + mean_difference:2@source*0.5"
+    recovered, difference = learn(llama, text, "et", recipe).parts
+    assert recovered.options["languages"] == ["sw", "et", "tr", "en"]
+    assert (difference.language, difference.layers, difference.strength) == ("et", (2,), 0.5)
+    one, other = fit(llama, text, "et", recipe).parts
+    assert one.options["languages"] == ["sw", "et", "tr", "en"]
+    assert other.corpus["lines"] == 60
 
 
 @pytest.mark.parametrize("method", ["projection", "projection_all", "low_rank"])

@@ -62,7 +62,7 @@ def corpus() -> ParallelCorpus:
     return replace(text, texts={**text.texts, "et": tuple(lines)})
 
 
-@pytest.mark.parametrize("method", ["mean_difference", "learned", "projection"])
+@pytest.mark.parametrize("method", ["mean_difference", "learned", "projection", "lrp2"])
 def test_a_language_alone_has_the_lines_that_it_has_among_others(
     llama: Model, corpus: ParallelCorpus, method: str
 ) -> None:
@@ -74,12 +74,14 @@ def test_a_language_alone_has_the_lines_that_it_has_among_others(
         assert torch.equal(values, alone.tensors()[name])
 
 
+@pytest.mark.parametrize("method", ["mean_difference", "subspace_removal"])
 def test_units_write_what_one_call_writes(
-    folder: Path, corpus: ParallelCorpus, tmp_path: Path
+    method: str, folder: Path, corpus: ParallelCorpus, tmp_path: Path
 ) -> None:
+    """Also where a language's change is of all languages."""
     options: dict[str, Any] = {"layers": [1, 2]}
     whole = {tag: tmp_path / "whole" / f"{tag}.safetensors" for tag in TAGS}
-    learn_all(load_model(str(folder)), corpus, "mean_difference", files=whole, **options)
+    learn_all(load_model(str(folder)), corpus, method, files=whole, **options)
     shared = {tag: tmp_path / "shared" / f"{tag}.safetensors" for tag in TAGS}
     told = []
     outcome = learn_shared(
@@ -87,7 +89,7 @@ def test_units_write_what_one_call_writes(
         corpus,
         shared,
         Here,
-        "mean_difference",
+        method,
         on_end=lambda *ended: told.append(ended),
         **options,
     )
@@ -101,7 +103,7 @@ def test_units_write_what_one_call_writes(
             torch.equal(one.tensors()[name], other.tensors()[name]) for name in one.tensors()
         )
     before = shared["sw"].stat().st_mtime_ns
-    learn_shared(ModelPlace(str(folder)), corpus, shared, Here, "mean_difference", **options)
+    learn_shared(ModelPlace(str(folder)), corpus, shared, Here, method, **options)
     assert shared["sw"].stat().st_mtime_ns == before  # it is there
 
 

@@ -136,3 +136,22 @@ def test_bad_numbers(llama: Model) -> None:
 
 def _ids(inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {key: inputs[key] for key in ("input_ids", "attention_mask")}
+
+
+@torch.inference_mode()
+def test_a_sequence_among_changes_acts_as_it_does_alone(llama: Model) -> None:
+    inputs = batch(llama, "left")
+    inner = ChangeSequence((make_vector(llama, layer=0), make_low_rank(llama)), strength=0.5)
+    last = make_vector(llama, 1, layer=2)
+    whole = ChangeSequence.of([inner, last], options={"recipe": "both"})
+    assert [part.strength for part in whole.parts] == [0.5, 0.5, 1.0]
+    with inner.applied(llama), last.applied(llama):
+        apart = llama.network(**inputs).logits
+    with whole.applied(llama):
+        assert torch.equal(llama.network(**inputs).logits, apart)
+
+
+def test_a_method_of_several_parts_is_named_once(llama: Model) -> None:
+    parts = (make_vector(llama, layer=0), make_vector(llama, layer=1))
+    assert ChangeSequence(parts).method == "test + test"
+    assert ChangeSequence(parts, options={"method": "whole"}).method == "whole"

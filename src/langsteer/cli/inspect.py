@@ -1,5 +1,8 @@
 """langsteer inspect"""
 
+import itertools
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,13 +45,15 @@ def print_vector(vector: "Change", name: str) -> None:
     if "carried_from" in vector.model:
         table.add_row("carried from", str(vector.model["carried_from"].get("name")))
     layers = vector.model.get("fingerprint", {}).get("layers")
-    for part in vector.parts:
+    factor = vector.strength if len(vector.parts) > 1 else 1.0
+    for parts in _alike(vector.parts):
         if len(vector.parts) > 1:
-            table.add_row("part", part.method)
+            table.add_row("part", parts[0].method)
         of_all = f" of {layers}" if layers else ""
-        table.add_row("layer", f"{', '.join(map(str, part.layers))}{of_all}")
-        table.add_row("strength", _strength(part))
-        table.add_row("positions", str(part.positions))
+        there = ", ".join(str(layer) for part in parts for layer in part.layers)
+        table.add_row("layer", f"{there}{of_all}")
+        table.add_row("strength", _strength(parts, factor))
+        table.add_row("positions", str(parts[0].positions))
     objective = vector.options.get("objective")
     table.add_row("method", f"{vector.method}, {objective}" if objective else vector.method)
     if vector.serves:
@@ -67,10 +72,21 @@ def print_vector(vector: "Change", name: str) -> None:
     shared.console().print(table)
 
 
-def _strength(part: "Change") -> str:
-    relative = part.relative_strength
-    known = f" ({relative:.1%} of the states)" if relative == relative else ""
-    return f"{part.strength:g}{known}"
+def _alike(parts: "Sequence[Change]") -> "list[list[Change]]":
+    """Parts one after another that are the same but for their layer and their numbers."""
+    groups = itertools.groupby(
+        parts, key=lambda part: (part.kind.name, part.method, part.strength, part.positions)
+    )
+    return [list(group) for _, group in groups]
+
+
+def _strength(parts: "Sequence[Change]", factor: float) -> str:
+    """Of parts that are used at so many times their own strength."""
+    shares = [abs(factor) * part.relative_strength for part in parts]
+    least, most = (f"{share:.1%}" for share in (min(shares), max(shares)))
+    known = least if least == most else f"{least} to {most}"
+    known = f" ({known} of the states)" if not math.isnan(sum(shares)) else ""
+    return f"{factor * parts[0].strength:g}{known}"
 
 
 def _measured_on(vector: "Change") -> str | None:

@@ -49,7 +49,8 @@ def fit(
     """
     chosen = method_of(method)
     pair = corpus.only(language) if language is not None else corpus
-    return chosen.fit(model, pair, chosen.make_options(options))
+    more = {"whole": corpus} if chosen.all_languages else {}
+    return chosen.fit(model, pair, chosen.make_options(options), **more)
 
 
 def learn(
@@ -86,6 +87,7 @@ def learn_all(
     files: Mapping[str, str | Path] | None = None,
     overwrite: bool = False,
     together: bool = False,
+    whole: ParallelCorpus | None = None,
     **options: Any,
 ) -> dict[str, Change]:
     """Like `learn`, for every language of the corpus; what it reads of the pivot, it reads once.
@@ -93,12 +95,15 @@ def learn_all(
     `together`: one vector for all, fitted on pairs of all languages, by `learned` in four times the
     steps that one takes, with layer and strength chosen for each.
 
+    `whole` is the corpus in more languages, for methods that read all that there are; without it,
+    those of `corpus`.
+
     With `files`, by language, each vector is saved as soon as it is there. A file that already
     holds what the same call would give is read instead, unless `overwrite`; an interrupted
     gradient fit goes on from beside it. Raises SaveError where a file cannot be written, or would
     replace something other than a vector without `overwrite`.
     """
-    learning = _Learning(model, corpus, method, layers, strengths, options, together)
+    learning = _Learning(model, corpus, method, layers, strengths, options, together, whole)
     places = {parse_tag(tag): Path(file) for tag, file in (files or {}).items()}
     if missing := [tag for tag in corpus.languages if places and tag not in places]:
         raise FitError(f"{', '.join(missing)} of {corpus.name}: no file was named for it")
@@ -117,7 +122,8 @@ def dealt_alike(corpus: ParallelCorpus, method: str = DEFAULT_METHOD) -> Paralle
 
     `learn` on one of its languages gives what it gives on all of the corpus.
     """
-    by_itself = method_of(method).learn is not None  # it deals the lines itself
+    chosen = method_of(method)
+    by_itself = chosen.learn is not None and not chosen.all_languages  # it deals the lines itself
     return corpus if by_itself else corpus.dealt(**SHARES)
 
 
@@ -136,6 +142,7 @@ class _Learning:
         strengths: Sequence[float] | None,
         options: Mapping[str, Any],
         together: bool = False,
+        whole: ParallelCorpus | None = None,
     ) -> None:
         self.model, self.method = model, method_of(method)
         more = together and issubclass(self.method.options or Options, DescentOptions)
@@ -160,6 +167,10 @@ class _Learning:
         self.corpus = corpus
         parts = corpus.split(**SHARES)
         self.to_fit, self.to_choose = parts["fit"], parts["choose"]
+        self.whole: ParallelCorpus | None = None
+        if self.method.all_languages:
+            self.whole = corpus if whole is None else whole
+            self.asked["whole"] = self.whole.split(**SHARES)["fit"].describe()
         if together and self.method.learn is not None:
             raise FitError(f"{self.method.name} is not learned from several languages together")
         self.mixed = self._mixed() if together else None
@@ -188,12 +199,14 @@ class _Learning:
     def _learned_by_method(self, language: str) -> Change:
         """By the method's own search; what was asked of it is kept, to be known again."""
         assert self.method.learn is not None
+        more = {} if self.whole is None else {"whole": self.whole}
         learned = self.method.learn(
             self.model,
             self.corpus.only(language),
             self.named,
             self.given,
             self.options,
+            **more,
         )
         scores = {**learned.scores, "asked": self.asked}
         return replace(learned, scores=scores)  # type: ignore[type-var]

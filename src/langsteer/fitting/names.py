@@ -13,4 +13,10 @@ METHODS = {
     "low_rank": "langsteer.fitting.low_rank:METHOD",
     "projection": "langsteer.fitting.projection:METHOD",
     "projection_all": "langsteer.fitting.projection:METHOD_ALL",
+    "subspace_removal": "langsteer.fitting.subspace_removal:METHOD",
+    "lrp2": "langsteer.fitting.lrp2:METHOD",
+    "mrre": "langsteer.fitting.mrre:METHOD",
+    "recover": "langsteer.fitting.recover:METHOD",
+    "itlc": "langsteer.fitting.itlc:METHOD",
+    "language_vector": "langsteer.fitting.language_vector:METHOD",
 }

@@ -73,7 +73,9 @@ class Method:
     returns one for each of several layers, and may share work among them; where `resumable`, it
     takes `checkpoint`, the stem of the files that keep its progress. `options` is the class of its
     options. `learn(model, corpus, layers, strengths, options)` is for a method that chooses more
-    than a layer and a strength: it splits the corpus itself.
+    than a layer and a strength: it splits the corpus itself. With `all_languages`, `fit` and `learn`
+    take `whole` too: the corpus in all its languages, of which theirs is one; without it they make do
+    with the pair.
     """
 
     name: str
@@ -83,6 +85,7 @@ class Method:
     learn: Callable[..., Change] | None = None
     resumable: bool = False
     title: str = ""
+    all_languages: bool = False
 
     def make_options(self, given: Mapping[str, Any]) -> "Options":
         """Raises FitError for an option that the method does not have."""

@@ -85,6 +85,7 @@ def recipe_method(text: str, get_method: Callable[[str], Method], learn: Learn) 
         options=Options,
         learn=functools.partial(_learn, parts, name, learn),
         title=name,
+        all_languages=any(get_method(part.method).all_languages for part in parts),
     )
 
 
@@ -97,13 +98,16 @@ def _learn(
     layers: Sequence[int] = (),
     strengths: Sequence[float] | None = None,
     options: Options = Options(),
+    whole: ParallelCorpus | None = None,
 ) -> Change:
     changes = []
+    dealt = corpus if whole is None else whole
     for part in parts:
         made = learn(
             model,
-            corpus,
-            method=part.method,
+            dealt,
+            corpus.language,
+            part.method,
             layers=layers if part.layer is None else (part.layer,),
             strengths=strengths if part.strength is None else (part.strength,),
             seed=options.seed,
@@ -114,10 +118,10 @@ def _learn(
     if len(changes) == 1:
         return changes[0]
     reading = [change for change in changes if change.positions != "generated"]
-    made_of = ChangeSequence(tuple(changes), options={"recipe": name, **asdict(options)})
+    made_of = ChangeSequence.of(changes, options={"recipe": name, **asdict(options)})
     if not reading:
         return made_of
-    held_out = corpus.split(fit=0.8, choose=0.2, report=0.0)["choose"]
+    held_out = dealt.split(fit=0.8, choose=0.2, report=0.0)["choose"].only(corpus.language)
     return search(model, held_out, [made_of], SHARES if len(reading) > 1 else (1.0,))
 
 
@@ -127,6 +131,7 @@ def _fit(
     model: Model,
     corpus: ParallelCorpus,
     options: Options = Options(),
+    whole: ParallelCorpus | None = None,
 ) -> Change:
     changes = []
     for part in parts:
@@ -134,9 +139,10 @@ def _fit(
         own = method.make_options({**_learned_at(part), **part.options})
         own = replace(own, seed=options.seed, strength=part.strength or options.strength)
         own = own if part.layer is None else replace(own, layer=part.layer)
-        made = method.fit(model, corpus, own)
+        more = {"whole": whole} if method.all_languages else {}
+        made = method.fit(model, corpus, own, **more)
         changes.append(made if part.positions is None else made.at(part.positions))
-    return changes[0] if len(changes) == 1 else ChangeSequence(tuple(changes))
+    return changes[0] if len(changes) == 1 else ChangeSequence.of(changes)
 
 
 def _learned_at(part: Part) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from langsteer.errors import FitError
-from langsteer.fitting.learning import dealt_alike, learn_all
+from langsteer.fitting.learning import dealt_alike, learn_all, method_of
 from langsteer.fitting.names import DEFAULT_METHOD
 from langsteer.fitting.router import fit_router
 from langsteer.model.model import Model
@@ -62,11 +62,14 @@ class _WrittenUnit:
 
 @dataclass(frozen=True)
 class FitUnit(_WrittenUnit):
-    """One language's change, learned on a corpus of that language."""
+    """One language's change, learned on a corpus of that language; `whole` is that corpus in more
+    languages, where the method reads them.
+    """
 
     corpus: ParallelCorpus
     method: str
     options: Mapping[str, Any]
+    whole: ParallelCorpus | None = None
 
     @property
     def name(self) -> str:
@@ -74,7 +77,8 @@ class FitUnit(_WrittenUnit):
 
     def run(self, held: Held) -> Sequence[Any]:
         model = self.model.opened(held)
-        learn_all(model, self.corpus, self.method, files={self.name: self.file}, **self.options)
+        files = {self.name: self.file}
+        learn_all(model, self.corpus, self.method, files=files, whole=self.whole, **self.options)
         return [str(self.file)]
 
 
@@ -122,8 +126,10 @@ def learn_shared(
             "one vector for all languages is learned in one process: leave --jobs and --on out"
         )
     dealt = dealt_alike(corpus, method)
+    whole = dealt if method_of(method).all_languages else None
     units = [
-        FitUnit(model, files[tag], dealt.only(tag), method, options) for tag in corpus.languages
+        FitUnit(model, files[tag], dealt.only(tag), method, options, whole)
+        for tag in corpus.languages
     ]
     for place in (*files.values(), *([router] if router else [])):
         check_writable(place)

@@ -26,7 +26,7 @@ class ChangeSequence(Change):
     acts on the prompt, and a writing part, which acts on what is generated.
 
     Where two act at one layer, the later acts on what the earlier made. `strength` multiplies the
-    strength of each.
+    strength of each. `options` name the `method`, where all of them are one method's.
     """
 
     kind: ClassVar[FileKind] = FileKind("langsteer sequence of changes", 1, "sequence")
@@ -52,6 +52,16 @@ class ChangeSequence(Change):
                     )
         check_strength(self.strength)
 
+    @classmethod
+    def of(cls, changes: Sequence[Change], **fields: Any) -> "ChangeSequence":
+        """Changes one after another, of which some may be sequences themselves."""
+        single = [
+            part if part is change else part.with_strength(part.strength * change.strength)
+            for change in changes
+            for part in change.parts
+        ]
+        return cls(tuple(single), **fields)
+
     @property
     def language(self) -> str:  # type: ignore[override]
         return self.changes[0].language
@@ -66,7 +76,7 @@ class ChangeSequence(Change):
 
     @property
     def method(self) -> str:  # type: ignore[override]
-        return " + ".join(change.method for change in self.changes)
+        return self.options.get("method") or " + ".join(change.method for change in self.changes)
 
     @property
     def corpus(self) -> dict[str, Any]:  # type: ignore[override]

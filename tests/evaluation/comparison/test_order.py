@@ -19,7 +19,8 @@ from tests.made.comparisons import wanted
 def test_what_is_as_it_is_comes_first() -> None:
     assert stage_of("direct") == stage_of("english") == Stage.NOW
     assert stage_of("few_shot") == stage_of("mean_difference@prompt") == Stage.SOON
-    assert stage_of("few_shot+mean_difference") == Stage.SOON
+    assert stage_of("few_shot+mean_difference") == stage_of("lrp2") == Stage.SOON
+    assert stage_of("recover") == Stage.LATE  # it reads all languages
     for slow in ("learned", "few_shot+learned", "lora_sft", "of_a_plugin"):
         assert stage_of(slow) == Stage.LATE
 

@@ -43,6 +43,12 @@ def test_every_method_that_is_promised() -> None:
         "low_rank",
         "projection",
         "projection_all",
+        "subspace_removal",
+        "lrp2",
+        "mrre",
+        "recover",
+        "itlc",
+        "language_vector",
         "learned",
         "learned_together",
     ]

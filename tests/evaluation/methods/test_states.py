@@ -96,6 +96,30 @@ def test_one_vector_for_all_languages(model: Model, data: Path) -> None:
     )
 
 
+def test_a_change_of_all_languages(
+    model: Model, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = ParallelCorpus(
+        {**pairs(60).texts, "et": tuple(reversed(pairs(60).texts["sw"]))}, "en", "two"
+    )
+    given = setting(model, data, limit=2, all_languages=lambda: corpus)
+    plan = get_method("recover").prepare(given)
+    assert plan.change is not None
+    assert plan.change.language == "sw"
+    assert plan.change.parts[0].options["languages"] == ["sw", "en", "et"]
+    assert len(plan.settings["parts"]) == model.layers
+    alone = replace(given, all_languages=None, work=given.work / "alone")
+    pair = get_method("recover").prepare(alone).change
+    assert pair is not None
+    assert pair.parts[0].options["languages"] == ["sw", "en"]
+    monkeypatch.setattr("langsteer.evaluation.methods.states.learn", refuse)
+    again = get_method("recover").prepare(given)
+    assert again.change is not None
+    assert again.change.describe() == plan.change.describe()
+    with pytest.raises(AssertionError, match="learned again"):  # of other languages
+        get_method("recover").prepare(replace(given, all_languages=lambda: pairs(60)))
+
+
 def test_a_low_rank_map(model: Model, data: Path) -> None:
     given = setting(model, data)
     plan = get_method("low_rank").prepare(given, steps=5, rank=2, strengths=[0.5, 1.0])

@@ -17,6 +17,9 @@ _SOON = (
     "mean_difference",
     "principal_component",
     "probe",
+    "lrp2",
+    "mrre",
+    "language_vector",
 )
 _FOR_ALL = ("learned_together", "lora_english")  # what they make serves every language
 

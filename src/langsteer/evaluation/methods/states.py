@@ -44,6 +44,8 @@ def learned_change(setting: Setting, method: str, **options: Any) -> tuple[Chang
     """
     pair = _pair(setting, method)
     fitting = method_of(method)
+    every = setting.all_languages if fitting.all_languages else None
+    corpus = pair if every is None else every()
     path = _place(setting, "projections" if method in MAPS else "vectors", method, options)
     given = {OLD_NAMES.get(name, name): value for name, value in options.items()}
     clock = _Clock()
@@ -55,11 +57,11 @@ def learned_change(setting: Setting, method: str, **options: Any) -> tuple[Chang
             change = _projected(setting, pair, fitting, clock)
         else:
             file = path.parent / f"{setting.language}.fit"
-            change = learn(setting.model, pair, method=method, checkpoint=file, **more)
+            change = learn(setting.model, corpus, pair.language, method, checkpoint=file, **more)
         change.save(path)
         return change
 
-    about = _about(setting, pair, options)
+    about = _about(setting, corpus, options)
     return kept(path, about, lambda p: load(p, setting.model), make, clock.seconds)
 
 
