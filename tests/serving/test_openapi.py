@@ -16,6 +16,7 @@ OPERATIONS = (
     "GET /v1/models",
     "GET /v1/models/{name}",
     "POST /v1/chat/completions",
+    "POST /v1/choices",
     "POST /v1/completions",
 )
 
