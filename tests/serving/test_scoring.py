@@ -22,7 +22,7 @@ from langsteer.serving.engine import EmbeddedEngine
 from langsteer.serving.errors import RequestError
 from langsteer.serving.rows import Piece, Row, Sampling
 from langsteer.serving.scoring import ChoiceRow, alike, score_rows
-from langsteer.serving.writing import resolve_rows, writer_for
+from langsteer.serving.writing import WholeBatches, resolve_rows, writer_for
 from langsteer.steering.generation import generate
 from langsteer.steering.steered import Steered
 from tests.helpers import build_model, make_vector
@@ -73,39 +73,51 @@ def score(ready: Steered, rows: list[ChoiceRow]) -> None:
         score_rows(ready.model, group)
 
 
-def check_alone(ready: Steered, rows: list[ChoiceRow]) -> None:
-    for scored, (text, tag) in zip(rows, TEXTS, strict=True):
+def all_alone(ready: Steered) -> list[Any]:
+    return [alone(ready, text, tag) for text, tag in TEXTS]
+
+
+def check_same(rows: list[ChoiceRow], expected: list[Any]) -> None:
+    for scored, values in zip(rows, expected, strict=True):
         assert scored.error is None
-        np.testing.assert_allclose(scored.logprobs, alone(ready, text, tag), atol=CLOSE)
+        np.testing.assert_allclose(scored.logprobs, values, atol=CLOSE)
 
 
 @pytest.mark.parametrize("whole", [False, True])
 def test_between_two_steps_of_what_is_written(whole: bool) -> None:
     ready = steered_model()
     ready.network.generation_config.min_new_tokens = 1 if whole else None
-    expected = {tag: written_alone(ready, text, tag, 12) for text, tag in TEXTS[:3]}
+    expected = [written_alone(ready, text, tag, 8) for text, tag in TEXTS[:3]]
+    scores = all_alone(ready)
     writer = writer_for(ready, lambda rows: None)
-    written = [row(ready, text, tag, 12) for text, tag in TEXTS[:3]]
+    assert isinstance(writer, WholeBatches) == whole
+    written = [row(ready, text, tag, 8) for text, tag in TEXTS[:3]]
     writer.join(written[:2])
-    steered_too = []
-    for step in range(20):
+    for step in range(12):
         asked = [choice_row(ready, text, tag) for text, tag in TEXTS]
         with writer.aside():
             score(ready, asked)
-        check_alone(ready, asked)
+        check_same(asked, scores)
         if step == 3:
             writer.join(written[2:])
-        if writer.rows:  # what would be, were the writer's steering not off
-            beside = choice_row(ready, *TEXTS[1])
-            score(ready, [beside])
-            steered_too.append(beside.logprobs)
         writer.step()
     assert not writer.rows
-    for given, (_, tag) in zip(written, TEXTS[:3], strict=True):
-        assert given.text == expected[tag]
-    if not whole:
-        assert not np.allclose(steered_too[0], alone(ready, *TEXTS[1]), atol=0.01)
+    assert [each.text for each in written] == expected
     assert not any(block._forward_hooks for block in ready.model.blocks)
+
+
+def test_what_is_written_steers_unless_it_is_off() -> None:
+    ready = steered_model()
+    plain = alone(ready, EN, None)
+    writer = writer_for(ready, lambda rows: None)
+    writer.join([row(ready, TR, "tr", 8)])
+    beside, aside = choice_row(ready, EN, None), choice_row(ready, EN, None)
+    score(ready, [beside])
+    with writer.aside():
+        score(ready, [aside])
+    assert not np.allclose(beside.logprobs, plain, atol=0.01)
+    np.testing.assert_allclose(aside.logprobs, plain, atol=CLOSE)
+    writer.clear()
 
 
 def test_steering_is_back_where_scoring_fails() -> None:
@@ -125,7 +137,7 @@ def test_steering_is_back_where_scoring_fails() -> None:
 def test_however_they_are_parted(monkeypatch: pytest.MonkeyPatch) -> None:
     """A choice a pass, a few, or all of all rows together."""
     ready, asked_of = steered_model(), list[int]()
-    real = scoring.score
+    real, expected = scoring.score, all_alone(ready)
 
     def counting(model: Any, questions: Any, *rest: Any) -> Any:
         asked_of.append(len(questions))
@@ -133,20 +145,19 @@ def test_however_they_are_parted(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(scoring, "score", counting)
     monkeypatch.setattr(scoring, "token_budget", lambda model: 1)
-    for held, calls in ((0, 18), (40, 11), (10_000, 3)):
+    for held, calls in ((0, 18), (70, 8), (10_000, 3)):
         asked_of.clear()
         monkeypatch.setattr(scoring, "CACHED", held)
         asked = [choice_row(ready, text, tag) for text, tag in TEXTS]
         score(ready, asked)
-        check_alone(ready, asked)
+        check_same(asked, expected)
         assert len(asked_of) == calls
 
 
 def test_an_engine_scores_and_writes_by_turns() -> None:
     ready, ended = steered_model(), list[ChoiceRow]()
-    expected = written_alone(ready, SW, "sw", 30)
-    sizes: list[int] = []
-    engine = EmbeddedEngine(ready, batch=2, queue=20, on_batch=sizes.append)
+    expected, scores = written_alone(ready, SW, "sw", 30), all_alone(ready)
+    engine = EmbeddedEngine(ready, batch=2, queue=20)
     written = row(ready, SW, "sw", 30)
     engine.submit([written])
     asked = [choice_row(ready, text, tag) for text, tag in TEXTS]
@@ -157,11 +168,10 @@ def test_an_engine_scores_and_writes_by_turns() -> None:
     engine.submit([*asked, gone])
     engine.close()
     assert written.text == expected
-    check_alone(ready, asked)
+    check_same(asked, scores)
     assert set(map(id, ended)) == set(map(id, [*asked, gone]))
     assert isinstance(gone.error, RequestError)
     assert gone.logprobs == ()
-    assert max(sizes) == 2
     with pytest.raises(RequestError, match="stopping"):
         engine.submit([choice_row(ready, EN, None)])
 
@@ -183,21 +193,21 @@ def test_few_are_read_at_a_time_and_more_than_the_queue_are_refused(
 
 def test_one_that_fails_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     ready = steered_model()
-    bad = ready.changes["tr"].with_strength(float("nan"))
-    monkeypatch.setitem(ready.changes, "tr", bad)  # type: ignore[arg-type]
-    expected = written_alone(ready, SW, "sw", 12)
+    expected, scores = written_alone(ready, SW, "sw", 12), all_alone(ready)
+    too_strong = ready.changes["tr"].with_strength(3e38)
+    monkeypatch.setitem(ready.changes, "tr", too_strong)  # type: ignore[arg-type]
     engine = EmbeddedEngine(ready)
     written = row(ready, SW, "sw", 12)
     engine.submit([written])
     asked = [choice_row(ready, text, tag) for text, tag in TEXTS]
     engine.submit(asked)
     engine.close()
-    for scored, (text, tag) in zip(asked, TEXTS, strict=True):
+    for scored, (_, tag), values in zip(asked, TEXTS, scores, strict=True):
         if tag == "tr":
             assert isinstance(scored.error, RequestError)
             assert "not finite" in str(scored.error)
         else:
-            np.testing.assert_allclose(scored.logprobs, alone(ready, text, tag), atol=CLOSE)
+            np.testing.assert_allclose(scored.logprobs, values, atol=CLOSE)
     assert written.text == expected
 
 
