@@ -93,7 +93,7 @@ def test_between_two_steps_of_what_is_written(whole: bool) -> None:
     assert isinstance(writer, WholeBatches) == whole
     written = [row(ready, text, tag, 8) for text, tag in TEXTS[:3]]
     writer.join(written[:2])
-    for step in range(12):
+    for step in range(10):
         asked = [choice_row(ready, text, tag) for text, tag in TEXTS]
         with writer.aside():
             score(ready, asked)

@@ -27,7 +27,7 @@ log = logging.getLogger("langsteer.serving")
 class Engine(Protocol):
     """What writes answers for a server. Its calls do not block; rows are told of from any thread."""
 
-    def submit(self, rows: Sequence[Row] | Sequence[ChoiceRow]) -> None:
+    def submit(self, rows: Sequence[Row | ChoiceRow]) -> None:
         """Take rows to be written, or scored. Raises RequestError where too many wait, or it is closing."""
 
     def close(self) -> None:
@@ -80,7 +80,7 @@ class EmbeddedEngine:
     def alive(self) -> bool:
         return self._thread.is_alive() and not self._closing
 
-    def submit(self, rows: Sequence[Row] | Sequence[ChoiceRow]) -> None:
+    def submit(self, rows: Sequence[Row | ChoiceRow]) -> None:
         if len(rows) > self._limit:
             raise RequestError(f"at most {self._limit} answers at once, and {len(rows)} were asked")
         with self._changed:
@@ -165,7 +165,7 @@ class EmbeddedEngine:
             self._choices = collections.deque(row for row in self._choices if not give_up(row))
 
 
-def _fail(rows: Sequence[Row] | Sequence[ChoiceRow], error: Exception) -> None:
+def _fail(rows: Sequence[Row | ChoiceRow], error: Exception) -> None:
     """End rows with what went wrong; only what a user can mend is told in its words."""
     told: Exception = error
     if isinstance(error, LangsteerError) and not isinstance(error, RequestError):

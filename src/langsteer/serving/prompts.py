@@ -21,6 +21,7 @@ def rows_of(
 
     Raises RequestError where a prompt cannot be read, or does not fit into the model.
     """
+    texts: list[tuple[Text, Text]]
     if isinstance(request, ChatRequest):
         texts = [conversation_of(request.messages, ready)]
     else:

@@ -234,7 +234,7 @@ class WholeBatches:
         return decoded(self._ready, ids)
 
 
-def resolve_rows(ready: Steered, rows: Sequence[Row] | Sequence[ChoiceRow]) -> None:
+def resolve_rows(ready: Steered, rows: Sequence[Row | ChoiceRow]) -> None:
     """Note in each row what it is steered with."""
     told = resolve(ready, [(row.source, row.asked) for row in rows])
     for row, used in zip(rows, told, strict=True):
