@@ -25,6 +25,8 @@ TAGS = ("sw", "et", "tr")
 class Here:
     """Workers that are this process; each unit is sent as bytes, as to another."""
 
+    node = ""
+
     def __init__(self) -> None:
         self.held, self.unit = Held(), list[Any]()
 
@@ -40,10 +42,15 @@ class Here:
 
     def wait(self) -> list[Ended]:
         unit = self.unit.pop()
-        return [Ended(unit, *perform(pickle.loads(pickle.dumps(unit)), self.held))]
+        sent = pickle.loads(pickle.dumps(unit))
+        return [Ended(unit, *perform(sent, self.held), worker=self.node)]
 
     def close(self) -> None:
         pass
+
+
+class There(Here):
+    node = "node 10.0.0.7"
 
 
 @pytest.fixture(scope="module")
@@ -104,10 +111,20 @@ def test_a_language_that_fails_leaves_the_others(
     files = {tag: tmp_path / f"{tag}.safetensors" for tag in TAGS}
     files["et"].write_bytes(b"something else")
     router = tmp_path / "router.safetensors"
+    told = {}
     outcome = learn_shared(
-        ModelPlace(str(folder)), corpus, files, Here, "mean_difference", router=router, layers=[1]
+        ModelPlace(str(folder)),
+        corpus,
+        files,
+        There,
+        "mean_difference",
+        router=router,
+        on_end=lambda name, error, done: told.update({name: error}),
+        layers=[1],
     )
     assert set(outcome.written) == {"sw", "tr"}
+    assert told == {"sw": None, "et": outcome.failed["et"], "tr": None}
+    assert outcome.failed["et"].endswith("(on node 10.0.0.7)")
     assert "et.safetensors" in outcome.failed["et"]
     assert files["et"].read_bytes() == b"something else"
     assert not router.exists()

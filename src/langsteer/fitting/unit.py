@@ -145,9 +145,9 @@ class _Told:
 
     def take(self, units: Iterable[Ended]) -> None:
         for ended in units:
-            name = ended.unit.name
+            name, error = ended.unit.name, None
             if ended.error is None:
                 self.written[name] = ended.unit.file
             else:
-                self.failed[name] = ended.error + ended.place
-            self.on_end(name, ended.error, len(self.written) + len(self.failed))
+                error = self.failed[name] = ended.error + ended.place
+            self.on_end(name, error, len(self.written) + len(self.failed))
