@@ -111,3 +111,12 @@ def test_what_is_said_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
         "no router (fit --router), nor lingua (pip install 'langsteer[langid]'): requests must name a "
         "language"
     )
+
+
+def test_lingua_hears_the_text_and_not_the_template_around_it(ready: Steered) -> None:
+    told = "Here is a text, and after it comes a question that you are to answer: "
+    body = {"model": "tiny", "prompt": SW[:39], "choices": ["a", "b"], "calibration": None}
+    alone = Steered(ready.model, {"sw": ready.changes["sw"]})
+    with TestClient(build_app(alone, "tiny")) as client:
+        reply = client.post("/v1/choices", json={**body, "before": told}).json()
+    assert reply["data"][0]["steering"]["language"] == "sw"

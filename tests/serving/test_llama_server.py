@@ -236,7 +236,9 @@ def test_what_hears(
         chosen_among(changes, read_router(vectors), "m.gguf")
 
 
-@pytest.mark.parametrize("option", [["--rows", "2"], ["--dtype", "float32"], ["--carry"]])
+@pytest.mark.parametrize(
+    "option", [["--rows", "2"], ["--dtype", "float32"], ["--carry"], ["--priors", "p"]]
+)
 def test_options_that_are_not_for_it(
     option: list[str], vectors: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,6 +16,7 @@ OPERATIONS = (
     "GET /v1/models",
     "GET /v1/models/{name}",
     "POST /v1/chat/completions",
+    "POST /v1/choices",
     "POST /v1/completions",
 )
 
@@ -45,6 +46,9 @@ def test_what_the_document_promises(document: Any, label: str) -> None:
     def ask(case: Any) -> None:
         if isinstance(case.body, dict) and "model" in case.body:
             case.body["model"] = "tiny-sw"
+        if label.endswith("choices") and isinstance(case.body, dict) and case.body.get("prompt"):
+            case.body.pop("messages", None)
+            case.body["calibration"] = None
         if "name" in (case.path_parameters or {}):
             case.path_parameters["name"] = "tiny-sw"
         reply = case.call_and_validate(excluded_checks=UNSAID)

@@ -385,3 +385,14 @@ def test_vectors_that_vllm_cannot_serve(monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setattr(vllm, "installed_version", lambda version=version: version)
         with pytest.raises(EngineError, match=rf"knows vLLM 0.32.\*, and {version} is installed"):
             check_changes(made)
+
+
+@pytest.mark.parametrize("path", ["/v1/choices", "/v1/choices/"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_choices_are_for_another_engine(client: Any, method: str, path: str) -> None:
+    body = {"model": "tiny", "prompt": SW, "choices": ["a", "b"]}
+    reply = client.request(method, path, json=body)
+    assert reply.status_code == 404
+    error = reply.json()["error"]
+    assert error["code"] == "not_supported"
+    assert "langsteer serve --engine transformers" in error["message"]

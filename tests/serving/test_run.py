@@ -1,6 +1,7 @@
 """A server of its own process, on loopback, with OpenAI's client; what it refuses to start with."""
 
 import contextlib
+import json
 import re
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+import langsteer
 from langsteer.errors import LangsteerError, VectorError
 from langsteer.serving.app import ServeOptions, build_app
 from langsteer.serving.run import bind, read_served
@@ -32,8 +34,8 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextlib.contextmanager
-def serving(saved: Path, vectors: Path) -> Iterator[tuple[Any, str]]:
-    command = [sys.executable, "-m", "langsteer", "serve", str(saved), "-v", str(vectors)]
+def serving(saved: Path, vectors: Path, *more: str) -> Iterator[tuple[Any, str]]:
+    command = [sys.executable, "-m", "langsteer", "serve", str(saved), "-v", str(vectors), *more]
     process = subprocess.Popen(
         [*command, "--port", "0", "--api-key", "secret"], stderr=subprocess.PIPE, text=True
     )
@@ -50,9 +52,18 @@ def serving(saved: Path, vectors: Path) -> Iterator[tuple[Any, str]]:
         process.wait()
 
 
-def test_a_real_server_and_openais_client(saved: Path, vectors: Path) -> None:
+@pytest.fixture(scope="module")
+def priors(saved: Path, vectors: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of unsteered texts; the order of the answers is not that in which they are asked for."""
+    texts = [SW[i % 5 :] + SW[:i] for i in range(16)]
+    ready = langsteer.steered(langsteer.load_model(str(saved)), vectors)
+    chooser = langsteer.calibrated(ready, ["b", "a"], texts, language="en")
+    return chooser.priors.write(tmp_path_factory.mktemp("priors"))
+
+
+def test_a_real_server_and_openais_client(saved: Path, vectors: Path, priors: Path) -> None:
     openai = pytest.importorskip("openai", reason="openai is not installed")
-    with serving(saved, vectors) as (process, url):
+    with serving(saved, vectors, "--priors", str(priors)) as (process, url):
         client = openai.OpenAI(base_url=url, api_key="secret", max_retries=0)
         asked = {"model": "tiny-sw", "prompt": SW, "temperature": 0, "max_tokens": 5}
         whole = client.completions.create(**asked)
@@ -60,6 +71,13 @@ def test_a_real_server_and_openais_client(saved: Path, vectors: Path) -> None:
         parts = list(client.completions.create(**asked, stream=True))
         assert "".join(part.choices[0].text for part in parts) == whole.choices[0].text
         assert parts[-1].steering["vector"] == "sw"
+        choosing = {"model": "tiny", "prompt": SW, "choices": ["a", "b"], "steering": None}
+        told = client.post("/choices", body=choosing, cast_to=object)
+        assert told["calibration"] == {"by": "priors", "texts": 16}
+        ready = langsteer.steered(langsteer.load_model(str(saved)), vectors)
+        expected = langsteer.calibrated(ready, ["b", "a"], priors).choose([SW], language="en")
+        shares = told["data"][0]["probabilities"][::-1]
+        assert shares == pytest.approx(expected[0].probabilities, abs=1e-5)
         with pytest.raises(openai.BadRequestError, match="no vector for hi"):
             client.completions.create(**{**asked, "model": "tiny"}, extra_body={"steering": "hi"})
         with pytest.raises(openai.AuthenticationError):
@@ -158,6 +176,36 @@ def test_a_vector_for_another_model(
     code, _, err = run(capsys, "serve", str(tmp_path), "-v", str(vectors), "--port", "0")
     assert code == 1
     assert "has other weights" in err
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "cannot read"),
+        ({}, "not the results of langsteer.calibrated"),
+        ({"model": {"name": "another"}}, "these priors are of another model"),
+        ({"means": {"sw": [0.0, 0.0]}}, "these priors are damaged"),
+    ],
+)
+def test_priors_that_are_not_of_this_model(
+    content: Any,
+    says: str,
+    saved: Path,
+    vectors: Path,
+    priors: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = tmp_path / "priors.json"
+    if content is not None:
+        changed = {**json.loads(priors.read_text()), **content} if content else {}
+        file.write_text(json.dumps(changed))
+    arguments = ["serve", str(saved), "-v", str(vectors), "--port", "0"]
+    code, _, err = run(capsys, *arguments, "--priors", str(file))
+    assert code == 1
+    assert len(err.strip().splitlines()) == 1
+    assert str(file) in err
+    assert says in err
 
 
 @pytest.mark.parametrize("option", [["--engine-arguments", "--top-k 3"], ["--everywhere"]])

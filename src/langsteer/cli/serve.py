@@ -59,6 +59,14 @@ def command(
             help="Start without the files that are damaged or for another model.",
         ),
     ] = False,
+    priors: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--priors",
+            help="What calibrates choices: the file that the priors of langsteer.calibrated write; may "
+            "repeat.",
+        ),
+    ] = None,
     log_texts: Annotated[
         bool, typer.Option("--log-texts", help="Write prompts and answers into the log.")
     ] = False,
@@ -100,6 +108,7 @@ def command(
     """
     from langsteer.model.opening import load_model
     from langsteer.serving.app import ServeOptions, build_app
+    from langsteer.serving.choices import check_priors, read_priors
     from langsteer.serving.heard import said_at_start, warm_up, with_ear
     from langsteer.serving.proxy import check_options
     from langsteer.serving.run import bind, read_served, serve, url_of
@@ -120,6 +129,7 @@ def command(
         others = {
             "--rows": rows != 8,
             "--queue": queue != 64,
+            "--priors": bool(priors),
             "--log-texts": log_texts,
             "--carry": carry,
             "--device": device is not None,
@@ -137,6 +147,7 @@ def command(
         return
 
     served = read_served(vectors, skip_bad_vectors)
+    calibrating = read_priors(priors or ())
     listener = bind(host, port)
     shared.quiet_libraries()
     if not keys and host not in ("127.0.0.1", "::1", "localhost"):
@@ -152,6 +163,7 @@ def command(
     opened = load_model(model, dtype=dtype, device=device, device_map=device_map)
     ready, left_out = served.opened(opened, skip_bad_vectors, carry)
     _say_left_out(left_out, say)
+    fitting = check_priors(calibrating, opened)
     options = ServeOptions(
         keys=keys,
         max_tokens=max_new_tokens,
@@ -162,6 +174,7 @@ def command(
         rate=rate,
         left_out=left_out,
         recipe=recipe(model, vectors, carry),
+        priors=fitting,
     )
     url = url_of(host, listener)
     say(f"serving {called} on {url}/v1, vectors for {', '.join(sorted(ready.changes))}")

@@ -5,10 +5,10 @@ answer's mean log-probability over a batch of texts off (Zhou et al., arXiv 2309
 texts like those to come. The gains that langsteer reports of tasks with fixed answers are calibrated so.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -55,6 +55,52 @@ class Priors(FiledRecord):
     means: dict[str, tuple[float, ...]]
     texts: dict[str, int]
 
+    @classmethod
+    def learned(
+        cls,
+        model: Mapping[str, Any],
+        answers: Sequence[str],
+        scores: Array,
+        languages: Sequence[str | None],
+    ) -> Self:
+        """Those of the log-probabilities [texts, answers], nats, of a model of this fingerprint, under
+        the changes of these languages, one a text, None for none.
+        """
+        groups = np.array([_group(language) for language in languages])
+        counts = {str(name): int((groups == name).sum()) for name in dict.fromkeys(groups)}
+        means = {
+            name: _mean(scores[groups == name])
+            for name, count in counts.items()
+            if count >= FEWEST_CALIBRATED
+        }
+        means, texts = {ALL: _mean(scores), **means}, {ALL: len(scores), **counts}
+        return cls(dict(model), tuple(answers), means, texts)
+
+    def group(self, language: str | None) -> str:
+        """Which of the means is that of a text under the change of this language, or none."""
+        name = _group(language)
+        return name if name in self.means else ALL
+
+    def taken_off(
+        self, scores: Array, languages: Sequence[str | None], answers: Sequence[str] | None = None
+    ) -> Array:
+        """Log-probabilities [texts, answers], each less its mean; `answers` are these in another order."""
+        places = [self.answers.index(answer) for answer in answers or self.answers]
+        means = [self.means[self.group(language)] for language in languages]
+        return scores - np.array(means)[:, places]
+
+    def check_fits(self, model: Model) -> None:
+        """Raise ModelError where they are another model's, or damaged."""
+        if self.model != model.fingerprint:
+            raise ModelError(
+                "these priors are of another model: calibrate again, on this one's texts"
+            )
+        if ALL not in self.means or any(
+            len(row) != len(self.answers) or not np.isfinite(row).all()
+            for row in self.means.values()
+        ):
+            raise ModelError("these priors are damaged: calibrate again")
+
 
 @dataclass(frozen=True, eq=False)
 class Calibrated:
@@ -74,21 +120,15 @@ class Calibrated:
     def choose(self, texts: Sequence[Text], language: str | None = None) -> list[Choice]:
         """The likeliest answer to each text; with `language`, all are steered as of that."""
         changes = _changes(self.model, texts, language)
-        scores = self._scores(texts, changes)
-        shares = np.exp(scores - scores.max(axis=1, keepdims=True))
+        shares = probabilities(self._scores(texts, changes))
         return [
-            Choice(
-                self.answers[int(row.argmax())],
-                tuple((row / row.sum()).tolist()),
-                change.language if change is not None else None,
-            )
-            for row, change in zip(shares, changes, strict=True)
+            Choice(self.answers[int(row.argmax())], tuple(row.tolist()), language)
+            for row, language in zip(shares, _languages(changes), strict=True)
         ]
 
     def _scores(self, texts: Sequence[Text], changes: Sequence[Change | None]) -> Array:
         raw = _log_probabilities(self.model, texts, self.answers, changes)
-        means = self.priors.means
-        return raw - np.array([means.get(_group(change), means[ALL]) for change in changes])
+        return self.priors.taken_off(raw, _languages(changes))
 
 
 def calibrated(
@@ -107,11 +147,16 @@ def calibrated(
     too few texts, for answers that are fewer than two or alike, and for priors of another model.
     """
     ready = model if isinstance(model, Steered) else as_model(model)
-    own = _check_answers(answers)
+    own = check_answers(answers)
     if isinstance(texts, str | Path):
         texts = Priors.read(texts)
     if isinstance(texts, Priors):
-        return Calibrated(ready, _check_priors(texts, ready, own))
+        texts.check_fits(_opened(ready))
+        if texts.answers != own:
+            raise ModelError(
+                f"these priors are of other answers: {', '.join(map(repr, texts.answers))}"
+            )
+        return Calibrated(ready, texts)
     if len(texts) < FEWEST_CALIBRATED:
         raise ModelError(
             f"{len(texts)} texts are too few to calibrate on: {FEWEST_CALIBRATED} are the least, some hundreds "
@@ -119,37 +164,22 @@ def calibrated(
         )
     changes = _changes(ready, texts, language)
     scores = _log_probabilities(ready, texts, own, changes)
-    groups = np.array([_group(change) for change in changes])
-    counts = {str(name): int((groups == name).sum()) for name in dict.fromkeys(groups)}
-    means = {
-        n: _mean(scores[groups == n]) for n, count in counts.items() if count >= FEWEST_CALIBRATED
-    }
-    priors = Priors(
-        _opened(ready).fingerprint, own, {ALL: _mean(scores), **means}, {ALL: len(texts), **counts}
-    )
+    priors = Priors.learned(_opened(ready).fingerprint, own, scores, _languages(changes))
     return Calibrated(ready, priors)
 
 
-def _check_answers(answers: Sequence[str]) -> tuple[str, ...]:
+def probabilities(scores: Array) -> Array:
+    """Of scores [texts, answers], nats, each answer's share of its text."""
+    shares = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return np.asarray(shares / shares.sum(axis=1, keepdims=True))
+
+
+def check_answers(answers: Sequence[str]) -> tuple[str, ...]:
+    """The answers. Raises ModelError where they are fewer than two, alike, or empty."""
     own = (answers,) if isinstance(answers, str) else tuple(answers)
     if len(own) < 2 or len(set(own)) < len(own) or not all(answer.strip() for answer in own):
         raise ModelError("there must be two answers or more, all different and none empty")
     return own
-
-
-def _check_priors(priors: Priors, model: Model | Steered, answers: tuple[str, ...]) -> Priors:
-    if priors.model != _opened(model).fingerprint:
-        raise ModelError("these priors are of another model: calibrate again, on this one's texts")
-    if ALL not in priors.means or any(
-        len(row) != len(priors.answers) or not np.isfinite(row).all()
-        for row in priors.means.values()
-    ):
-        raise ModelError("these priors are damaged: calibrate again")
-    if priors.answers != answers:
-        raise ModelError(
-            f"these priors are of other answers: {', '.join(map(repr, priors.answers))}"
-        )
-    return priors
 
 
 def _opened(model: Model | Steered) -> Model:
@@ -162,8 +192,12 @@ def _changes(
     return model.route(texts, language) if isinstance(model, Steered) else [None] * len(texts)
 
 
-def _group(change: Change | None) -> str:
-    return UNSTEERED if change is None else change.language
+def _languages(changes: Sequence[Change | None]) -> list[str | None]:
+    return [None if change is None else change.language for change in changes]
+
+
+def _group(language: str | None) -> str:
+    return UNSTEERED if language is None else language
 
 
 def _log_probabilities(

@@ -6,32 +6,41 @@ import json
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
 
-from langsteer.serving.asked import check_name, model_names, read_asked
+from langsteer.evaluation.calibrated import Priors
+from langsteer.serving.asked import Asked, check_name, model_names, read_asked
+from langsteer.serving.choices import Chooser
 from langsteer.serving.engine import EmbeddedEngine, Engine
-from langsteer.serving.errors import RequestError
+from langsteer.serving.errors import RequestError, as_refusal
 from langsteer.serving.heard import with_ear
 from langsteer.serving.listing import health_record, model_record, models_record
 from langsteer.serving.metrics import Metrics
 from langsteer.serving.middleware import Gate
 from langsteer.serving.playground import add_playground
+from langsteer.serving.presence import while_there
 from langsteer.serving.prompts import rows_of, texts_of
 from langsteer.serving.replies import Reply
 from langsteer.serving.rows import Piece, Row
-from langsteer.serving.schema import ChatRequest, CompletionRequest, Refused, is_neutral
+from langsteer.serving.schema import (
+    Asking,
+    ChatRequest,
+    ChoicesReply,
+    ChoicesRequest,
+    CompletionRequest,
+    Refused,
+    is_neutral,
+)
 from langsteer.steering.steered import Steered
 from langsteer.version import __version__
 
 log = logging.getLogger("langsteer.serving")
-Result = TypeVar("Result")
 KINDS = ("str", "list[str]", "list[Part]")
-GONE_AFTER = 0.5  # seconds between looks whether a client is still there
 WHY: dict[int | str, str] = {
     "4XX": "Refused",
     400: "Not understood",
@@ -56,7 +65,7 @@ class ServeOptions:
     """How a server is run. `max_tokens` are written where a request does not say; `batch` rows at
     a time, `queue` waiting; bodies of at most `max_body` bytes; `rate` requests a minute of a key.
     `left_out` are files that could not be used, with the reason; `recipe` begins the command that
-    does the same as a request.
+    does the same as a request; `priors` calibrate the choices that they are of.
     """
 
     keys: tuple[str, ...] = ()
@@ -68,6 +77,7 @@ class ServeOptions:
     rate: int | None = None
     left_out: Mapping[str, str] = field(default_factory=dict)
     recipe: str = ""
+    priors: tuple[Priors, ...] = ()
 
 
 def build_app(
@@ -105,11 +115,13 @@ def build_app(
     )
     add_refusals(app)
     server = _Server(ready, name, options, writer, metrics, app)
+    chooser = Chooser(ready, writer, metrics, options.priors, options.log_texts)
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
         told = models_record(server.names, ready, options.left_out, server.moves)
         told["steering"]["recipe"] = options.recipe
+        told["steering"]["priors"] = [list(priors.answers) for priors in options.priors]
         return told
 
     @app.get("/v1/models/{name:path}", responses={404: REFUSALS[404]})
@@ -123,6 +135,10 @@ def build_app(
     @app.post("/v1/chat/completions", responses=ANSWERS)
     async def chat_completions(body: ChatRequest, request: Request) -> Response:
         return await server.answer(body, request)
+
+    @app.post("/v1/choices", responses=REFUSALS, response_model=ChoicesReply)
+    async def choices(body: ChoicesRequest, request: Request) -> Response:
+        return await chooser.answer(body, server.asked(body), request)
 
     @app.get("/health", responses={503: {"description": "Stopping"}})
     async def health() -> Response:
@@ -162,13 +178,17 @@ class _Server:
         self.names = model_names(name, ready)
         self.moves = isinstance(engine, EmbeddedEngine)
 
-    async def answer(self, body: CompletionRequest | ChatRequest, request: Request) -> Response:
+    def asked(self, body: Asking) -> Asked:
+        """How a request asks to be steered. Raises RequestError, also where the server is stopping."""
         if self._app.state.stopping:
             raise RequestError("the server is stopping", 503, "stopping")
         check_name(body.model, self.names)
         named = self.names[body.model]
         field = body.steering if "steering" in body.model_fields_set else named or "auto"
-        asked = read_asked(field, named, self._ready, self.moves)
+        return read_asked(field, named, self._ready, self.moves)
+
+    async def answer(self, body: CompletionRequest | ChatRequest, request: Request) -> Response:
+        asked = self.asked(body)
         rows = await asyncio.to_thread(rows_of, body, asked, self._ready, self._options.max_tokens)
         if self._options.log_texts:
             log.info("asked: %s", json.dumps(texts_of(rows), ensure_ascii=False))
@@ -180,7 +200,7 @@ class _Server:
         pieces = self._pieces(rows, events)
         if body.stream:
             # what fails before a word is written is an error of its own
-            first = await _while_there(request, asyncio.ensure_future(anext(pieces)), rows)
+            first = await while_there(request, asyncio.ensure_future(anext(pieces)))
             usage = body.stream_options is not None and body.stream_options.include_usage
             return StreamingResponse(
                 _stream(reply, first, pieces, usage), media_type="text/event-stream"
@@ -191,7 +211,7 @@ class _Server:
             async for index, piece in pieces:
                 gathered[index].append(piece)
 
-        await _while_there(request, asyncio.ensure_future(gather()), rows)
+        await while_there(request, asyncio.ensure_future(gather()))
         return JSONResponse(reply.whole(gathered))
 
     def _token_text(self, token: int) -> str:
@@ -206,7 +226,7 @@ class _Server:
             while left:
                 index, piece = await events.get()
                 if piece.error is not None:
-                    raise _as_refusal(piece.error)
+                    raise as_refusal(piece.error)
                 if piece.finish:
                     left -= 1
                     self._metrics.count(rows[index])
@@ -232,20 +252,6 @@ def _connect(rows: Sequence[Row]) -> "asyncio.Queue[tuple[int, Piece]]":
     for index, row in enumerate(rows):
         row.notify = notify_as(index)
     return events
-
-
-async def _while_there(
-    request: Request, task: "asyncio.Future[Result]", rows: Sequence[Row]
-) -> Result:
-    """What a task gives; waits for it, and gives its rows up where the client goes away."""
-    while not task.done():
-        await asyncio.wait([task], timeout=GONE_AFTER)
-        if not task.done() and await request.is_disconnected():
-            for row in rows:
-                row.cancelled = True
-            task.cancel()
-            raise RequestError("the client has gone", 499)
-    return task.result()
 
 
 async def _stream(
@@ -279,12 +285,8 @@ def _event(value: dict[str, Any]) -> str:
     return f"data: {json.dumps(value, ensure_ascii=False)}\n\n"
 
 
-def _as_refusal(error: BaseException) -> RequestError:
-    return error if isinstance(error, RequestError) else RequestError("the model failed", 500)
-
-
 async def _refusal(request: Request, error: Exception) -> Response:
-    refusal = _as_refusal(error)
+    refusal = as_refusal(error)
     return JSONResponse(refusal.body(), refusal.status, refusal.headers)
 
 

@@ -40,6 +40,11 @@ class RequestError(LangsteerError):
         }
 
 
+def as_refusal(error: BaseException) -> RequestError:
+    """What a client is told where something failed: of what it cannot mend, no more than that."""
+    return error if isinstance(error, RequestError) else RequestError("the model failed", 500)
+
+
 def _kind(status: int) -> str:
     named = {401: "authentication_error", 429: "rate_limit_error"}
     return named.get(status, "server_error" if status >= 500 else "invalid_request_error")

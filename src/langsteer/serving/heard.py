@@ -108,7 +108,9 @@ class LinguaRouter:
         """It reads no states, so it fits every model."""
 
     def identify(self, model: Any, texts: Sequence[Any]) -> list[Identified]:
-        return self.ear.identify([str(text) for text in texts])
+        """The language of each text, without the template around it."""
+        own = [text if isinstance(text, str) else text.source for text in texts]
+        return self.ear.identify(own)
 
     def choose(
         self, heard: Identified, changes: Mapping[str, Change], confidence: float = CONFIDENT

@@ -2,7 +2,9 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
+from langsteer.serving.asked import Used
 from langsteer.serving.rows import Row
+from langsteer.serving.scoring import ChoiceRow
 
 
 class Metrics:
@@ -28,10 +30,18 @@ class Metrics:
 
     def count(self, row: Row) -> None:
         """Count an answer that has ended."""
-        change = row.used.change if row.used is not None else None
-        self.answers.labels(change.language if change is not None else "none").inc()
-        self.tokens.labels("prompt").inc(len(row.prompt))
+        self._count(row.used, len(row.prompt))
         self.tokens.labels("written").inc(len(row.ids))
+
+    def count_choice(self, row: ChoiceRow) -> None:
+        """Count a prompt whose choices have been scored."""
+        self._count(row.used, len(row.prompt))
+        self.tokens.labels("choices").inc(row.choice_tokens)
+
+    def _count(self, used: Used | None, prompt: int) -> None:
+        change = used.change if used is not None else None
+        self.answers.labels(change.language if change is not None else "none").inc()
+        self.tokens.labels("prompt").inc(prompt)
 
     def text(self) -> bytes:
         return generate_latest(self._registry)

@@ -16,7 +16,15 @@ from langsteer.serving.rate import RateLimit
 log = logging.getLogger("langsteer.serving")
 OPEN = ("/", "/health")
 OPEN_BELOW = "/playground/"
-PATHS = ("/", "/v1/models", "/v1/completions", "/v1/chat/completions", "/health", "/metrics")
+PATHS = (
+    "/",
+    "/v1/models",
+    "/v1/completions",
+    "/v1/chat/completions",
+    "/v1/choices",
+    "/health",
+    "/metrics",
+)
 LIMITED = "/v1/"
 BODY_SECONDS = 30.0
 DRAIN_SECONDS = 10.0

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from langsteer.errors import LangsteerError, LengthError
-from langsteer.model.tokens import Prompt, Text, Tokens, encode
+from langsteer.model.tokens import Conversation, Prompt, Text, Tokens, encode
 from langsteer.serving.asked import Asked
 from langsteer.serving.errors import RequestError
 from langsteer.serving.rows import Row, Sampling
-from langsteer.serving.schema import ChatRequest, CompletionRequest, stops
+from langsteer.serving.schema import ChatRequest, CompletionRequest, Message, stops
 from langsteer.steering.generation import chat_prompt
 from langsteer.steering.steered import Steered
 
@@ -21,10 +21,14 @@ def rows_of(
 
     Raises RequestError where a prompt cannot be read, or does not fit into the model.
     """
-    texts = _chat(request, ready) if isinstance(request, ChatRequest) else _prompts(request)
+    texts: list[tuple[Text, Text]]
+    if isinstance(request, ChatRequest):
+        texts = [conversation_of(request.messages, ready)]
+    else:
+        texts = [(text, text) for text in prompts_of(request.prompt)]
     rows: list[Row] = []
     for prompt, source in texts:
-        tokens = _encoded(ready, prompt)
+        tokens = encoded(ready, prompt)
         longest = _room(request, ready, tokens, max_tokens)
         for number in range(request.n or 1):
             sampling = _sampling(request, longest, number)
@@ -32,26 +36,36 @@ def rows_of(
     return rows
 
 
-def _prompts(request: CompletionRequest) -> list[tuple[Text, Text]]:
-    prompts = [request.prompt] if isinstance(request.prompt, str) else request.prompt
+def prompts_of(prompt: str | Sequence[str]) -> Sequence[str]:
+    """The prompts of a request. Raises RequestError where they are too many, or none."""
+    prompts = [prompt] if isinstance(prompt, str) else prompt
     if not 1 <= len(prompts) <= MOST_PROMPTS:
         raise RequestError(f"1 to {MOST_PROMPTS} prompts", param="prompt")
-    return [(text, text) for text in prompts]
+    return prompts
 
 
-def _chat(request: ChatRequest, ready: Steered) -> list[tuple[Text, Text]]:
-    turns = [message.turn() for message in request.messages]
+def conversation_of(
+    messages: Sequence[Message],
+    ready: Steered,
+    instead: str = "ask /v1/completions, with a prompt",
+) -> tuple[Conversation, Prompt]:
+    """A chat as the model reads it, and the text in it whose language is heard.
+
+    Raises RequestError, which says what to do `instead`, where there is no template or it refuses.
+    """
+    turns = [message.turn() for message in messages]
     try:
         conversation = chat_prompt(ready.model, turns)
     except LangsteerError as error:
-        told = str(error).replace("leave out --chat", "ask /v1/completions, with a prompt")
+        told = str(error).replace("leave out --chat", instead)
         raise RequestError(told, param="messages") from error
     except Exception as error:  # a template refuses turns in its own ways
         raise RequestError(f"the chat template: {error}", param="messages") from error
-    return [(conversation, Prompt(conversation.pieces[-2]))]
+    return conversation, Prompt(conversation.pieces[-2])
 
 
-def _encoded(ready: Steered, prompt: Text) -> Tokens:
+def encoded(ready: Steered, prompt: Text) -> Tokens:
+    """The tokens of a text. Raises RequestError."""
     try:
         str(prompt).encode()
         return encode(ready.model, [prompt])[0]

@@ -29,12 +29,13 @@ from langsteer.serving.heard import Choices
 from langsteer.serving.listing import model_record, names_record
 from langsteer.serving.metrics import Metrics
 from langsteer.serving.middleware import Gate
+from langsteer.serving.presence import while_there
 from langsteer.storage.parsed import parse_json
 from langsteer.version import __version__
 
 STEERED = {"v1/completions": "prompt", "v1/chat/completions": "messages"}
 USED = "x-langsteer-vector"  # a header of replies: a language, or none
-GONE_AFTER = 0.5  # seconds between looks whether a client is still there
+CHOICES = "v1/choices"
 NOT_PASSED_ON = {
     "accept-encoding",
     "authorization",
@@ -136,6 +137,13 @@ def build_proxy(
     async def passed_on(path: str, request: Request) -> Response:
         if app.state.stopping:
             raise RequestError("the server is stopping", 503, "stopping")
+        if path.strip("/") == CHOICES:
+            raise RequestError(
+                f"/{CHOICES} is not for this server's engine: only langsteer's own scores choices "
+                "(langsteer serve --engine transformers)",
+                404,
+                "not_supported",
+            )
         nearly = path not in STEERED and path.strip("/") in STEERED
         if nearly or {".", ".."} & set(
             path.split("/")
@@ -210,7 +218,7 @@ class _Proxy:
         )
         sending = asyncio.ensure_future(self.client.send(asked, stream=True))
         try:
-            return await _while_there(request, sending)
+            return await while_there(request, sending)
         except httpx2.HTTPError as error:
             raise RequestError("the engine does not answer", 503, "engine_gone") from error
 
@@ -262,18 +270,6 @@ def _prompts(body: Mapping[str, Any]) -> list[list[list[str]]]:
     raise RequestError("prompt is a text, tokens, or a list of either", param="prompt")
 
 
-async def _while_there(request: Request, sending: "asyncio.Future[Any]") -> Any:
-    """What is awaited; given up where the client goes away."""
-    try:
-        while not sending.done():
-            await asyncio.wait([sending], timeout=GONE_AFTER)
-            if not sending.done() and await request.is_disconnected():
-                raise RequestError("the client has gone", 499)
-        return sending.result()
-    finally:
-        sending.cancel()
-
-
 async def _told(
     reply: httpx2.Response, model: str, used: Sequence[Used], n: int, request: Request
 ) -> Response:
@@ -286,7 +282,7 @@ async def _told(
         lines = _lines(reply, model, used, n)
         return StreamingResponse(_closing(reply, lines), 200, headers)
     try:
-        content = await _while_there(request, asyncio.ensure_future(reply.aread()))
+        content = await while_there(request, asyncio.ensure_future(reply.aread()))
     except httpx2.HTTPError as error:
         raise RequestError("the engine stopped while it answered", 502, "engine_gone") from error
     finally:

@@ -12,6 +12,7 @@ from langsteer.serving.asked import MOST
 from langsteer.states.intervention import POSITIONS
 
 INT64 = 2**63 - 1
+MOST_CHOICES = 128
 NEUTRAL = "Not supported: only the value that asks for nothing."
 Neutral = Field(default=None, description=NEUTRAL)
 Zero = Annotated[float | None, Field(ge=0, le=0)]
@@ -67,7 +68,9 @@ class TextFormat(BaseModel):
     type: Literal["text"]
 
 
-class _Request(BaseModel):
+class Asking(BaseModel):
+    """Which model a request asks, and how it is to be steered."""
+
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
     model: str
     steering: Any = Field(
@@ -75,6 +78,10 @@ class _Request(BaseModel):
         description="auto, a language, {language, strength, positions, layer}, or null.",
         json_schema_extra=lambda schema: schema.update(STEERING),
     )
+    user: str | None = None
+
+
+class _Request(Asking):
     n: int | None = Field(default=1, ge=1, le=128)
     stop: str | list[str] | None = Field(
         default=None, json_schema_extra=lambda schema: schema.update(STOP)
@@ -85,7 +92,6 @@ class _Request(BaseModel):
     max_tokens: int | None = Field(default=None, ge=1, le=INT64)
     stream: bool | None = False
     stream_options: StreamOptions | None = None
-    user: str | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
     frequency_penalty: Zero = Neutral
@@ -153,6 +159,69 @@ class ChatRequest(_Request):
     tools: Empty = Neutral
     verbosity: Literal["medium"] | None = Neutral
     web_search_options: None = Neutral
+
+
+class ChoicesRequest(Asking):
+    """Prompts, or a chat, and the choices that are scored after each."""
+
+    prompt: str | list[str] | None = None
+    messages: list[Message] | None = Field(default=None, min_length=1)
+    before: str = Field(default="", description="Before each prompt; not text in its language.")
+    after: str = Field(default="", description="After each prompt, as `before`.")
+    choices: list[str] = Field(min_length=2, max_length=MOST_CHOICES)
+    calibration: Literal["auto", "priors", "prompts"] | None = Field(
+        default="auto",
+        description="By the server's priors, the prompts themselves, whichever can be; or null.",
+    )
+
+
+class Steering(BaseModel):
+    """What a prompt was steered with, and what was heard in it."""
+
+    requested: str | None
+    vector: str | None
+    strength: float | None
+    positions: str | None
+    layers: list[int] | None
+    language: str | None
+    confidence: float | None
+
+
+class Chosen(BaseModel):
+    """The choice after one prompt; lists are in the order of the request's choices. `logprobs` are
+    nats, uncalibrated; `prior` says whose mean was taken off them for the probabilities.
+    """
+
+    index: int
+    choice: str
+    choice_index: int
+    probabilities: list[float]
+    logprobs: list[float]
+    prior: str | None
+    steering: Steering
+
+
+class Calibration(BaseModel):
+    """What calibrated the choices, and of how many texts it was learned."""
+
+    by: Literal["priors", "prompts"]
+    texts: int
+
+
+class ChoicesUsage(BaseModel):
+    prompt_tokens: int
+    choice_tokens: int
+    total_tokens: int
+
+
+class ChoicesReply(BaseModel):
+    id: str
+    object: Literal["list"] = "list"
+    created: int
+    model: str
+    data: list[Chosen]
+    calibration: Calibration | None
+    usage: ChoicesUsage
 
 
 def stops(stop: str | list[str] | None) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ models where that cannot be: whose cache is not of keys and values alone, or who
 import contextlib
 import inspect
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import torch
@@ -19,6 +20,7 @@ from langsteer.serving.asked import resolve
 from langsteer.serving.cache import join_rows, keep_rows, rows_may_change
 from langsteer.serving.errors import RequestError
 from langsteer.serving.rows import Row, ends_of
+from langsteer.serving.scoring import ChoiceRow
 from langsteer.steering.change import Change, steer
 from langsteer.steering.generation import Finite, check_logits
 from langsteer.steering.steered import Steered
@@ -54,6 +56,9 @@ class Writer(Protocol):
 
     def clear(self) -> None:
         """Forget all rows."""
+
+    def aside(self) -> AbstractContextManager[None]:
+        """Inside, the model may be run for something else: what steers the rows does not act."""
 
 
 def writer_for(ready: Steered, on_batch: Callable[[int], None]) -> Writer:
@@ -135,6 +140,14 @@ class Running:
         self._steering.close()
         self._rows, self._cache = [], None
 
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        self._steering.close()
+        try:
+            yield
+        finally:
+            self._steer()
+
     def _run(self, inputs: Any, **more: Any) -> Any:
         return self._ready.network(**inputs, **more, **self._last, use_cache=True, return_dict=True)
 
@@ -193,6 +206,9 @@ class WholeBatches:
     def clear(self) -> None:
         pass
 
+    def aside(self) -> AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
     def join(self, rows: Sequence[Row]) -> None:
         model = self._ready.model
         self._on_batch(len(rows))
@@ -218,7 +234,7 @@ class WholeBatches:
         return decoded(self._ready, ids)
 
 
-def resolve_rows(ready: Steered, rows: Sequence[Row]) -> None:
+def resolve_rows(ready: Steered, rows: Sequence[Row | ChoiceRow]) -> None:
     """Note in each row what it is steered with."""
     told = resolve(ready, [(row.source, row.asked) for row in rows])
     for row, used in zip(rows, told, strict=True):
@@ -229,7 +245,7 @@ def decoded(ready: Steered, ids: Sequence[int]) -> str:
     return str(ready.tokenizer.decode(list(ids), skip_special_tokens=True))
 
 
-def give_up(row: Row) -> bool:
+def give_up(row: Row | ChoiceRow) -> bool:
     """End a row that nobody waits for any more; whether it has ended."""
     if row.cancelled:
         row.fail(RequestError("the client has gone", 499))
