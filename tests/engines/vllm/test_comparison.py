@@ -37,7 +37,7 @@ def test_a_comparison_by_vllm_is_that_by_transformers(
     keys = written_benchmark(tmp_path, items=12) | {
         "models": str(tmp_path / "model"),
         "methods": [*methods, "only_script"],
-        "corpus": {"lines": 16},
+        "corpus": {"lines": 64},
     }
     arguments = {"compilation_config": {"backend": "eager"}, "max_num_seqs": 8, "block_size": 32}
     by_vllm = wanted(tmp_path, **keys, engine="vllm", engine_arguments=arguments, check_engine=5)

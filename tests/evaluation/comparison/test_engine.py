@@ -86,7 +86,7 @@ def test_answers_that_differ_are_counted_and_told(tmp_path: Path, stand_in: type
     compare(asked(tmp_path, methods="direct", check_engine=4))
     told = cell(tmp_path, "direct").settings["engine"]
     assert told["checked"] == {"items": 4, "differ": 2, "ties": 0, "within": 0.001}
-    scored = ItemScores([cell(tmp_path, "direct")], "metric")
+    scored = ItemScores([cell(tmp_path, "direct")], "value")
     assert "of 4 answers that both engines wrote, 2 differ, 0 of these" in " ".join(
         notes_on(scored)
     )
