@@ -30,7 +30,7 @@ def test_a_comparison_by_vllm_is_that_by_transformers(
     for name, value in QUIET.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("VLLM_ENABLE_V1_MULTIPROCESSING")
-    model = build_model("llama", seed=3, hidden_size=64, head_dim=32, max_position_embeddings=512)
+    model = build_model("llama", seed=4, hidden_size=64, head_dim=32, max_position_embeddings=512)
     model.network.save_pretrained(tmp_path / "model")
     model.tokenizer.save_pretrained(tmp_path / "model")
     methods = ["direct", STEERED, ON_TEXT]
@@ -58,6 +58,7 @@ def test_a_comparison_by_vllm_is_that_by_transformers(
         others = sum(a.answer != b.answer for a, b in zip(theirs.items, own.items, strict=True))
         assert others <= told["checked"]["differ"]
         assert theirs.missed == own.missed
+    assert any(said["direct"])
     assert said["direct"] != said["mean_difference"], "a vector must change what is written"
     assert said["direct"] != said["principal_component"]
     cell = read_cell(cell_path(by_vllm.output, keys["models"], "sayings", "sw", "only_script"))
