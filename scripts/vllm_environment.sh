@@ -36,6 +36,7 @@ PYTHON
 "$pip" install -q --no-deps "$parts"/*.whl
 "$pip" uninstall -q -y triton || true
 "$pip" install -q 'langcodes[data]' lingua-language-detector gguf accelerate regex platformdirs \
-    httpx2 scikit-learn zstandard hypothesis pytest pytest-timeout
+    httpx2 scikit-learn zstandard hypothesis pytest pytest-timeout \
+    lm_eval==0.4.13 datasets==5.2.0 sacrebleu==2.6.0 rouge_score==0.1.2 evaluate==0.4.6 peft==0.21.2 psutil PyYAML
 "$pip" install -q --no-deps -e "$here"
 rm -r "$parts"

@@ -80,6 +80,7 @@ class _Told:
         self.bars = Bars(*columns, console=console, transient=True, disable=not shown)
         self.task = self.bars.add_task("cells", total=None)
         self.console = console
+        self.elsewhere: set[str] = set()  # methods of which it was said who writes for them
 
     def __enter__(self) -> "_Told":
         self.bars.start()
@@ -100,6 +101,10 @@ class _Told:
         if isinstance(cell, Failure):
             self.console.print(f"{place}: failed: {cell.error}", style="red")
             return
+        why = cell.settings.get("engine", {}).get("why")
+        if why is not None and cell.method not in self.elsewhere:
+            self.elsewhere.add(cell.method)
+            self.console.print(f"{cell.method} is written by transformers: {why}")
         metric = next(iter(cell.harness.items()), None)
         score = f"{metric[0]} {metric[1]:.3f}" if metric else "done"
         self.console.print(f"{place}: {score}, {cell.cost.seconds:.0f} s")
@@ -113,4 +118,6 @@ def _event(step: "Progress") -> dict[str, Any]:
     about = {"event": "cell", "done": step.done, "total": step.total, **key}
     if isinstance(cell, Failure):
         return {**about, "event": "failed", "error": cell.error}
-    return {**about, "scores": dict(cell.harness), "seconds": cell.cost.seconds}
+    told = {**about, "scores": dict(cell.harness), "seconds": cell.cost.seconds}
+    engine = cell.settings.get("engine")
+    return told if engine is None else {**told, "engine": engine}

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -42,6 +43,16 @@ class Entry:
     language: str
     strength: float
     rows: Mapping[PositionKind | None, Rows]
+
+
+class Tables(Protocol):
+    """What a table is made from at each of `layers`, and the place of each row in them by its digest."""
+
+    @property
+    def layers(self) -> tuple[int, ...]: ...
+    @property
+    def places(self) -> Mapping[str, int]: ...
+    def table(self, layer: int) -> Tensor: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,24 +120,27 @@ def make_catalogue(changes: Mapping[str, Change]) -> Catalogue:
     return Catalogue(dict(changes), entries, rows, places)
 
 
-def _parts(change: Change) -> list[tuple[SteeringVector, float]]:
-    """The vectors that a change adds, and the strength of each beside that of the change."""
+def what_hinders(change: Change) -> str | None:
+    """Why vLLM cannot do a change, of which it adds vectors only; None where it can."""
     whole = isinstance(change, ChangeSequence)
-    parts = []
     for part in change.parts:
         if not isinstance(part, SteeringVector):
-            raise VectorError(
-                f"vLLM adds vectors, and that of {change.language} "
-                f"{'has a part that ' if whole else ''}is a {part.kind.name}: leave it out, or "
-                "serve it with --engine transformers"
-            )
+            return f"vLLM adds vectors, and this {'has a part that ' if whole else ''}is a {part.kind.name}"
         if part.keeps_length:
-            raise VectorError(
-                f"vLLM adds vectors, and that of {change.language} keeps the length of each state: "
-                "leave it out, or serve it with --engine transformers"
-            )
-        parts.append((part, part.strength if whole else 1.0))
-    return parts
+            return "vLLM adds vectors, and this keeps the length of each state"
+    return None
+
+
+def _parts(change: Change) -> list[tuple[SteeringVector, float]]:
+    """The vectors that a change adds, and the strength of each beside that of the change."""
+    if (reason := what_hinders(change)) is not None:
+        raise VectorError(
+            f"{reason.replace('this', f'that of {change.language}')}: leave it out, or serve it with "
+            "--engine transformers"
+        )
+    whole = isinstance(change, ChangeSequence)
+    parts = [part for part in change.parts if isinstance(part, SteeringVector)]
+    return [(part, part.strength if whole else 1.0) for part in parts]
 
 
 def _rows(

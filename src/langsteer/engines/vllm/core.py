@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from langsteer.engines.vllm.prefix import block_key
-from langsteer.engines.vllm.start import catalogue_of, settings_of
+from langsteer.engines.vllm.rows import check_rows
+from langsteer.engines.vllm.start import ROWS, catalogue_of, engine_model, settings_of
 from langsteer.engines.vllm.steering import Steering, read_steering
 from langsteer.engines.vllm.word import KEY
 from langsteer.errors import EngineError
@@ -19,7 +20,11 @@ def preprocess_add_request(own: Callable[..., Any], core: Any, request: Any) -> 
     if extra and KEY in extra:
         if settings is None:
             raise EngineError("a request names a vector, and the engine was started without any")
-        read_steering(extra[KEY], catalogue_of(settings))
+        if ROWS in settings:
+            model = engine_model(core.vllm_config.model_config)
+            check_rows(read_steering(extra[KEY]), settings[ROWS], model)
+        else:
+            read_steering(extra[KEY], catalogue_of(settings))
     return own(core, request)
 
 

@@ -31,7 +31,7 @@ def install(model: nn.Module, running: Running, layers: int) -> None:
         kind: Any = type(block)
         if isinstance(block, PPMissingLayer):
             continue
-        table = running.catalogue.table(layer).to(device)
+        table = running.tables[layer] = running.catalogue.table(layer).to(device)
         for name, buffer in (
             ("table", table),
             ("index", running.buffers.index),

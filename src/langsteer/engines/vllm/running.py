@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from langsteer.engines.vllm.catalogue import Catalogue
+from langsteer.engines.vllm.catalogue import Tables
 from langsteer.engines.vllm.steering import read_steering
 from langsteer.engines.vllm.steps import Array, Slots
 from langsteer.engines.vllm.word import KEY
@@ -15,10 +16,14 @@ STAGES = 2  # a step is written while the one before is still being copied
 
 
 class Running:
-    """Requests by name, each with its slot, and the step's rows and scales on the device."""
+    """Requests by name, each with its slot, and the step's rows and scales on the device.
 
-    def __init__(self, catalogue: Catalogue, width: int, device: torch.device) -> None:
+    `tables` are those that blocks here read, by layer, each [rows, hidden].
+    """
+
+    def __init__(self, catalogue: Tables, width: int, device: torch.device) -> None:
         self.catalogue = catalogue
+        self.tables: dict[int, Tensor] = {}
         self.buffers = Buffers(width, device)
         self._slots = Slots(catalogue.places)
         self._slot: dict[str, int] = {}

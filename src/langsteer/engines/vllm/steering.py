@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from langsteer.engines.vllm.catalogue import NONE, Catalogue
+from langsteer.engines.vllm.catalogue import NONE, Catalogue, Tables
 from langsteer.engines.vllm.spans import Span, text_spans
 from langsteer.engines.vllm.word import KEY, Word
 from langsteer.errors import VectorError
@@ -66,7 +66,7 @@ def steering_of(word: Word, catalogue: Catalogue, prompt: Prompt) -> Steering | 
     return Steering(scale, pieces) if pieces and scale else None
 
 
-def read_steering(value: Any, catalogue: Catalogue | None = None) -> Steering | None:
+def read_steering(value: Any, catalogue: Tables | None = None) -> Steering | None:
     """The steering that travels with a request, in an engine's own process; None for none.
 
     Raises VectorError where it is not what `plain` makes, or names a row that `catalogue` has not.

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from langsteer.engines.vllm.layers import install
+from langsteer.engines.vllm.rows import RowsRunning
 from langsteer.engines.vllm.running import Running
-from langsteer.engines.vllm.start import catalogue_of, engine_model, settings_of
+from langsteer.engines.vllm.start import ROWS, catalogue_of, engine_model, settings_of
 from langsteer.errors import EngineError
 
 _RUNNING = "langsteer_running"
@@ -27,8 +28,13 @@ def load_model(
     if settings is None or model_config is not vllm_config.model_config:  # a draft model
         return model
     device = next(model.parameters()).device
-    running = Running(catalogue_of(settings), _width(vllm_config), device)
-    install(model, running, engine_model(model_config).layers)
+    about, width = engine_model(model_config), _width(vllm_config)
+    running = (
+        RowsRunning(settings[ROWS], about, width, device)
+        if ROWS in settings
+        else Running(catalogue_of(settings), width, device)
+    )
+    install(model, running, about.layers)
     setattr(model, _RUNNING, running)
     model.get_model_state_cls = functools.partial(_state_class, vllm_config, model)
     return model

@@ -31,7 +31,8 @@ def made_cell(path: Path, asked: Mapping[str, Any]) -> Cell | None:
         cell = read_cell(path)
     except CellError:
         return None  # it is made again
-    difference = first_difference(asked, cell.settings.get("asked", {}))
+    made = cell.settings.get("asked", {})
+    difference = first_difference({"engine": None, **asked}, made)
     if difference is not None:
         raise CompareError(
             f"{path} was made with {difference.key} {difference.made!r}, and {difference.wanted!r} is asked for "
@@ -50,7 +51,14 @@ def asked_for(wanted: Comparison, benchmark: str, method: Chosen) -> dict[str, A
         "seed": wanted.seed,
         "dtype": wanted.dtype,
     }
+    if by_engine(wanted, benchmark):
+        asked["engine"] = wanted.engine
     return as_kept(asked)
+
+
+def by_engine(wanted: Comparison, benchmark: str) -> bool:
+    """Whether answers to a benchmark are to be written by another engine than transformers."""
+    return wanted.engine != "transformers" and wanted.benchmark(benchmark).kind == "generate"
 
 
 def form_asked(wanted: Comparison, benchmark: str) -> str | None:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -17,6 +17,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from langsteer.engines.vllm.offline import ARGUMENTS
 from langsteer.errors import ConfigError, LangsteerError
 from langsteer.evaluation.benchmarks import Benchmark, get_benchmark
 from langsteer.evaluation.benchmarks.loading import nearest
@@ -95,6 +96,7 @@ Names = Annotated[
     tuple[str, ...], Field(min_length=1), BeforeValidator(_listed), _must_be("a list of names")
 ]
 Languages = Annotated[Names, WrapValidator(_tags)]
+Engine = Annotated[Literal["transformers", "vllm"], _must_be("transformers or vllm")]
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,9 @@ class Comparison:
     Without `languages`, all that a benchmark has. `data` is a folder with the data sets as
     published; without it they come from the hub. `limit` bounds the items of each cell.
     `benchmark_files` are YAML files with benchmarks of one's own, or folders with them.
-    `resources` says what a process takes that holds a model, by its name, or `all`.
+    `resources` says what a process takes that holds a model, by its name, or `all`. `engine` writes
+    the answers of benchmarks that are answered in writing; `engine_arguments` are vLLM's, and of the
+    first `check_engine` items of each cell transformers writes the answer too.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
@@ -182,6 +186,9 @@ class Comparison:
     device_map: Text | None = None
     benchmark_files: Places = ()
     resources: Mapping[str, ModelResources] = field(default_factory=dict)
+    engine: Engine = "transformers"
+    engine_arguments: Mapping[str, Any] = field(default_factory=dict)
+    check_engine: Whole = 0
 
     def resources_of(self, model: str) -> Resources:
         """What a process takes that holds a model: by its name, else what `all` says."""
@@ -231,6 +238,9 @@ class Comparison:
             plain["benchmark_files"] = [str(path) for path in self.benchmark_files]
         if self.resources:
             plain["resources"] = {name: asdict(takes) for name, takes in self.resources.items()}
+        if self.engine != "transformers":
+            plain |= {"engine": self.engine, "check_engine": self.check_engine}
+            plain["engine_arguments"] = dict(self.engine_arguments)
         return str(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
 
 
@@ -300,12 +310,25 @@ def _check(wanted: Comparison) -> None:
     for name in wanted.resources:
         if name not in (ALL, *wanted.models):
             raise ConfigError(f"resources names {name!r}, which is no model of the comparison")
+    _check_engine(wanted)
     offered = {tag for c in wanted.benchmarks for tag in wanted.benchmark(c.name).codes}
     for tag in wanted.languages:
         if tag not in offered:
             raise ConfigError(
                 f"no benchmark of the comparison has {tag!r}: they have "
                 f"{', '.join(sorted(offered - {'en'}))}"
+            )
+
+
+def _check_engine(wanted: Comparison) -> None:
+    if wanted.engine == "transformers" and (wanted.engine_arguments or wanted.check_engine):
+        key = "engine_arguments" if wanted.engine_arguments else "check_engine"
+        raise ConfigError(f"{key} is for another engine than transformers: add engine: vllm")
+    for name in wanted.engine_arguments:
+        if name not in ARGUMENTS:
+            raise ConfigError(
+                f"engine_arguments has no {name!r}{nearest(str(name), ARGUMENTS)} (what would change "
+                "answers is not among them)"
             )
 
 

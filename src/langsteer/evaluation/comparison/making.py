@@ -4,6 +4,7 @@ import functools
 import gc
 import logging
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from langsteer.errors import CompareError, CorpusError, LangsteerError, MethodError
@@ -15,6 +16,7 @@ from langsteer.evaluation.comparison.fit_text import check_apart, fit_corpus, ha
 from langsteer.evaluation.comparison.memory import PeakMemory
 from langsteer.evaluation.comparison.questions import Answers, ask, question_key, task_info
 from langsteer.evaluation.harness.coverage import Coverage
+from langsteer.evaluation.harness.engine import EngineWriter
 from langsteer.evaluation.harness.model import LangsteerLM
 from langsteer.evaluation.methods import Plan, Setting, get_method
 from langsteer.model.model import Model
@@ -25,11 +27,16 @@ from langsteer.version import versions
 logger = logging.getLogger(__name__)
 
 
+def work_folder(wanted: Comparison, model: str) -> Path:
+    """Where what is costly to make with a model is kept between runs."""
+    return wanted.output / "work" / file_name(model)
+
+
 class LanguageCells:
     """The cells of one model, benchmark and language.
 
     `answered` keeps what the model as it is said to questions that come in every language, such as
-    the English original of the items.
+    the English original of the items. `writer` writes the answers, where it can.
     """
 
     def __init__(
@@ -41,7 +48,9 @@ class LanguageCells:
         language: str,
         tell: Callable[[Cell | Failure], None],
         answered: dict[str, Answers],
+        writer: EngineWriter | None = None,
     ) -> None:
+        self.writer = writer
         self.wanted, self.name, self.model = wanted, name, model
         self.answered = answered
         self.benchmark, self.language, self.tell = benchmark, language, tell
@@ -70,7 +79,7 @@ class LanguageCells:
             language=self.language,
             corpus=corpus,
             all_languages=self._all_languages,
-            work=self.wanted.output / "work" / file_name(self.name),
+            work=work_folder(self.wanted, self.name),
             data=self.wanted.data,
             form=form_asked(self.wanted, self.benchmark.name),
             limit=self.wanted.limit,
@@ -135,9 +144,9 @@ class LanguageCells:
                     continue
                 items, scores = said
                 covered = lm.coverage.get((chosen.name, next(iter(lm.tasks))), Coverage())
-                answers = Answers(
-                    items, scores, lm.cost.tokens, lm.cost.seconds, peak.bytes, covered.missed
-                )
+                engine = lm.engine.told(chosen.name) if lm.engine is not None else None
+                cost = lm.cost.tokens, lm.cost.seconds, peak.bytes
+                answers = Answers(items, scores, *cost, covered.missed, engine)
                 if plan.change is None and key is not None:
                     self.answered[key] = answers
                 self._tell_cell(chosen, plan, answers)
@@ -145,7 +154,12 @@ class LanguageCells:
     def _lm(self, plan: Plan) -> LangsteerLM:
         info = task_info(self.benchmark, self.language, plan)
         name = f"{self.benchmark.name}_{self.language}"
-        return LangsteerLM(plan.model or self.model, tasks={name: info}, processors=plan.processors)
+        return LangsteerLM(
+            plan.model or self.model,
+            tasks={name: info},
+            processors=plan.processors,
+            writer=self.writer,
+        )
 
     def _tell_cell(self, chosen: Chosen, plan: Plan, answers: Answers) -> None:
         cell = self._attempt(chosen, functools.partial(self._cell, chosen, plan, answers))
@@ -169,6 +183,7 @@ class LanguageCells:
             settings={
                 "asked": asked_for(self.wanted, self.benchmark.name, chosen),
                 **plan.settings,
+                **({"engine": answers.engine} if answers.engine is not None else {}),
             },
             harness=answers.harness,
             cost=Cost(

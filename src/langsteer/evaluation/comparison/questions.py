@@ -17,7 +17,9 @@ from langsteer.evaluation.methods import Plan
 
 @dataclass(frozen=True)
 class Answers:
-    """What a model said to a plan's questions, and what that took."""
+    """What a model said to a plan's questions, and what that took; `engine` says who wrote it, where
+    that was not to be transformers.
+    """
 
     items: Sequence[Item]
     harness: Mapping[str, float]
@@ -25,6 +27,7 @@ class Answers:
     seconds: float
     peak_bytes: int
     missed: int = 0
+    engine: Mapping[str, Any] | None = None
 
 
 def ask(

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from langsteer.evaluation.comparison.asked import missing_cells
+from langsteer.engines.vllm.start import check_version, installed_version
+from langsteer.evaluation.comparison.asked import by_engine, missing_cells
 from langsteer.evaluation.comparison.cells import Cell, Failure, cell_path, write_failure
 from langsteer.evaluation.comparison.configuration import CONFIGURATION, Chosen, Comparison
 from langsteer.evaluation.comparison.order import Stage, stage_of
@@ -48,11 +49,14 @@ def compare(
 ) -> Outcome:
     """Make every cell that is missing: here, or where `workers` are.
 
-    Raises CompareError where cells were made otherwise.
+    Raises CompareError where cells were made otherwise, and EngineError where an engine is to write
+    that is not here.
     """
     started = time.perf_counter()
     outcome = Outcome()
     missing = missing_cells(wanted, outcome.kept)
+    if workers is None and any(by_engine(wanted, benchmark) for _, benchmark, _ in missing):
+        check_version(installed_version())
     write_text(wanted.output / CONFIGURATION, wanted.as_yaml())
     total = sum(len(methods) for methods in missing.values())
 

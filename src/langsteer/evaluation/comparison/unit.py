@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from langsteer.engines.vllm.start import check_version, installed_version
 from langsteer.errors import LangsteerError
-from langsteer.evaluation.comparison.asked import asked_for, made_cell
+from langsteer.evaluation.comparison.asked import asked_for, by_engine, made_cell
 from langsteer.evaluation.comparison.cells import (
     Cell,
     Failure,
@@ -12,10 +13,12 @@ from langsteer.evaluation.comparison.cells import (
     write_cell,
 )
 from langsteer.evaluation.comparison.configuration import Chosen, Comparison
-from langsteer.evaluation.comparison.making import LanguageCells
+from langsteer.evaluation.comparison.making import LanguageCells, work_folder
 from langsteer.evaluation.comparison.order import claims_of
+from langsteer.evaluation.comparison.questions import Answers
+from langsteer.evaluation.harness.engine import EngineWriter
 from langsteer.model.model import Model
-from langsteer.model.opening import load_model
+from langsteer.model.opening import checkpoint_of, load_model
 from langsteer.scale.units import Held, Resources
 
 
@@ -75,17 +78,17 @@ class CellsUnit:
             else:
                 told.append(cell)
         try:
-            model, answered = held.get(
-                (self.model, self.wanted.dtype, self.wanted.device, self.wanted.device_map),
-                lambda: (self._open(), {}),
-            )
+            if by_engine(self.wanted, self.benchmark):
+                check_version(installed_version())
+            key = (self.model, self.wanted.dtype, self.wanted.device, self.wanted.device_map)
+            model, answered, writer = held.get((*key, self.wanted.engine), self._opened)
         except LangsteerError as error:
             for chosen in left:
                 tell(self._failure(chosen, str(error)))
             return told
         benchmark = self.wanted.benchmark(self.benchmark)
         run = LanguageCells(
-            self.wanted, self.model, model, benchmark, self.language, tell, answered
+            self.wanted, self.model, model, benchmark, self.language, tell, answered, writer
         )
         run.methods(left)
         return told
@@ -107,6 +110,19 @@ class CellsUnit:
             if path is None
             else made_cell(path, asked_for(self.wanted, self.benchmark, chosen))
         )
+
+    def _opened(self) -> tuple[Model, dict[str, Answers], EngineWriter | None]:
+        """The model, what it answers in every language, and what writes in its place."""
+        model, writer = self._open(), None
+        if self.wanted.engine != "transformers":
+            writer = EngineWriter(
+                model,
+                checkpoint_of(self.model),
+                work_folder(self.wanted, self.model) / "rows",
+                self.wanted.engine_arguments,
+                self.wanted.check_engine,
+            )
+        return model, {}, writer
 
     def _open(self) -> Model:
         return load_model(

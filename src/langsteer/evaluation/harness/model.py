@@ -8,7 +8,7 @@ import itertools
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from transformers import LogitsProcessor
 from langsteer.errors import ModelError
 from langsteer.evaluation.harness.calibrating import calibrated_answers
 from langsteer.evaluation.harness.coverage import Counted, Coverage
+from langsteer.evaluation.harness.engine import EngineUse, EngineWriter
 from langsteer.evaluation.harness.lm_eval_parts import (
     HFLM,
     handle_stop_sequences,
@@ -32,14 +33,13 @@ from langsteer.evaluation.harness.requests import Asked, RequestReader, item_key
 from langsteer.evaluation.harness.scoring import Change, Scores, check_scores, score
 from langsteer.evaluation.harness.spans import source_spans
 from langsteer.evaluation.harness.tasks import TaskInfo, TaskLanguages
+from langsteer.evaluation.harness.writing import Decoding, Row, write_batch
 from langsteer.model.model import Model
 from langsteer.model.opening import DEFAULT_MODEL, load_model
-from langsteer.model.tokens import TOKEN_BUDGET, Tokens, batches, pad_mask
+from langsteer.model.tokens import TOKEN_BUDGET, Tokens, batches
 from langsteer.progress import track
-from langsteer.states.intervention import PositionKind, intervene
-from langsteer.states.touched import Touched
+from langsteer.states.intervention import PositionKind
 from langsteer.steering.folder import changes_by_language
-from langsteer.steering.generation import Finite
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +74,7 @@ class LangsteerLM(HFLM):
     `belebele_swh_Latn`), else that which its text is surely in (with the extra `langid`); without
     a vector for it, the request is not steered. Which task is steered as what is said once. `strength`
     and `positions` replace the vectors' own. `processors` act on the logits of what is written.
+    `writer` writes answers in place of transformers, where it can.
     `calibrated` takes each answer's mean over a task off, where all its items have the same answers.
     Raises VectorError where a vector does not fit.
     """
@@ -96,6 +97,7 @@ class LangsteerLM(HFLM):
         calibrated: bool = False,
         tasks: Mapping[str, TaskInfo] | None = None,
         processors: Sequence[LogitsProcessor] = (),
+        writer: EngineWriter | None = None,
         **options: Any,
     ) -> None:
         if isinstance(pretrained, str):
@@ -121,6 +123,7 @@ class LangsteerLM(HFLM):
         self._scored: dict[tuple[str, str | None, Asked], _Scored] = {}
         self.reader = RequestReader(self, self.tasks)
         self.coverage: dict[tuple[str, str], Coverage] = {}
+        self.engine = EngineUse(self, writer) if writer is not None else None
         self.changes = changes_by_language(vectors)
         for change in self.changes.values():
             change.check_fits(pretrained, other_weights=other_weights)
@@ -298,45 +301,45 @@ class LangsteerLM(HFLM):
                 f"{self.max_length} tokens in all"
             )
         kept = [Tokens(c.ids[-room:], c.source[-room:]) for c in contexts]
-        texts = [("", False)] * len(kept)
-        groups = list(batches(kept, self.budget or TOKEN_BUDGET, self.rows or GENERATION_ROWS))
-        for index in track(groups, progress, len(groups)):
-            written = self._generate_batch(
-                [kept[i] for i in index], options, until, longest, change
-            )
-            for i, (ids, steered) in zip(index, written, strict=True):
-                text = self.tok_decode(ids)
-                text = postprocess_generated_text(text, stop=until, think_end_token=None)
-                texts[i] = (text, steered)
-        return texts
+        decoding = Decoding(longest, until, options)
+        written = self.engine and self.engine.write(self._active, kept, change, decoding)
+        if written:
+            rows, seconds = written
+            self._spent(kept, rows, seconds)
+        else:
+            rows = self._by_transformers(kept, change, decoding, progress)
+        return [(self.ended(row.ids, until), row.steered) for row in rows]
 
-    def _generate_batch(
+    def _by_transformers(
         self,
         contexts: Sequence[Tokens],
-        options: Mapping[str, Any],
-        until: list[str],
-        longest: int,
         change: Change | None,
-    ) -> list[tuple[list[int], bool]]:
-        inputs = self.steered.batch([context.ids for context in contexts])
-        width = inputs["input_ids"].shape[1]
-        started = time.perf_counter()
-        with (
-            torch.inference_mode(),
-            _acting(self.steered, change, [context.source for context in contexts]) as touched,
-        ):
-            ids = self._model_generate(
-                context=inputs["input_ids"],
-                attention_mask=inputs["attention_mask"],
-                stop=until,
-                max_length=width + longest,
-                logits_processor=[Finite(self.steered), *self.processors],
-                **options,
-            )
-        self.cost.seconds += time.perf_counter() - started
-        self.cost.tokens += sum(map(len, contexts)) + ids[:, width:].numel()
-        new = [row[width:] for row in ids.tolist()]
-        return list(zip(new, touched.rows(len(new)), strict=True))
+        decoding: Decoding,
+        progress: str | None,
+    ) -> list[Row]:
+        rows: dict[int, Row] = {}
+        groups = self.groups(contexts)
+        for index in track(groups, progress, len(groups)):
+            asked = [contexts[i] for i in index]
+            started = time.perf_counter()
+            written = write_batch(self, asked, change, decoding)
+            self._spent(asked, written, time.perf_counter() - started)
+            rows |= dict(zip(index, written, strict=True))
+        return [rows[i] for i in range(len(contexts))]
+
+    def groups(self, contexts: Sequence[Tokens]) -> list[list[int]]:
+        """Which contexts are written after together."""
+        budget, rows = self.budget or TOKEN_BUDGET, self.rows or GENERATION_ROWS
+        return [list(index) for index in batches(contexts, budget, rows)]
+
+    def ended(self, ids: Sequence[int], until: list[str]) -> str:
+        """The text of tokens, up to where the answer ends."""
+        text = self.tok_decode(list(ids))
+        return str(postprocess_generated_text(text, stop=until, think_end_token=None))
+
+    def _spent(self, contexts: Sequence[Tokens], rows: Sequence[Row], seconds: float) -> None:
+        self.cost.seconds += seconds
+        self.cost.tokens += sum(map(len, contexts)) + sum(len(row.ids) for row in rows)
 
     def _score(self, missing: Sequence[tuple[str | None, Asked]], progress: str | None) -> None:
         """Score answers under the active variant, or under all."""
@@ -378,11 +381,3 @@ def _adjusted(change: Change, strength: float | None, positions: PositionKind | 
     """A change at another strength or other positions than its own."""
     change = change if strength is None else change.with_strength(strength)
     return change if positions is None else change.at(positions)
-
-
-def _acting(
-    model: Model, change: Change | None, source: Sequence[Sequence[bool]]
-) -> AbstractContextManager[Touched]:
-    if change is None:
-        return nullcontext(Touched())
-    return intervene(model, change.interventions(), mask=pad_mask(source))

@@ -15,6 +15,7 @@ from langsteer.look.words import counted, p_value, probability, signed, written
 from langsteer.text.languages import language_name
 
 MOST_LISTED = 24
+CHECKED = "engine.checked"  # counts of each language, which stand in the notes
 _MARKS: Mapping[Tone, str] = {"": "", "better": "▲", "worse": "▼"}
 
 
@@ -276,6 +277,8 @@ def _flat(settings: Mapping[str, Any], before: str = "") -> dict[str, Any]:
     """Settings in settings as `outer.inner`; those that are not set are left out."""
     flat: dict[str, Any] = {}
     for name, value in settings.items():
+        if f"{before}{name}" == CHECKED:
+            continue
         if isinstance(value, Mapping):
             flat |= _flat(value, f"{before}{name}.")
         elif name == "fingerprint":

@@ -1,6 +1,6 @@
 """What a reader must know of the cells of a table: other items, other answers, other scores."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from langsteer.evaluation.comparison.cells import Cell
 from langsteer.evaluation.report.samples import DIRECT, ItemScores, item_scores
@@ -23,6 +23,8 @@ def notes_on(scored: ItemScores) -> Iterable[str]:
                 f"{method} / {language}: {cell.missed} of {len(cell.items)} items are answered as "
                 "without it, since it touched none of their tokens."
             )
+    for method in dict.fromkeys(sorted(method for method, _ in scored.cells)):
+        yield from _engine(method, [c for (m, _), c in scored.cells.items() if m == method])
 
 
 def _mismatch(direct: Cell, cell: Cell) -> Iterable[str]:
@@ -48,4 +50,21 @@ def _harness(cell: Cell) -> Iterable[str]:
     if abs(ours - theirs) > 50 / len(cell.items):
         yield (
             f"{cell.method} / {cell.language}: raw accuracy is {ours:.1f}, the harness's {theirs:.1f}."
+        )
+
+
+def _engine(method: str, cells: Sequence[Cell]) -> Iterable[str]:
+    """Where another engine was to write: why it did not, and what was compared with transformers."""
+    told = [cell.settings.get("engine") for cell in cells]
+    engines = [engine for engine in told if isinstance(engine, Mapping)]
+    for why in sorted({str(engine["why"]) for engine in engines if "why" in engine}):
+        yield f"{method} is written by transformers: {why}."
+    checked = [engine["checked"] for engine in engines if "checked" in engine]
+    if checked:
+        items, differ, ties = (
+            sum(c[name] for c in checked) for name in ("items", "differ", "ties")
+        )
+        yield (
+            f"{method}: of {items} answers that both engines wrote, {differ} differ, {ties} of these from "
+            f"a tie on (two tokens within {max(c['within'] for c in checked):g} nats)."
         )
