@@ -298,7 +298,30 @@ def table() -> str:
             by = line["correlation"].get(criterion)
             row.append(gain if by is None else f"{gain}, {by:+.2f}")
         rows.append(row)
-    return markdown(["model", "task", "language", "nothing", LABELS, *CRITERIA], rows)
+    heads = ["model", "task", "language", "nothing", LABELS, *CRITERIA]
+    return markdown(heads, [*rows, *_means(read_lines(FILE))])
+
+
+def _mean(values: Array) -> Array:
+    return np.asarray(values.mean(-1))
+
+
+def _means(lines: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """Mean gains, with intervals over languages (and tasks), and correlations: a row a model and task, then all."""
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for line in lines:
+        groups.setdefault((line["model"], line["task"]), []).append(line)
+        groups.setdefault((line["model"], "all"), []).append(line)
+    rows = []
+    for (model, task), own in sorted(groups.items(), key=lambda group: group[0][1] == "all"):
+        row = [model, task, "mean", f"{np.mean([line['nothing'] for line in own]):.1f}"]
+        for criterion in (LABELS, *CRITERIA):
+            gains = [e["chosen"][criterion]["gain"][0] for e in own if criterion in e["chosen"]]
+            by = [e["correlation"][criterion] for e in own if criterion in e["correlation"]]
+            mean = bracketed(rounded(paired_bootstrap(_mean, np.array(gains))))
+            row.append(mean + (f", {np.mean(by):+.2f}" if by else ""))
+        rows.append(row)
+    return rows
 
 
 if __name__ == "__main__":
