@@ -105,6 +105,17 @@ def test_what_it_is_for_and_what_it_harms(llama: Model) -> None:
     assert "corpus is under CC BY 4.0" in text
 
 
+@pytest.mark.parametrize(
+    ("strengths", "told"), [((0.5, 0.5), "1"), ((0.5, -0.25), "1 + -0.5"), ((0.25,), "0.5")]
+)
+def test_strengths_of_parts_are_those_that_act(
+    llama: Model, strengths: tuple[float, ...], told: str
+) -> None:
+    parts = tuple(learned(llama).with_strength(strength) for strength in strengths)
+    text = model_card("user/repo", named(ChangeSequence(parts, strength=2.0)), None)
+    assert f"| 1 | {told} |" in text or f"| 1, 1 | {told} |" in text
+
+
 def test_gains_with_their_interval(llama: Model) -> None:
     scores = {"divergence": 1.25, "divergence_unsteered": 1.5}
     vectors = named(learned(llama, scores=scores))

@@ -45,14 +45,13 @@ def print_vector(vector: "Change", name: str) -> None:
     if "carried_from" in vector.model:
         table.add_row("carried from", str(vector.model["carried_from"].get("name")))
     layers = vector.model.get("fingerprint", {}).get("layers")
-    factor = vector.strength if len(vector.parts) > 1 else 1.0
-    for parts in _alike(vector.parts):
+    for parts in _alike(vector.used_parts):
         if len(vector.parts) > 1:
             table.add_row("part", parts[0].method)
         of_all = f" of {layers}" if layers else ""
         there = ", ".join(str(layer) for part in parts for layer in part.layers)
         table.add_row("layer", f"{there}{of_all}")
-        table.add_row("strength", _strength(parts, factor))
+        table.add_row("strength", _strength(parts))
         table.add_row("positions", str(parts[0].positions))
     objective = vector.options.get("objective")
     table.add_row("method", f"{vector.method}, {objective}" if objective else vector.method)
@@ -80,13 +79,12 @@ def _alike(parts: "Sequence[Change]") -> "list[list[Change]]":
     return [list(group) for _, group in groups]
 
 
-def _strength(parts: "Sequence[Change]", factor: float) -> str:
-    """Of parts that are used at so many times their own strength."""
-    shares = [abs(factor) * part.relative_strength for part in parts]
+def _strength(parts: "Sequence[Change]") -> str:
+    shares = [part.relative_strength for part in parts]
     least, most = (f"{share:.1%}" for share in (min(shares), max(shares)))
     known = least if least == most else f"{least} to {most}"
     known = f" ({known} of the states)" if not math.isnan(sum(shares)) else ""
-    return f"{factor * parts[0].strength:g}{known}"
+    return f"{parts[0].strength:g}{known}"
 
 
 def _measured_on(vector: "Change") -> str | None:

@@ -156,11 +156,17 @@ def _row(name: str, change: Change) -> str:
         f"`{name}`",
         f"{_name(change.language)} ({change.language})",
         ", ".join(map(str, change.layers)),
-        " + ".join(f"{part.strength:g}" for part in change.parts),
+        _strengths(change),
         " + ".join(dict.fromkeys(str(part.positions) for part in change.parts)),
         f"{change.method}, {objective}" if objective else change.method,
     ]
     return "| " + " | ".join(cells) + " |"
+
+
+def _strengths(change: Change) -> str:
+    """Of each part as it is used; said once where all are the same."""
+    strengths = [f"{part.strength:g}" for part in change.used_parts]
+    return strengths[0] if len(set(strengths)) == 1 else " + ".join(strengths)
 
 
 def _purposes(changes: Mapping[str, Change]) -> str:

@@ -87,6 +87,11 @@ class Change(Shareable, ABC):
         return (self,)
 
     @property
+    def used_parts(self) -> tuple["Change", ...]:
+        """Its parts at the strengths at which they act."""
+        return self.parts
+
+    @property
     def relative_strength(self) -> float:
         """Length of what is added ÷ mean length of the states it is added to; NaN where unknown."""
         return math.nan

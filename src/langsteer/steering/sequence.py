@@ -55,12 +55,7 @@ class ChangeSequence(Change):
     @classmethod
     def of(cls, changes: Sequence[Change], **fields: Any) -> "ChangeSequence":
         """Changes one after another, of which some may be sequences themselves."""
-        single = [
-            part if part is change else part.with_strength(part.strength * change.strength)
-            for change in changes
-            for part in change.parts
-        ]
-        return cls(tuple(single), **fields)
+        return cls(tuple(part for change in changes for part in change.used_parts), **fields)
 
     @property
     def language(self) -> str:  # type: ignore[override]
@@ -99,6 +94,10 @@ class ChangeSequence(Change):
     @property
     def parts(self) -> tuple[Change, ...]:
         return self.changes
+
+    @property
+    def used_parts(self) -> tuple[Change, ...]:
+        return tuple(part.with_strength(self.strength * part.strength) for part in self.changes)
 
     def interventions(self, strength: float | None = None) -> Sequence[Intervention]:
         factor = check_strength(self.strength if strength is None else strength)
