@@ -176,6 +176,7 @@ def test_prompts_that_need_more_open_it_anew(tmp_path: Path, llama: Model) -> No
         ({"engine": "vlm"}, "engine must be transformers or vllm, not 'vlm'"),
         ({"engine_arguments": {"max_num_sqs": 3}}, "no 'max_num_sqs'.* mean 'max_num_seqs'"),
         ({"engine_arguments": {"quantization": "fp8"}}, "would change answers"),
+        ({"engine_arguments": {"trust_remote_code": True}}, "would run a model's own code"),
         ({"engine": "transformers", "check_engine": 3}, "check_engine is for another engine"),
         ({"check_engine": -1}, "check_engine must be a whole number"),
     ],

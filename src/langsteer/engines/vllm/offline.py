@@ -29,7 +29,6 @@ ARGUMENTS = (  # of vLLM's `LLM`: where and how fast, and nothing of what is ans
     "max_num_seqs",
     "pipeline_parallel_size",
     "tensor_parallel_size",
-    "trust_remote_code",
 )
 _QUIET = {"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1"}
 _SPAWNED = {

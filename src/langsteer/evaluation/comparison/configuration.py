@@ -328,7 +328,7 @@ def _check_engine(wanted: Comparison) -> None:
         if name not in ARGUMENTS:
             raise ConfigError(
                 f"engine_arguments has no {name!r}{nearest(str(name), ARGUMENTS)} (what would change "
-                "answers is not among them)"
+                "answers, or would run a model's own code, is not among them)"
             )
 
 
