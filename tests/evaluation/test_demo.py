@@ -27,8 +27,7 @@ def test_its_numbers_are_those_of_a_paired_bootstrap_of_the_answers(
     llama: Model, tmp_path: Path
 ) -> None:
     result = run_demo(llama, ["sw", "et"], "mean_difference", tmp_path, limit=30)
-    report = builtin("sw", "et").split()["report"]
-    report = report.lines(range(0, len(report), len(report) // 30))
+    report = builtin("sw", "et").split()["report"].some(30)
     right = [list(TOPICS).index(topic) for topic in report.topics]
 
     def hits(language: str, changes: list[object]) -> list[np.ndarray]:
@@ -38,7 +37,7 @@ def test_its_numbers_are_those_of_a_paired_bootstrap_of_the_answers(
         return [correct(calibrate(s.double().numpy()), right) for s in scores]
 
     (english,) = hits("en", [None])
-    assert result.items == len(right)
+    assert result.items == len(right) == 30
     assert result.english == pytest.approx(english.mean())
     for row in result.languages:
         vector = load(tmp_path / "vectors" / f"{row.language}.safetensors", llama)

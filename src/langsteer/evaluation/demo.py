@@ -97,9 +97,7 @@ def run_demo(
     """
     started = time.perf_counter()
     corpus = builtin(*languages)
-    report = corpus.split()["report"]
-    if limit is not None:
-        report = report.lines(range(0, len(report), max(1, len(report) // limit)))
+    report = corpus.split()["report"].some(limit)
     english = _answers(model, report, "en", [None])[0]
     places = {
         tag: Path(folder) / "vectors" / f"{tag}.safetensors" for tag in corpus.languages if folder
