@@ -9,10 +9,10 @@ import pytest
 from fastapi.testclient import TestClient
 
 from langsteer.serving.app import ServeOptions, build_app
-from langsteer.serving.errors import RequestError
 from langsteer.steering.generation import generate
 from langsteer.steering.sequence import ChangeSequence
 from langsteer.steering.steered import Steered
+from tests.made.full_engine import FullEngine
 
 SW, TR, EN = "abcdeabcdeabcde", "fghijfghijfghij", "klmnoklmnoklmno"
 
@@ -286,18 +286,6 @@ def test_keys_and_sizes(ready: Steered) -> None:
         assert client.get("/v1/models").status_code == 200
         assert ask(client, prompt="a" * 400).status_code == 413
         assert ask(client, prompt=SW).status_code == 200
-
-
-class FullEngine:
-    """An engine that takes nothing."""
-
-    waiting, alive = 9, True
-
-    def submit(self, rows: Any) -> None:
-        raise RequestError("too many requests wait: try again", 429, "queue_full")
-
-    def close(self) -> None:
-        pass
 
 
 def test_a_full_queue(ready: Steered) -> None:

@@ -16,10 +16,10 @@ from langsteer.evaluation.harness.choices import choice_scores
 from langsteer.model.tokens import Prompt
 from langsteer.serving.app import ServeOptions, build_app
 from langsteer.serving.choices import check_priors, read_priors
-from langsteer.serving.errors import RequestError
 from langsteer.steering.generation import chat_prompt
 from langsteer.steering.steered import Steered
 from tests.helpers import build_model
+from tests.made.full_engine import FullEngine
 
 SW, TR, EN = "abcdeabcdeabcde", "fghijfghijfghij", "klmnoklmnoklmno"
 CHOICES = [" rain", " law", " sport and games", "x"]
@@ -305,18 +305,6 @@ def test_texts_are_logged_where_that_is_asked(
         chosen = told(client, prompt=TR, calibration=None)["data"][0]["choice"]
     assert f'asked: ["{TR}"]' in caplog.text
     assert f'answered: ["{chosen}"]' in caplog.text
-
-
-class FullEngine:
-    """An engine that takes nothing."""
-
-    waiting, alive = 9, True
-
-    def submit(self, rows: Any) -> None:
-        raise RequestError("too many requests wait: try again", 429, "queue_full")
-
-    def close(self) -> None:
-        pass
 
 
 def test_a_full_queue_and_a_server_that_stops(ready: Steered) -> None:

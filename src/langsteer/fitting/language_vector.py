@@ -18,15 +18,13 @@ from typing import ClassVar
 from langsteer.errors import FitError
 from langsteer.fitting.options import (
     Method,
-    PooledOptions,
     check_corpus,
     chosen_layer,
     make_vector,
 )
-from langsteer.fitting.published import Parts, check_apart, check_single
+from langsteer.fitting.published import EverywhereOptions, Parts, check_apart, check_single
 from langsteer.model.model import Model
 from langsteer.states.capture import mean_states
-from langsteer.states.intervention import PositionKind
 from langsteer.steering.vector import SteeringVector
 from langsteer.text.corpus import ParallelCorpus
 
@@ -35,20 +33,12 @@ BETWEEN = "\n\n"
 
 
 @dataclass(frozen=True)
-class LanguageVectorOptions(PooledOptions):
+class LanguageVectorOptions(EverywhereOptions):
     """`shots`: how many lines stand in a block of examples."""
 
     depth: ClassVar[float] = 0.5
 
     shots: int = 4
-
-    @property
-    def acts_at(self) -> PositionKind:
-        return self.positions or "all"
-
-    @property
-    def usual_strengths(self) -> tuple[float, ...]:
-        return (1.0,)
 
 
 def fit(

@@ -13,9 +13,10 @@ pivot's, without labels, and j is at 0.9 of the depth. Both halves act at all to
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from langsteer.fitting.options import Method, PooledOptions, check_corpus
+from langsteer.fitting.options import Method, check_corpus
 from langsteer.fitting.projection import layers_at
 from langsteer.fitting.published import (
+    EverywhereOptions,
     Parts,
     check_apart,
     check_later,
@@ -26,7 +27,6 @@ from langsteer.fitting.published import (
 )
 from langsteer.fitting.search import search
 from langsteer.model.model import Model
-from langsteer.states.intervention import PositionKind
 from langsteer.steering.sequence import ChangeSequence
 from langsteer.steering.vector import SteeringVector
 from langsteer.text.corpus import ParallelCorpus
@@ -38,18 +38,10 @@ BACK = 0.9
 
 
 @dataclass(frozen=True)
-class Lrp2Options(PooledOptions):
+class Lrp2Options(EverywhereOptions):
     """`layer`: i, and `back`: j, or None for the one at 0.9 of the depth."""
 
     back: int | None = None
-
-    @property
-    def acts_at(self) -> PositionKind:
-        return self.positions or "all"
-
-    @property
-    def usual_strengths(self) -> tuple[float, ...]:
-        return (1.0,)
 
 
 def fit(

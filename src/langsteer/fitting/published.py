@@ -8,15 +8,28 @@ import torch
 from torch import Tensor
 
 from langsteer.errors import FitError
-from langsteer.fitting.options import Options, check_corpus
+from langsteer.fitting.options import Options, PooledOptions, check_corpus
+from langsteer.fitting.projection import SEARCH_LINES
 from langsteer.model.model import Model
 from langsteer.states.capture import MeanStates, Pool, mean_states
+from langsteer.states.intervention import PositionKind
 from langsteer.steering.change import Change
 from langsteer.steering.sequence import ChangeSequence
 from langsteer.storage.kept import as_kept
 from langsteer.text.corpus import ParallelCorpus
 
-SEARCH_LINES = 96
+
+@dataclass(frozen=True)
+class EverywhereOptions(PooledOptions):
+    """Options of what acts at all tokens and at one strength, where nothing else is said."""
+
+    @property
+    def acts_at(self) -> PositionKind:
+        return self.positions or "all"
+
+    @property
+    def usual_strengths(self) -> tuple[float, ...]:
+        return (1.0,)
 
 
 @dataclass(frozen=True)

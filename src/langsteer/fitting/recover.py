@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from langsteer.errors import FitError
-from langsteer.fitting.options import Method, PooledOptions, check_corpus
+from langsteer.fitting.options import Method, check_corpus
 from langsteer.fitting.published import (
+    EverywhereOptions,
     Parts,
     check_apart,
     check_single,
@@ -29,7 +30,6 @@ from langsteer.fitting.published import (
     stacked,
 )
 from langsteer.model.model import Model
-from langsteer.states.intervention import PositionKind
 from langsteer.steering.sequence import ChangeSequence
 from langsteer.steering.vector import SteeringVector
 from langsteer.text.corpus import ParallelCorpus
@@ -39,7 +39,7 @@ Scaling = Literal["mean", "unit"]
 
 
 @dataclass(frozen=True)
-class RecoverOptions(PooledOptions):
+class RecoverOptions(EverywhereOptions):
     """`beta`: how much of the pivot's vector is taken away. `scaling`: how long a step is; `share`: of d,
     with `mean`.
     """
@@ -53,14 +53,6 @@ class RecoverOptions(PooledOptions):
         if self.scaling not in get_args(Scaling):
             known = ", ".join(get_args(Scaling))
             raise FitError(f"{NAME} has the scalings {known}, not {self.scaling!r}")
-
-    @property
-    def acts_at(self) -> PositionKind:
-        return self.positions or "all"
-
-    @property
-    def usual_strengths(self) -> tuple[float, ...]:
-        return (1.0,)
 
 
 def fit(
