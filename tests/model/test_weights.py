@@ -69,6 +69,22 @@ def test_a_configuration_of_another_model(copy: Path, changes: Any, message: str
         load_model(copy)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_hidden_layers": 10**9}, r"says 1,000,000,000 layers: there are \d+ tensors"),
+        ({"intermediate_size": 10**9}, r"has [\d,]{13,} parameters: there are [\d,]+ in its files"),
+        ({"vocab_size": 10**12}, r"has [\d,]{13,} parameters"),
+    ],
+)
+def test_a_model_far_larger_than_its_files_takes_no_memory(
+    copy: Path, changes: Any, message: str
+) -> None:
+    configure(copy, **changes)
+    with pytest.raises(ModelError, match=message):
+        load_model(copy)
+
+
 def test_layers_that_guess_further_tokens_may_be_left_out(copy: Path) -> None:
     configure(copy, num_hidden_layers=3, num_nextn_predict_layers=1)
     assert load_model(copy).layers == 3

@@ -24,7 +24,7 @@ from langsteer.model.damage import (
 from langsteer.model.devices import checked_places, named_device, named_dtype, roomier
 from langsteer.model.finite import check_finite
 from langsteer.model.model import Model, base_network
-from langsteer.model.weights import check_loaded, load_weights
+from langsteer.model.weights import check_loaded, check_sizes, load_weights
 from langsteer.progress import NOISY, announce, quiet
 
 DEFAULT_MODEL = "gemma-3-270m"
@@ -156,6 +156,7 @@ def _open(name: str, source: str, **options: Any) -> tuple[Any, Any]:
         config = transformers.AutoConfig.from_pretrained(source, **forwarded)
         _check_kind(name, config)
         tokenizer = _tokenizer(name, source, forwarded)  # before the weights: it is open sooner
+        check_sizes(name, config, folder_of(source, options.get("revision")))
         network, told = load_weights(pretrained_model_name_or_path=source, **options)
     except (LangsteerError, MemoryError):
         raise

@@ -3,20 +3,72 @@
 transformers fills what is missing with random numbers, and leaves out what the configuration has no place for.
 """
 
+import contextlib
+import math
 import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 import transformers
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from langsteer.errors import ModelError
 from langsteer.progress import announce
 
 _WHOLE = {"I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64", "BOOL"}  # safetensors' names
+_FAR_LARGER = 2  # times; where it is less, the tensors that lack or do not fit can be named
+_OWN_SETTINGS = "Take the one that belongs to these weights"
 _LEARNED = ("weight", "bias")  # of quantised layers, what is not a scale that may be left out
+
+
+def check_sizes(name: str, config: Any, folder: Path | None) -> None:
+    """Refuse a configuration whose model is far larger than the weights in `folder`, before memory is taken
+    for it.
+
+    Where weights are quantised, or not in safetensors files, nothing is known of their number. Raises ModelError.
+    """
+    if folder is None or getattr(config, "quantization_config", None) is not None:
+        return
+    sizes = _sizes_in(folder)
+    if not sizes:
+        return
+    layers = getattr(config.get_text_config(), "num_hidden_layers", None)
+    if isinstance(layers, int) and layers > len(sizes):
+        raise ModelError(
+            f"{name} does not fit its config.json, which says {layers:,} layers: there are "
+            f"{len(sizes):,} tensors in its files. {_OWN_SETTINGS}"
+        )
+    numbers = _numbers_of(config)
+    if numbers > _FAR_LARGER * sum(sizes):
+        raise ModelError(
+            f"{name} does not fit its config.json, by which it has {numbers:,} parameters: there are "
+            f"{sum(sizes):,} in its files. {_OWN_SETTINGS}"
+        )
+
+
+def _sizes_in(folder: Path) -> list[int]:
+    """How many numbers each tensor of safetensors files has; none where a file cannot be read."""
+    sizes = []
+    with contextlib.suppress(SafetensorError, OSError):
+        for path in sorted(folder.glob("*.safetensors")):
+            with safe_open(path, framework="pt") as file:
+                shapes = [file.get_slice(key).get_shape() for key in file.keys()]  # noqa: SIM118
+            sizes += [math.prod(shape) for shape in shapes]
+        return sizes
+    return []
+
+
+def _numbers_of(config: Any) -> int:
+    """How many parameters a model of this configuration has; 0 where it cannot be made."""
+    loader: Any = transformers.AutoModelForCausalLM
+    if getattr(config, "auto_map", None):  # its code is not run for this
+        return 0
+    with contextlib.suppress(Exception), torch.device("meta"):
+        return sum(weight.numel() for weight in loader.from_config(config).parameters())
+    return 0
 
 
 def load_weights(**options: Any) -> tuple[Any, dict[str, Any]]:
