@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 import torch
 
+from langsteer.errors import VectorError
 from langsteer.model.tokens import encode
+from langsteer.serving import writing
 from langsteer.serving.asked import Asked
 from langsteer.serving.engine import EmbeddedEngine
 from langsteer.serving.rows import Piece, Row, Sampling
@@ -136,6 +138,27 @@ def test_an_engine_writes_what_it_took_before_it_ends(whole: bool) -> None:
     assert made[3][0].done
     assert not engine.alive
     assert max(batches) == 2
+
+
+def test_a_text_that_is_refused_ends_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    ready, real = steered_model("llama"), writing.resolve
+    expected = [alone(ready, number, 6) for number in range(5)]
+
+    def refusing(ready: Steered, requests: Any) -> Any:
+        if any(source == PROMPTS[2] for source, _ in requests):
+            raise VectorError("nobody can read this")
+        return real(ready, requests)
+
+    monkeypatch.setattr(writing, "resolve", refusing)
+    engine = EmbeddedEngine(ready, batch=5)
+    made = [row(ready, number, 6) for number in range(5)]
+    engine.submit([each[0] for each in made])
+    engine.close()
+    for number, (written, pieces) in enumerate(made):
+        if number == 2:
+            assert [str(piece.error) for piece in pieces] == ["nobody can read this"]
+        else:
+            assert written.text == expected[number]
 
 
 def test_drawing_with_a_nucleus() -> None:

@@ -6,10 +6,11 @@ prompts at a time, so that neither waits for all of the other.
 """
 
 import collections
+import functools
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from langsteer.errors import LangsteerError
 from langsteer.serving.errors import RequestError
@@ -21,6 +22,7 @@ from langsteer.steering.steered import Steered
 MOST_READ = (
     16384  # tokens that are scored between two steps of what is written, where rows are many
 )
+AnyRow = TypeVar("AnyRow", Row, ChoiceRow)
 log = logging.getLogger("langsteer.serving")
 
 
@@ -102,12 +104,8 @@ class EmbeddedEngine:
     def _work(self) -> None:
         writer = self._writer
         while self._goes_on():
-            rows = self._take()
-            try:
-                if rows:
-                    writer.join(rows)
-            except Exception as error:
-                _fail(rows, error)
+            if rows := self._take():
+                _each(writer.join, rows)
             try:
                 self._score()
                 writer.step()
@@ -122,16 +120,10 @@ class EmbeddedEngine:
         if not rows:
             return
         with self._writer.aside():
-            try:
-                resolve_rows(self._ready, rows)
-            except Exception as error:
-                _fail(rows, error)
+            _each(functools.partial(resolve_rows, self._ready), rows)
             for group in alike([row for row in rows if not row.done]):
                 self._on_batch(len(group))
-                try:
-                    score_rows(self._ready.model, group)
-                except Exception as error:
-                    _fail(group, error)
+                _each(functools.partial(score_rows, self._ready.model), group)
         self._scored = ()
 
     def _goes_on(self) -> bool:
@@ -163,6 +155,22 @@ class EmbeddedEngine:
             self._rows = collections.deque(row for row in self._rows if not give_up(row))
         if any(row.cancelled for row in self._choices):
             self._choices = collections.deque(row for row in self._choices if not give_up(row))
+
+
+def _each(work: Callable[[Sequence[AnyRow]], None], rows: Sequence[AnyRow]) -> None:
+    """Do `work` on rows together; where langsteer refuses one of them, on each alone, so that it ends no other."""
+    try:
+        work(rows)
+    except LangsteerError as error:
+        fresh = [row for row in rows if not (row.done or row.begun)]
+        if len(rows) == 1 or not fresh:
+            _fail(rows, error)
+            return
+        _fail([row for row in rows if row.begun], error)
+        for row in fresh:
+            _each(work, [row])
+    except Exception as error:
+        _fail(rows, error)
 
 
 def _fail(rows: Sequence[Row | ChoiceRow], error: Exception) -> None:

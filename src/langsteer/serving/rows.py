@@ -68,6 +68,11 @@ class Row:
     _scored: list[Scored] = field(default_factory=list)
     _generator: torch.Generator | None = None
 
+    @property
+    def begun(self) -> bool:
+        """Whether some of it has been written."""
+        return bool(self.ids)
+
     def choose(self, scores: Tensor, best: int | None = None) -> int:
         """The next token, of logits [vocabulary], of which `best` is the likeliest where that is
         known; keeps its log-probability where asked to.

@@ -41,6 +41,11 @@ class ChoiceRow:
     def choice_tokens(self) -> int:
         return sum(map(len, self.choices))
 
+    @property
+    def begun(self) -> bool:
+        """Whether some of it has been scored: a row is scored as a whole."""
+        return self.done
+
     def end(self, logprobs: Sequence[float]) -> None:
         self.logprobs, self.done = tuple(logprobs), True
         self.notify(self)
