@@ -7,7 +7,7 @@ import torch
 
 from langsteer.errors import VectorError
 from langsteer.model.tokens import encode
-from langsteer.serving import writing
+from langsteer.serving import asked, writing
 from langsteer.serving.asked import Asked
 from langsteer.serving.engine import EmbeddedEngine
 from langsteer.serving.rows import Piece, Row, Sampling
@@ -31,12 +31,14 @@ def steered_model(architecture: str, **changes: Any) -> Steered:
 
 def row(ready: Steered, number: int, tokens: int) -> tuple[Row, list[Piece]]:
     prompt, pieces = PROMPTS[number], list[Piece]()
-    asked, sampling = Asked(TAGS[number]), Sampling(tokens, temperature=0)
-    return Row(encode(ready.model, [prompt])[0], prompt, asked, sampling, pieces.append), pieces
+    sampling = Sampling(tokens, temperature=0)
+    tokens_of = encode(ready.model, [prompt])[0]
+    return Row(tokens_of, prompt, Asked(TAGS[number]), sampling, pieces.append), pieces
 
 
 def alone(ready: Steered, number: int, tokens: int) -> str:
-    change = ready.changes[TAGS[number]] if TAGS[number] else None
+    tag = TAGS[number]
+    change = ready.changes[tag] if tag else None
     return generate(ready.model, [PROMPTS[number]], change, max_new_tokens=tokens)[0]
 
 
@@ -141,7 +143,7 @@ def test_an_engine_writes_what_it_took_before_it_ends(whole: bool) -> None:
 
 
 def test_a_text_that_is_refused_ends_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    ready, real = steered_model("llama"), writing.resolve
+    ready, real = steered_model("llama"), asked.resolve
     expected = [alone(ready, number, 6) for number in range(5)]
 
     def refusing(ready: Steered, requests: Any) -> Any:
