@@ -35,7 +35,7 @@ test-scale: $(VENV)/dev-installed
 	$(PYTEST) -m scale -rs
 
 coverage: $(VENV)/dev-installed
-	$(PYTEST) $(PARALLEL) --cov --cov-report=term-missing:skip-covered --cov-report=xml
+	$(PYTEST) $(PARALLEL) -m 'not reliability and not long and not scale' --cov --cov-report=term-missing:skip-covered --cov-report=xml
 
 check: $(VENV)/dev-installed
 	$(VENV)/bin/ruff format --check .
