@@ -101,4 +101,5 @@ METHOD = Method(
     LanguageVectorOptions,
     learn=learn,
     title="towards the language, from examples",
+    quick=True,
 )

@@ -104,4 +104,6 @@ def _together(
     return in_sequence([there, back], used, NAME, **fields)
 
 
-METHOD = Method(NAME, fit, Lrp2Options, learn=learn, title="means swapped, and back (LRP2)")
+METHOD = Method(
+    NAME, fit, Lrp2Options, learn=learn, title="means swapped, and back (LRP2)", quick=True
+)

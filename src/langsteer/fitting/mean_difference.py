@@ -49,4 +49,4 @@ def fit_layers(
     ]
 
 
-METHOD = Method(NAME, fit, PooledOptions, fit_layers)
+METHOD = Method(NAME, fit, PooledOptions, fit_layers, quick=True)

@@ -151,5 +151,10 @@ def _together(
 
 
 METHOD = Method(
-    NAME, fit, MrreOptions, learn=learn, title="turned to the pivot, and back in writing (MRRE)"
+    NAME,
+    fit,
+    MrreOptions,
+    learn=learn,
+    title="turned to the pivot, and back in writing (MRRE)",
+    quick=True,
 )

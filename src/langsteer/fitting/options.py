@@ -75,7 +75,7 @@ class Method:
     options. `learn(model, corpus, layers, strengths, options)` is for a method that chooses more
     than a layer and a strength: it splits the corpus itself. With `all_languages`, `fit` and `learn`
     take `whole` too: the corpus in all its languages, of which theirs is one; without it they make do
-    with the pair.
+    with the pair. `quick` is one that is fitted in closed form, from a pass or two over the corpus.
     """
 
     name: str
@@ -86,6 +86,7 @@ class Method:
     resumable: bool = False
     title: str = ""
     all_languages: bool = False
+    quick: bool = False
 
     def make_options(self, given: Mapping[str, Any]) -> "Options":
         """Raises FitError for an option that the method does not have."""

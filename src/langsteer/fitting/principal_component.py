@@ -69,4 +69,4 @@ def _component(differences: Tensor, svd: Any) -> Tensor:
     return direction * (differences.mean(0) @ direction)
 
 
-METHOD = Method(NAME, fit, PooledOptions, fit_layers)
+METHOD = Method(NAME, fit, PooledOptions, fit_layers, quick=True)

@@ -83,4 +83,4 @@ def _direction(there: Tensor, here: Tensor, classifier: Any) -> Tensor:
     return direction * ((there.mean(0) - here.mean(0)) @ direction)
 
 
-METHOD = Method(NAME, fit, ProbeOptions, fit_layers)
+METHOD = Method(NAME, fit, ProbeOptions, fit_layers, quick=True)

@@ -9,8 +9,9 @@ pytest.importorskip("lm_eval", reason="lm-eval is not installed")
 from langsteer.evaluation.comparison import unit
 from langsteer.evaluation.comparison.asked import missing_cells
 from langsteer.evaluation.comparison.cells import cell_path
-from langsteer.evaluation.comparison.order import Stage, claims_of, parts_of, stage_of
+from langsteer.evaluation.comparison.order import claims_of, parts_of, stage_of
 from langsteer.evaluation.comparison.run import compare, units_of
+from langsteer.evaluation.methods.common import Stage
 from langsteer.fitting import learning
 from langsteer.model.model import Model
 from tests.made.comparisons import wanted

@@ -16,8 +16,9 @@ from langsteer.engines.vllm.start import check_version, installed_version
 from langsteer.evaluation.comparison.asked import by_engine, missing_cells
 from langsteer.evaluation.comparison.cells import Cell, Failure, cell_path, write_failure
 from langsteer.evaluation.comparison.configuration import CONFIGURATION, Chosen, Comparison
-from langsteer.evaluation.comparison.order import Stage, stage_of
+from langsteer.evaluation.comparison.order import stage_of
 from langsteer.evaluation.comparison.unit import CellsUnit
+from langsteer.evaluation.methods.common import Stage
 from langsteer.scale.queue import run_units
 from langsteer.scale.units import Ended, Held, Workers
 from langsteer.storage.files import write_text

@@ -158,7 +158,8 @@ def _at(method: EvaluationMethod, positions: str) -> EvaluationMethod:
         moved = _moved(plan.change, positions)
         return replace(plan, change=moved, settings={**plan.settings, "positions": positions})
 
-    return EvaluationMethod(name, f"{method.title}, at {TOKENS[positions]}", prepare, "states")
+    title = f"{method.title}, at {TOKENS[positions]}"
+    return replace(method, name=name, title=title, prepare=prepare)
 
 
 def _moved(change: Any, positions: str) -> Any:
@@ -191,7 +192,11 @@ def _stack(name: str, first: EvaluationMethod, second: EvaluationMethod) -> Eval
         return _stacked(setting, first, second, steering, options)
 
     return EvaluationMethod(
-        f"{first.name}+{second.name}", f"{first.title} + {second.title}", prepare, "stack"
+        f"{first.name}+{second.name}",
+        f"{first.title} + {second.title}",
+        prepare,
+        "stack",
+        max(first.stage, second.stage),
     )
 
 

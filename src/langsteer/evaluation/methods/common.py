@@ -6,6 +6,7 @@ import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -74,19 +75,32 @@ class Plan:
     extra_tokens: int = 0
 
 
+class Stage(IntEnum):
+    """What is made before what: as the model is; asked otherwise, or fitted in closed form; trained, or
+    written out at length.
+    """
+
+    NOW = 0
+    SOON = 1
+    LATE = 2
+
+
 @dataclass(frozen=True)
 class EvaluationMethod:
     """A way to ask. `prepare(setting, **options)` trains, translates or reasons, and gives the plan.
 
     `options` are keyword arguments of `prepare`. `kind` says what it touches: the `prompt`, the
     `text` of the items, the `model`, its `logits`, or its hidden `states`. A stack is a method of the
-    first, third or fourth kind with one of the last on top.
+    first, third or fourth kind with one of the last on top. `stage` says how soon its cells can be there;
+    with `serves_all`, what it makes for one language serves all.
     """
 
     name: str
     title: str
     prepare: Callable[..., Plan]
     kind: str = "prompt"
+    stage: Stage = Stage.LATE
+    serves_all: bool = False
 
 
 def checking_options(method: EvaluationMethod) -> EvaluationMethod:

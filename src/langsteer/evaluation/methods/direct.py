@@ -5,6 +5,7 @@ from langsteer.evaluation.methods.common import (
     EvaluationMethod,
     Plan,
     Setting,
+    Stage,
     all_docs,
     asked_docs,
     english_form,
@@ -32,5 +33,7 @@ def english(setting: Setting) -> Plan:
     return Plan(docs, "en", english_form(setting))
 
 
-DIRECT = EvaluationMethod("direct", "Direct", direct)
-ENGLISH = EvaluationMethod("english", "English original (upper bound)", english, kind="text")
+DIRECT = EvaluationMethod("direct", "Direct", direct, stage=Stage.NOW)
+ENGLISH = EvaluationMethod(
+    "english", "English original (upper bound)", english, kind="text", stage=Stage.NOW
+)

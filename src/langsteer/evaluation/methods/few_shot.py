@@ -11,6 +11,7 @@ from langsteer.evaluation.methods.common import (
     EvaluationMethod,
     Plan,
     Setting,
+    Stage,
     asked_docs,
     chosen_ids,
     english_form,
@@ -78,7 +79,7 @@ def _prepared(setting: Setting, language: str, k: int, part: str | None) -> Plan
     )
 
 
-FEW_SHOT = EvaluationMethod("few_shot", "Few-shot", few_shot)
+FEW_SHOT = EvaluationMethod("few_shot", "Few-shot", few_shot, stage=Stage.SOON)
 FEW_SHOT_ENGLISH = EvaluationMethod(
-    "few_shot_english", "Few-shot, English examples", few_shot_english
+    "few_shot_english", "Few-shot, English examples", few_shot_english, stage=Stage.SOON
 )

@@ -153,4 +153,6 @@ def _answer_loss(model: Model, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
 
 
 LORA_SFT = EvaluationMethod("lora_sft", "LoRA fine-tuning (SFT)", lora_sft, kind="model")
-LORA_ENGLISH = EvaluationMethod("lora_english", "LoRA on English only", lora_english, kind="model")
+LORA_ENGLISH = EvaluationMethod(
+    "lora_english", "LoRA on English only", lora_english, kind="model", serves_all=True
+)

@@ -17,6 +17,7 @@ from langsteer.evaluation.methods.common import (
     EvaluationMethod,
     Plan,
     Setting,
+    Stage,
     asked_docs,
     form_of,
 )
@@ -156,12 +157,12 @@ def _prompted(rendered: Sequence[Rendered], prompts: Sequence[str]) -> list[Doc]
 
 
 NATIVE_INSTRUCTION = EvaluationMethod(
-    "native_instruction", "Native instruction", native_instruction
+    "native_instruction", "Native instruction", native_instruction, stage=Stage.SOON
 )
 ENGLISH_INSTRUCTION = EvaluationMethod(
-    "english_instruction", "English instruction", english_instruction
+    "english_instruction", "English instruction", english_instruction, stage=Stage.SOON
 )
 CHAIN_OF_THOUGHT = EvaluationMethod(
     "chain_of_thought", "English chain of thought", chain_of_thought
 )
-XLT = EvaluationMethod("xlt", "Cross-lingual-thought prompting", xlt)
+XLT = EvaluationMethod("xlt", "Cross-lingual-thought prompting", xlt, stage=Stage.SOON)

@@ -14,6 +14,7 @@ from langsteer.evaluation.methods.common import (
     EvaluationMethod,
     Plan,
     Setting,
+    Stage,
     asked_docs,
     form_of,
 )
@@ -22,6 +23,7 @@ from langsteer.fitting.methods import METHODS
 from langsteer.fitting.names import METHODS as OWN
 from langsteer.fitting.options import Method as FittingMethod
 from langsteer.fitting.projection import Moments, pair_moments
+from langsteer.fitting.recipe import parse_recipe
 from langsteer.model.model import Model
 from langsteer.steering.change import Change
 from langsteer.steering.folder import load
@@ -155,7 +157,9 @@ def _about(setting: Setting, pair: ParallelCorpus, options: dict[str, Any]) -> d
     }
 
 
-def _method(name: str, title: str, maker: Maker) -> EvaluationMethod:
+def _method(
+    name: str, title: str, maker: Maker, stage: Stage = Stage.LATE, serves_all: bool = False
+) -> EvaluationMethod:
     def prepare(setting: Setting, **options: Any) -> Plan:
         change, seconds = maker(setting, name, **options)
         return Plan(
@@ -167,7 +171,7 @@ def _method(name: str, title: str, maker: Maker) -> EvaluationMethod:
             training_seconds=seconds,
         )
 
-    return EvaluationMethod(name, title, prepare, kind="states")
+    return EvaluationMethod(name, title, prepare, "states", stage, serves_all)
 
 
 def describe_change(change: Change) -> dict[str, Any]:
@@ -198,7 +202,12 @@ def recipe(name: str) -> EvaluationMethod:
         whole = method_of(name).name
     except FitError as error:
         raise MethodError(str(error)) from error
-    return _method(whole, f"Steering: {whole}", learned_change)
+    stage = max(_stage(part.method) for part in parse_recipe(whole))
+    return _method(whole, f"Steering: {whole}", learned_change, stage)
+
+
+def _stage(name: str) -> Stage:
+    return Stage.SOON if METHODS[name].quick else Stage.LATE
 
 
 def _title(name: str) -> str:
@@ -209,5 +218,7 @@ def _title(name: str) -> str:
 CHANGES: dict[str, Maker] = dict.fromkeys(METHODS, learned_change) | {
     "learned_together": together_change
 }
-TOGETHER = _method("learned_together", "Steering: learned, one for all languages", together_change)
-STEERING = tuple(_method(name, _title(name), learned_change) for name in METHODS)
+TOGETHER = _method(
+    "learned_together", "Steering: learned, one for all languages", together_change, serves_all=True
+)
+STEERING = tuple(_method(name, _title(name), learned_change, _stage(name)) for name in METHODS)
