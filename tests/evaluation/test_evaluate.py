@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -147,3 +148,53 @@ def test_what_there_is_not(
 ) -> None:
     with pytest.raises(BenchmarkError, match=message):
         evaluate(llama, tasks, {"sw": vector_at(llama, 1)}, languages=languages, data=data)
+
+
+class Tasks:
+    """The harness's index, with a task of SIB-200 under names of the harness's own."""
+
+    all_tasks = ("topics_sw", "topics", "topics_broken")
+
+    def __init__(self, data: Path) -> None:
+        benchmark = get_benchmark("sib200")
+        docs = load_docs(benchmark, "sw", "test", data)
+        self.tasks = {
+            name: make_task(benchmark, "sw", docs, name=name) for name in self.all_tasks[:2]
+        }
+
+    def load(self, names: list[str]) -> dict[str, Any]:
+        if names == ["topics_broken"]:
+            raise ConnectionError("the hub is\nfar away")
+        return {"tasks": {name: self.tasks[name] for name in names}}
+
+
+@pytest.fixture
+def harness(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tasks = Tasks(data)
+    monkeypatch.setattr("lm_eval.tasks.TaskManager", lambda: tasks)
+
+
+@pytest.mark.usefixtures("harness")
+def test_tasks_of_the_harness(llama: Model, data: Path) -> None:
+    change = vector_at(llama, 1)
+    (own,) = evaluate(llama, ["sib200"], {"sw": change}, data=data)
+    (named,) = evaluate(llama, ["topics_sw"], {"sw": change, "et": change})
+    (told,) = evaluate(llama, ["topics"], {"sw": change, "et": change}, languages=["sw"])
+    for result in (named, told):
+        assert result.language == "sw"
+        assert (result.items, result.missed) == (own.items, 0)
+        assert (result.unsteered, result.steered) == (own.unsteered, own.steered)
+
+
+@pytest.mark.usefixtures("harness")
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ("topics_ws", "no task or benchmark 'topics_ws'; did you mean topics_sw"),
+        ("topics_broken", "data of the task topics_broken cannot be loaded: the hub is far away"),
+        ("topics_sw", "topics_sw names no language that has a vector .et."),
+    ],
+)
+def test_tasks_that_the_harness_has_not(llama: Model, task: str, message: str) -> None:
+    with pytest.raises(BenchmarkError, match=message):
+        evaluate(llama, [task], {"et": vector_at(llama, 1)})
