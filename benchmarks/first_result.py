@@ -65,7 +65,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--limit", type=int, default=100, help="items")
     chosen = parser.parse_args()
-    alone, among = [], []
+    alone: list[float] = []
+    among: list[float] = []
     for number in range(chosen.rounds):
         order = [
             (alone, (LANGUAGES[:1], ["direct"])),
