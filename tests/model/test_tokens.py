@@ -66,5 +66,7 @@ def test_a_tokeniser_of_bytes_that_ends_its_texts(text: Text, before: int, sourc
 def test_a_tokeniser_of_another_model() -> None:
     model = model_of(transformers.ByT5Tokenizer())
     assert encode(model, ["ABC"])
-    with pytest.raises(ModelError, match=r"tokens that the model does not know \(number 198, of 'é'"):
+    with pytest.raises(
+        ModelError, match=r"tokens that the model does not know \(number 198, of 'é'"
+    ):
         encode(model, ["é"])

@@ -15,7 +15,6 @@ import torch
 from langsteer.evaluation.harness.choices import choice_scores
 from langsteer.model.tokens import encode, encode_suffix
 from langsteer.serving import engine as engines
-from langsteer.serving import scoring
 from langsteer.serving.app import ServeOptions
 from langsteer.serving.asked import Asked
 from langsteer.serving.engine import EmbeddedEngine
@@ -132,26 +131,6 @@ def test_steering_is_back_where_scoring_fails() -> None:
         writer.step()
     assert written.text == expected
     assert written.text != written_alone(ready, SW, None, 8)
-
-
-def test_however_they_are_parted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A choice a pass, a few, or all of all rows together."""
-    ready, asked_of = steered_model(), list[int]()
-    real, expected = scoring.score, all_alone(ready)
-
-    def counting(model: Any, questions: Any, *rest: Any) -> Any:
-        asked_of.append(len(questions))
-        return real(model, questions, *rest)
-
-    monkeypatch.setattr(scoring, "score", counting)
-    monkeypatch.setattr(scoring, "token_budget", lambda model: 1)
-    for held, calls in ((0, 18), (70, 8), (10_000, 3)):
-        asked_of.clear()
-        monkeypatch.setattr(scoring, "CACHED", held)
-        asked = [choice_row(ready, text, tag) for text, tag in TEXTS]
-        score(ready, asked)
-        check_same(asked, expected)
-        assert len(asked_of) == calls
 
 
 def test_an_engine_scores_and_writes_by_turns() -> None:

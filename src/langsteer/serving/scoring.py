@@ -4,15 +4,13 @@ A prompt with its choices waits as a row, as an answer that is to be written doe
 scored together.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from langsteer.evaluation.harness.scoring import Question, check_scores, score
 from langsteer.model.model import Model
-from langsteer.model.tokens import Text, Tokens, token_budget
+from langsteer.model.tokens import Text, Tokens
 from langsteer.serving.asked import Asked, Used
-
-CACHED = 16  # as many times a budget of tokens are held at a time: contexts, once a choice
 
 
 @dataclass(eq=False)
@@ -73,28 +71,8 @@ def score_rows(model: Model, rows: Sequence[ChoiceRow]) -> None:
     """
     used = rows[0].used
     change = used.change if used is not None else None
-    logprobs: list[list[float]] = [[] for _ in rows]
-    for part in _parts(rows, CACHED * token_budget(model)):
-        (scores,) = score(model, [question for _, question in part], [change])
-        check_scores(model, scores.loglikelihoods)
-        for (place, _), values in zip(part, scores.loglikelihoods, strict=True):
-            logprobs[place] += values
-    for row, values in zip(rows, logprobs, strict=True):
+    questions = [Question(row.prompt, row.choices) for row in rows]
+    (scores,) = score(model, questions, [change])
+    check_scores(model, scores.loglikelihoods)
+    for row, values in zip(rows, scores.loglikelihoods, strict=True):
         row.end(values)
-
-
-def _parts(rows: Sequence[ChoiceRow], most: int) -> Iterator[list[tuple[int, Question]]]:
-    """What is asked at a time, with the place of its row: each choice may need a copy of its context."""
-    part: list[tuple[int, Question]] = []
-    held = 0
-    for place, row in enumerate(rows):
-        width = len(row.prompt) + max(map(len, row.choices))
-        count = max(1, most // width)
-        for start in range(0, len(row.choices), count):
-            choices = row.choices[start : start + count]
-            if part and held + width * len(choices) > most:
-                yield part
-                part, held = [], 0
-            part.append((place, Question(row.prompt, choices)))
-            held += width * len(choices)
-    yield part

@@ -1,6 +1,7 @@
 """Scores equal those of a plain forward pass a question, whatever is shared between them."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -95,6 +96,44 @@ def test_equals_a_plain_pass_where_contexts_cannot_be_shared(
     for change, scores in zip(wanted, score(model, asked, wanted), strict=True):
         for question, values in zip(asked, scores.loglikelihoods, strict=True):
             assert values == pytest.approx(by_hand(model, question, change), abs=1e-4)
+
+
+def test_an_answer_at_a_time_where_contexts_cannot_be_shared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = tiny("llama")
+    asked, wanted = questions(model), [None, vector_at(model, 1)]
+    together = score(model, asked, wanted, where=True)
+    monkeypatch.setattr(caches, "cache_window", lambda model: 0)
+    for budget in (1, 30):
+        apart = score(model, asked, wanted, budget=budget, where=True)
+        for one, other in zip(together, apart, strict=True):
+            assert one.greedy == other.greedy
+            assert one.touched == other.touched
+            assert str(one.where) == str(other.where)
+            for values, again in zip(one.loglikelihoods, other.loglikelihoods, strict=True):
+                assert values == pytest.approx(again, abs=1e-4)
+
+
+@pytest.mark.parametrize("held", [3, 6])
+def test_no_more_is_held_than_may_be(held: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, copied, budget = tiny("llama"), list[int](), 40
+    start = encode(model, ["once upon a time"])[0]
+    asked = [Question(start.followed_by(q.context.ids), q.answers) for q in questions(model)]
+    expected = score(model, asked)[0].loglikelihoods
+    real = caches.rows_of
+
+    def spied(cache: Any, rows: Any) -> Any:
+        copied.append(len(rows) * cache.get_seq_length() if len(rows) > 1 else 0)
+        return real(cache, rows)
+
+    monkeypatch.setattr(caches, "rows_of", spied)
+    monkeypatch.setattr(scoring, "SHORTEST_STEM", 4)
+    monkeypatch.setattr(scoring, "HELD", held)
+    monkeypatch.setattr(scoring, "token_budget", lambda model: budget)
+    for values, again in zip(expected, score(model, asked)[0].loglikelihoods, strict=True):
+        assert values == pytest.approx(again, abs=1e-4)
+    assert 0 < max(copied) <= held * budget
 
 
 @pytest.mark.parametrize("architecture", ["gemma3", "mistral"])

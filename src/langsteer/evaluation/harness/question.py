@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from langsteer.evaluation.harness.caches import can_share_contexts
 from langsteer.model.finite import check_finite
 from langsteer.model.model import Model
 from langsteer.model.tokens import Tokens
@@ -30,6 +31,20 @@ class Question:
 
     def __len__(self) -> int:
         return len(self.context) + sum(len(answer) - 1 for answer in self.answers)
+
+    @property
+    def single(self) -> bool:
+        """Whether each answer is one token, so that the context alone is read."""
+        return all(len(answer) == 1 for answer in self.answers)
+
+    @property
+    def rows_tokens(self) -> int:
+        """How many tokens are read where each answer has the context in front of it."""
+        return len(self.answers) * (len(self.context) + max(map(len, self.answers)) - 1)
+
+    def part(self, start: int, end: int) -> "Question":
+        """The same with some of the answers."""
+        return replace(self, answers=self.answers[start:end], texts=self.texts[start:end])
 
     def without(self, start: int) -> "Question":
         """What is left of it after the first `start` tokens of the context."""
@@ -62,6 +77,36 @@ class Scores:
     seconds: float = 0.0
     touched: list[list[int]] = field(default_factory=list)
     where: list[list[Tensor]] = field(default_factory=list)
+
+    def joined(self, owners: Sequence[int]) -> "Scores":
+        """Those of whole questions, of which these are parts: `owners` has the place of the whole of each."""
+        whole = no_scores(owners[-1] + 1, self.tokens)
+        for part, place in enumerate(owners):
+            whole.loglikelihoods[place] += self.loglikelihoods[part]
+            whole.greedy[place] += self.greedy[part]
+            whole.touched[place] += self.touched[part]
+            whole.where[place] += self.where[part]
+        whole.seconds = self.seconds
+        return whole
+
+
+def parted(
+    model: Model, questions: Sequence[Question], most: int
+) -> tuple[list[int], list[Question]]:
+    """Questions with no more answers than are read at a time, and the place of the whole of each.
+
+    Where answers go on from the cache of their context, they are left together.
+    """
+    shared = can_share_contexts(model)
+    owners, parts = [], []
+    for place, own in enumerate(questions):
+        count = len(own.answers)
+        if not shared and not own.single:
+            count = max(1, most * count // own.rows_tokens)
+        for start in range(0, len(own.answers), count):
+            owners.append(place)
+            parts.append(own.part(start, start + count))
+    return owners, parts
 
 
 def no_scores(questions: int, tokens: int) -> Scores:

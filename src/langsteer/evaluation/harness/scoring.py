@@ -17,7 +17,13 @@ from torch import Tensor
 from langsteer.errors import ModelError
 from langsteer.evaluation.harness import caches
 from langsteer.evaluation.harness.predicting import predicted
-from langsteer.evaluation.harness.question import Question, Scores, check_scores, no_scores
+from langsteer.evaluation.harness.question import (
+    Question,
+    Scores,
+    check_scores,
+    no_scores,
+    parted,
+)
 from langsteer.model.model import Model, frozen
 from langsteer.model.tokens import Tokens, batches, pad_mask, token_budget
 from langsteer.progress import track
@@ -28,6 +34,7 @@ __all__ = ["Change", "Question", "Scores", "check_scores", "score"]
 
 HEAD_ROWS = 512
 TAIL_SHARE = 4  # of a budget, a quarter for answers that are read together, which are short
+HELD = 16  # times a budget of tokens are held in caches at a time, where rows share what they begin with
 SHORTEST_STEM = 16
 
 
@@ -51,6 +58,10 @@ def score(
             raise ModelError("a context or an answer to be scored tokenises to nothing")
     if not questions:
         return [Scores([], []) for _ in changes]
+    owners, parts = parted(model, questions, budget or token_budget(model))
+    if len(parts) > len(questions):
+        apart = score(model, parts, changes, budget=budget, progress=progress, where=where)
+        return [scores.joined(owners) for scores in apart]
     different = list({id(change): change for change in changes}.values())
     if len(different) < len(changes):
         once = score(model, questions, different, budget=budget, progress=progress, where=where)
@@ -61,7 +72,7 @@ def score(
     results = [no_scores(len(questions), length + sum(map(len, rest))) for _ in changes]
     # What changes the lowest layer last is run first; every other goes on from its states.
     order = sorted(range(len(changes)), key=lambda c: -_lowest(model, changes[c]))
-    groups = list(batches(_read_at_once(model, rest), budget or token_budget(model)))
+    groups = list(batches(_sizes(model, rest, length), budget or token_budget(model)))
     with torch.inference_mode(), frozen(model):
         stem = _Stem(model, questions[0].context, length, changes, order)
         for c, run in stem.runs.items():
@@ -184,9 +195,13 @@ class _Batch:
 
     def _grouped(self, answers: Sequence[tuple[int, int]]) -> list[list[tuple[int, int]]]:
         """Answers of like length together, so that little of what is read is padding."""
-        read = [self._read_of(q, a) for q, a in answers]
+        held = [self.stem.length + len(self.questions[q].context) for q, _ in answers]
+        sizes = [
+            _size(len(self._read_of(q, a)), tokens, HELD * TAIL_SHARE)
+            for (q, a), tokens in zip(answers, held, strict=True)
+        ]
         budget = token_budget(self.model) // TAIL_SHARE
-        return [[answers[i] for i in index] for index in batches(read, budget)]
+        return [[answers[i] for i in index] for index in batches(sizes, budget)]
 
     def _read_of(self, q: int, a: int) -> Tokens:
         return self.questions[q].read(a)
@@ -300,10 +315,24 @@ class _Batch:
         return predicting
 
 
-def _read_at_once(model: Model, questions: Sequence[Question]) -> Sequence[Sized]:
-    """What a question brings into the pass over a batch: its context alone, where answers go on from it."""
+def _sizes(model: Model, questions: Sequence[Question], stem: int) -> Sequence[Sized]:
+    """What each question brings into the pass over a batch: its context, where answers go on from
+    it, else that with each; and in any case what is held of the stem for it.
+    """
     shared = caches.can_share_contexts(model)
-    return [question.context for question in questions] if shared else questions
+    return [
+        _size(
+            len(own.context) if shared or own.single else own.rows_tokens,
+            stem + len(own.context),
+            HELD,
+        )
+        for own in questions
+    ]
+
+
+def _size(read: int, held: int, times: int) -> Sized:
+    """Of a row of which so many tokens are read and held, where `times` as many may be held as read."""
+    return range(max(read, math.ceil(held / times)))
 
 
 def _common_start(model: Model, questions: Sequence[Question]) -> int:
