@@ -135,8 +135,8 @@ def test_a_name_and_a_field_that_disagree(client: Any) -> None:
         ({"prompt": SW, "echo": True}, 400),
         ({"prompt": SW, "suffix": "."}, 400),
         ({"prompt": SW, "best_of": 2}, 400),
-        ({"prompt": SW, "tools": []}, 400),
-        ({"messages": [{"role": "user", "content": SW}], "echo": False}, 400),
+        ({"prompt": SW, "tools": [{"type": "function"}]}, 400),
+        ({"messages": [{"role": "user", "content": SW}], "echo": True}, 400),
         ({"messages": [{"role": "user", "content": SW}], "tools": [{"type": "function"}]}, 400),
         ({"messages": [{"role": "user", "content": SW}], "store": True}, 400),
         (
@@ -260,6 +260,11 @@ def test_chat(client: Any, ready: Steered) -> None:
 def test_health_metrics_and_paths_that_there_are_not(client: Any) -> None:
     ask(client, prompt=SW)
     assert client.get("/health").json() == {"status": "ok"}
+    for path in ("/health", "/", "/metrics", "/v1/models"):
+        head, whole = client.head(path), client.get(path)
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["content-type"] == whole.headers["content-type"]
+    assert client.head("/v1/completions").status_code == 405
     metrics = client.get("/metrics").text
     assert 'langsteer_answers_total{vector="sw"}' in metrics
     assert SW not in metrics
@@ -317,8 +322,16 @@ def test_next_to_no_temperature_takes_the_likeliest_token(client: Any) -> None:
         (b'{"model": "tiny", "prompt": "a", "stop": [""]}', "stop", "stop: up to four texts"),
         (b'{"model": "tiny", "prompt": "a", "echos": 1}', "echos", "echos: there is no such field"),
         (b'{"model": "tiny", "prompt": "a", "echo": true}', "echo", "echo: it is not supported"),
+        (b'{"model": "tiny", "prompt": "a", "tools": [1]}', "tools", "tools: it is not supported"),
+        (b'{"\\ud800": 1}', None, "the name of a field: the text is not Unicode"),
+        (b'{"model": "tiny", "prompt": [3, 4]}', "prompt", "prompt: token ids are not supported"),
+        (b'{"model": "tiny", "prompt": [[3], [4]]}', "prompt", "prompt: token ids are not supported"),
+        (b"[" * 100_000, None, "the body is nested too deeply"),
+        (b'{"prompt": 1' + b"0" * 5000 + b"}", None, "the body has a number of more than 4300"),
+        (b'{"prompt": "caf\xe9"}', None, "the body is not UTF-8: invalid continuation byte, at byte"),
+        (b'{"model": "tiny-sw", "prompt": "a", "steering": null}', "steering", "the model's name asks for sw, and steering for null"),
     ],
-)
+)  # fmt: skip
 def test_what_is_not_understood_is_said(client: Any, body: bytes, param: Any, said: str) -> None:
     reply = client.post(
         "/v1/completions", content=body, headers={"Content-Type": "application/json"}

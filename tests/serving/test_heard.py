@@ -99,6 +99,9 @@ def test_what_is_said_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     heard = said_at_start(made, choices(made).router)
     assert heard is not None
     assert heard.startswith("no router: lingua hears the language, of texts of 20 letters or more")
+    unused = said_at_start(made, choices(made).router, "v/router.safetensors") or ""
+    lacking = "v/router.safetensors is not used, as this engine gives no hidden states to read"
+    assert unused.startswith(f"{lacking}: lingua hears the language")
 
     class Router:
         languages = ("sw", "en")
@@ -110,6 +113,9 @@ def test_what_is_said_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     assert said_at_start(made, None) == (
         "no router (fit --router), nor lingua (pip install 'langsteer[langid]'): requests must name a "
         "language"
+    )
+    assert said_at_start(made, None, "v/router.safetensors") == (
+        f"{lacking}, nor lingua (pip install 'langsteer[langid]'): requests must name a language"
     )
 
 

@@ -23,6 +23,7 @@ from langsteer.serving.llama_server import (
     LlamaSections,
     Started,
     chosen_among,
+    has_template,
     llama_server,
 )
 from langsteer.serving.proxy import build_proxy
@@ -47,11 +48,15 @@ class Ear:
         return [HEARD.get(text, UNSURE) for text in texts]
 
 
-def write_model(folder: Path, layers: int = 4, hidden: int = 32) -> Path:
+def write_model(
+    folder: Path, layers: int = 4, hidden: int = 32, template: str | None = None
+) -> Path:
     path = folder / "tiny.gguf"
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_block_count(layers)
     writer.add_embedding_length(hidden)
+    if template is not None:
+        writer.add_chat_template(template)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -92,7 +97,8 @@ def client(started: Started, changes: Mapping[str, Change]) -> Iterator[Any]:
 
 
 def ask(client: Any, path: str = "/v1/completions", **body: Any) -> Any:
-    return client.post(path, json={"model": "tiny", **body})
+    content = json.dumps({"model": "tiny", **body})
+    return client.post(path, content=content, headers={"Content-Type": "application/json"})
 
 
 def told(reply: Any) -> dict[str, Any]:
@@ -145,6 +151,64 @@ def test_chats_and_what_else_it_serves(client: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        *(
+            ("POST", path)
+            for path in (
+                "/models/load", "/models/unload", "/models", "/slots/0?action=erase", "/slots", "/props",
+                "/lora-adapters", "/tools", "/cors-proxy", "/v1/streams/lookup",
+                "/v1/chat/completions/control",
+            )
+        ),
+        *(
+            ("GET", path)
+            for path in ("/models", "/models/sse", "/slots", "/props", "/lora-adapters", "/tools", "/")
+        ),
+    ],
+)  # fmt: skip
+def test_nobody_administers_it(client: Any, method: str, path: str) -> None:
+    content = {"json": {"model": "tiny"}} if method == "POST" else {}
+    reply = client.request(method, path, **content)
+    assert reply.status_code == 404
+    assert reply.json()["error"]["message"].startswith(f"there is no {method} '/")
+
+
+def test_a_chat_needs_a_template(started: Started, tmp_path: Path) -> None:
+    file = write_model(tmp_path, template="{{ messages }}")
+    assert has_template(replace(started, model=file), {})
+    assert not has_template(started, {})
+    assert has_template(started, {"LLAMA_ARG_CHAT_TEMPLATE": "chatml"})
+    for given in ("--chat-template chatml", "--chat-template-file=t"):
+        assert has_template(replace(started, arguments=given), {})
+
+
+def test_a_chat_without_a_template_is_refused(
+    started: Started, changes: Mapping[str, Change]
+) -> None:
+    with (
+        llama_server(started, changes) as server,
+        TestClient(
+            build_proxy(
+                LlamaSections(server, "tiny", 6, chats=False), Choices(changes, Ear()), "tiny"
+            )
+        ) as client,
+    ):
+        turns = [{"role": "user", "content": SW}]
+        for path in (
+            "/v1/chat/completions",
+            "/chat/completions",
+            "/v1/messages",
+            "/apply-template",
+        ):
+            reply = ask(client, path, messages=turns)
+            assert reply.status_code == 400
+            told_why = "tiny has no chat template: ask /v1/completions, with a prompt"
+            assert reply.json()["error"]["message"] == told_why
+        assert ask(client, prompt=SW).status_code == 200
+
+
+@pytest.mark.parametrize(
     ("body", "message"),
     [
         ({"model": "other"}, "no model 'other': there are tiny, tiny-auto, tiny-sw, tiny-tr"),
@@ -154,6 +218,8 @@ def test_chats_and_what_else_it_serves(client: Any) -> None:
         ({"steering": {"positions": "prompt"}}, r"leave steering\.positions out"),
         ({"model": "tiny-sw", "steering": "tr"}, "the model's name asks for sw"),
         ({"prompt": [SW, TR]}, "get different vectors"),
+        ({"steeering": "sw"}, "'steeering' is not understood: the field is called steering"),
+        ({"prompt": "\ud800"}, "the text is not Unicode"),
         ({"max_tokens": 13}, "thirteen is too many"),  # llama-server's own
     ],
 )
@@ -280,6 +346,9 @@ def test_the_command_with_llama_server(model: Path, tmp_path: Path, killed: bool
         asked = {"model": "tiny", "prompt": EN, "steering": "sw"}
         reply = httpx2.post(url, json=asked, trust_env=False)
         assert told(reply)["model"] == "tiny-sw"
+        chat = {"model": "tiny", "messages": [{"role": "user", "content": EN}]}
+        refused = httpx2.post(f"{match[1]}/v1/chat/completions", json=chat, trust_env=False)
+        assert "no chat template" in refused.text  # the file has none
         if killed:
             (server,) = psutil.Process(process.pid).children()
             server.kill()

@@ -9,85 +9,23 @@ from typing import Any
 import httpx2
 import pytest
 import uvicorn
-from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, Response, StreamingResponse
 from fastapi.testclient import TestClient
 
 from langsteer.errors import EngineError, VectorError
 from langsteer.serving.app import ServeOptions
 from langsteer.serving.heard import Choices, Ear, choices
-from langsteer.serving.proxy import Asking, build_proxy
+from langsteer.serving.proxy import build_proxy
 from langsteer.serving.run import bind
-from langsteer.serving.vllm import check_changes, xargs
+from langsteer.serving.vllm import check_changes
 from langsteer.steering.projection import Projection
 from tests.helpers import make_vector, tiny
+from tests.made.echo import Echo
 
 SW = "Habari za asubuhi, rafiki yangu mpendwa, leo ni siku nzuri sana"
 ET = "Tere hommikust, kallis sõber, täna on väga ilus päev ja me läheme jalutama"
 EN = "Good morning, my dear friend, it is a very beautiful day today"
 FR = "Bonjour, mon cher ami, il fait très beau temps aujourd'hui"
 FIELDS = frozenset({"model", "prompt", "messages", "n", "stream", "max_tokens", "vllm_xargs"})
-
-
-class Echo:
-    """A server that answers with what it was sent, and the layer's words for it, as vLLM has them."""
-
-    def __init__(self) -> None:
-        self.app, self.alive, self.url, self.gone = FastAPI(), True, "", threading.Event()
-        self.known: frozenset[str] | None = None
-        self.app.add_api_route("/v1/completions", self.complete, methods=["POST"])
-        self.app.add_api_route("/v1/chat/completions", self.complete, methods=["POST"])
-        self.app.add_api_route("/metrics", self.metrics)
-        self.app.add_api_route("/{path:path}", self.other, methods=["GET", "POST"])
-
-    def say(self, asking: Asking) -> dict[str, Any]:
-        return {**asking.body, "model": "inside", **xargs(asking)}
-
-    def fields(self, path: str) -> frozenset[str] | None:
-        return self.known
-
-    async def complete(self, request: Request) -> Response:
-        body = await request.json()
-        if body.get("max_tokens") == 0:
-            error = {"message": "max_tokens must be 1 or more", "type": "BadRequestError"}
-            return JSONResponse({"error": error}, 400)
-        if body.get("max_tokens") == 99:
-            await self._slow(request)
-        said = {"said": body, "headers": dict(request.headers)}
-        count = int(body.get("n") or 1) * (
-            len(body["prompt"]) if isinstance(body.get("prompt"), list) else 1
-        )
-        if not body.get("stream"):
-            made = [{"index": i, "finish_reason": "stop"} for i in range(count)]
-            return JSONResponse({"model": "inside", "choices": made, **said})
-        events: list[Any] = [
-            {"model": "inside", "choices": [{"index": i, "text": "é", "finish_reason": end}]}
-            for i in range(count)
-            for end in (None, "stop")
-        ]
-        events.append({"model": "inside", "choices": [], "usage": {"total_tokens": 3}, **said})
-        lines = [f"data: {json.dumps(event)}\n\n" for event in events] + ["data: [DONE]\n\n"]
-
-        async def parts() -> Any:
-            for line in lines:
-                yield line[:9].encode()
-                yield line[9:].encode()
-
-        return StreamingResponse(parts(), media_type="text/event-stream")
-
-    async def _slow(self, request: Request) -> None:
-        for _ in range(200):
-            await asyncio.sleep(0.05)
-            if await request.is_disconnected():
-                self.gone.set()
-                return
-
-    async def metrics(self) -> Response:
-        return Response("vllm_something 1\n", media_type="text/plain")
-
-    async def other(self, path: str, request: Request) -> Any:
-        content = await request.body()
-        return {"path": path, "query": str(request.url.query), "body": content.decode()}
 
 
 def changes() -> dict[str, Any]:
@@ -120,7 +58,8 @@ def client(echo: Echo) -> Iterator[Any]:
 
 def ask(client: Any, **body: Any) -> Any:
     path = "/v1/chat/completions" if "messages" in body else "/v1/completions"
-    return client.post(path, json={"model": "tiny", **body})
+    content = json.dumps({"model": "tiny", **body})  # half a character as \\ud800
+    return client.post(path, content=content, headers={"Content-Type": "application/json"})
 
 
 def word(reply: Any) -> dict[str, Any] | None:
@@ -213,6 +152,11 @@ def test_the_texts_of_a_chat_are_its_users(client: Any) -> None:
         ({"prompt": 3}, 400, "prompt is a text, tokens, or a list of either"),
         ({"use_beam_search": True}, 400, "vLLM does not steer a beam search"),
         ({"messages": "hello"}, 400, "messages is a list of turns"),
+        ({"steeering": "sw"}, 400, "'steeering' is not understood: the field is called steering"),
+        ({"prompt": "Mji \ud800"}, 400, "the text is not Unicode: it holds half a character"),
+        ({"stop": "\ud800"}, 400, "'stop': the text is not Unicode"),
+        ({"\ud800": 1}, 400, "'\\ud800': the text is not Unicode"),
+        ({"messages": [{"role": "system", "content": "\udc00"}]}, 400, "the text is not Unicode"),
     ],
 )
 def test_what_is_not_understood_is_refused(
@@ -262,7 +206,7 @@ def test_what_the_engine_refuses_is_passed_on(client: Any) -> None:
     assert reply.json()["error"]["message"] == "max_tokens must be 1 or more"
 
 
-def test_all_else_passes_through(client: Any) -> None:
+def test_what_clients_need_passes_through(client: Any) -> None:
     reply = client.post("/tokenize?a=b&c=d%20e", json={"model": "tiny", "prompt": "a"})
     assert reply.json()["path"] == "tokenize"
     assert reply.json()["query"] == "a=b&c=d%20e"
@@ -273,6 +217,53 @@ def test_all_else_passes_through(client: Any) -> None:
         assert refused.status_code == 400
         assert "requests to /v1/responses are not steered" in refused.json()["error"]["message"]
     assert client.get("/version").json()["path"] == "version"
+    assert client.options("/tokenize").json()["path"] == "tokenize"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        *(
+            ("POST", path, 404)
+            for path in (
+                "/sleep", "/wake_up", "/pause", "/resume", "/abort_requests", "/reset_prefix_cache",
+                "/collective_rpc", "/v1/load_lora_adapter", "/v1/unload_lora_adapter",
+                "/update_weights", "/start_profile", "/scale_elastic_ep", "/invocations",
+                "/v1/responses/resp_1/cancel", "/models/unload", "/", "/tokenize/", "//tokenize",
+            )
+        ),
+        *(("GET", path, 404) for path in ("/server_info", "/models", "/load", "/tokenizer_info")),
+        ("OPTIONS", "/sleep", 404),
+        ("GET", "/tokenize", 405),
+        ("POST", "/version", 405),
+        ("PUT", "/v1/completions", 405),
+        ("DELETE", "/v1/models", 405),
+    ],
+)  # fmt: skip
+def test_nobody_administers_the_engine(client: Any, method: str, path: str, status: int) -> None:
+    content = {"json": {"model": "tiny"}} if method == "POST" else {}
+    reply = client.request(method, f"http://testserver{path}", **content)
+    assert reply.status_code == status, reply.text
+    assert set(reply.json()["error"]) == {"message", "type", "param", "code"}
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "message"),
+    [
+        (b'{"model": "elsewhere", "prompt": "a"}', 404, "there is no model 'elsewhere'"),
+        (b"[" * 100_000, 400, "the body is nested too deeply"),
+        (b"no", 400, "the body is not JSON"),
+        (b"[]", 400, "the body is not an object"),
+        (b'{"steerin": "sw"}', 400, "'steerin' is not understood: the field is called steering"),
+        (b'{"prompt": "\\ud800"}', 400, "the text is not Unicode"),
+    ],
+)
+def test_what_passes_through_is_read(
+    client: Any, content: bytes, status: int, message: str
+) -> None:
+    reply = client.post("/tokenize", content=content)
+    assert reply.status_code == status
+    assert reply.json()["error"]["message"].startswith(message)
 
 
 @pytest.mark.parametrize("path", ["/a/../v1/completions", "/a/%2e%2e/v1/completions"])
@@ -313,6 +304,7 @@ def test_models_health_and_metrics(client: Any, echo: Echo) -> None:
     assert "vllm_something 1" in text
     assert "langsteer_requests" in text
     assert client.get("/health").status_code == 200
+    assert (client.head("/health").status_code, client.head("/health").text) == (200, "")
     echo.alive = False
     assert client.get("/health").status_code == 503
     echo.alive = True

@@ -36,21 +36,25 @@ def test_a_chat_without_a_template(ready: Steered) -> None:
     )
 
 
-NOTHING: dict[str, Any] = {"frequency_penalty": 0, "presence_penalty": 0.0, "logit_bias": {}}
-NO_COMPLETION: dict[str, Any] = {"echo": False, "suffix": None, "best_of": 1}
-NO_CHAT: dict[str, Any] = {
+NOTHING: dict[str, Any] = {
     "audio": None,
+    "best_of": 1,
+    "echo": False,
+    "frequency_penalty": 0,
     "function_call": "none",
     "functions": [],
+    "logit_bias": {},
     "metadata": {},
     "modalities": ["text"],
     "moderation": None,
     "parallel_tool_calls": True,
     "prediction": None,
+    "presence_penalty": 0.0,
     "reasoning_effort": None,
     "response_format": {"type": "text"},
     "service_tier": "auto",
     "store": False,
+    "suffix": "",
     "tool_choice": "none",
     "tools": [],
     "verbosity": "medium",
@@ -60,11 +64,9 @@ NO_CHAT: dict[str, Any] = {
 
 def test_fields_that_ask_for_nothing(client: Any) -> None:
     plain = ask(client, prompt=SW).json()["choices"]
-    asked = {**NOTHING, **NO_COMPLETION}
-    assert (
-        ask(client, prompt=SW, **asked, user="u", safety_identifier="s").json()["choices"] == plain
-    )
-    assert ask(client, prompt=SW, **dict.fromkeys(asked)).json()["choices"] == plain
+    named = ask(client, prompt=SW, **NOTHING, user="u", safety_identifier="s")
+    assert named.json()["choices"] == plain
+    assert ask(client, prompt=SW, **dict.fromkeys(NOTHING)).json()["choices"] == plain
     turns: list[dict[str, Any]] = [
         {"role": "user", "content": SW},
         {
@@ -78,7 +80,7 @@ def test_fields_that_ask_for_nothing(client: Any) -> None:
     ]
     bare = [{"role": turn["role"], "content": turn["content"]} for turn in turns]
     said = ask(client, messages=bare).json()["choices"]
-    for fields in ({**NOTHING, **NO_CHAT}, dict.fromkeys({**NOTHING, **NO_CHAT})):
+    for fields in (NOTHING, dict.fromkeys(NOTHING)):
         reply = ask(client, messages=turns, **fields)
         assert reply.status_code == 200, reply.text
         assert reply.json()["choices"] == said

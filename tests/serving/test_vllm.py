@@ -72,6 +72,26 @@ def test_the_vectors_are_told_by_whole_paths(
     assert told == f'{{"{KEY}": {{"vectors": ["{tmp_path}/vectors", "user/repo"]}}}}'
 
 
+def test_a_router_that_vllm_cannot_use_is_named(
+    vectors: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextlib.contextmanager
+    def running(*given: Any) -> Iterator[vllm.VllmServer]:
+        process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+        yield vllm.VllmServer("http://127.0.0.1:9", "tiny", process)
+        process.communicate(b"\n")
+
+    monkeypatch.setattr(vllm, "check_changes", lambda changes: None)
+    monkeypatch.setattr(vllm, "vllm_server", running)
+    monkeypatch.setattr(vllm, "serve", lambda *given: None)
+    said: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        vllm.serve_vllm("nowhere", [vectors], "tiny", listener, said.append)
+    assert said[0].startswith(
+        f"{vectors / 'router.safetensors'} is not used, as this engine gives no hidden states to read: "
+    )
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("served")

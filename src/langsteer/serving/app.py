@@ -17,7 +17,7 @@ from langsteer.evaluation.calibrated import Priors
 from langsteer.serving.asked import Asked, check_name, model_names, read_asked
 from langsteer.serving.choices import Chooser
 from langsteer.serving.engine import EmbeddedEngine, Engine
-from langsteer.serving.errors import RequestError, as_refusal
+from langsteer.serving.errors import HALF, RequestError, as_refusal, why_unread
 from langsteer.serving.heard import with_ear
 from langsteer.serving.listing import health_record, model_record, models_record
 from langsteer.serving.metrics import Metrics
@@ -295,6 +295,8 @@ async def _invalid(request: Request, error: Any) -> Response:
     loc = [str(part) for part in first["loc"] if part != "body"]
     if first["type"] == "json_invalid":  # its place is a number of characters
         message, loc = f"the body is not JSON: {first['ctx']['error']}, at character {loc[0]}", []
+    elif first["type"] == "string_unicode":
+        message = f"{'.'.join(loc) or 'the name of a field'}: {HALF}"
     elif not loc:
         message = "the body is a JSON object, sent with Content-Type: application/json"
     elif is_neutral(loc[0]):
@@ -314,7 +316,9 @@ async def _invalid(request: Request, error: Any) -> Response:
 
 async def _http(request: Request, error: Any) -> Response:
     message = str(error.detail)
-    if error.status_code in (404, 405):
+    if isinstance(error.__cause__, ValueError | RecursionError):  # of reading the body
+        message = why_unread(error.__cause__)
+    elif error.status_code in (404, 405):
         message = f"there is no {request.method} {request.url.path!a:.200} here"
     return await _refusal(request, RequestError(message, error.status_code))
 

@@ -85,7 +85,7 @@ def read_asked(field: Any, named: str | None, ready: Steered, moves: bool = Fals
         raise _wrong("steering is a language, auto, null, or an object")
     language = _language(asked.language, ready)
     if named not in (None, AUTO) and language != named:
-        raise _wrong(f"the model's name asks for {named}, and steering for {language}")
+        raise _wrong(f"the model's name asks for {named}, and steering for {language or 'null'}")
     if asked.layer is not None:
         _check_layer(asked.layer, language, ready, moves)
     return replace(asked, language=language)

@@ -1,8 +1,12 @@
 """What a request is refused with, in OpenAI's form."""
 
+import json
+import sys
 from typing import Any
 
 from langsteer.errors import LangsteerError
+
+HALF = "the text is not Unicode: it holds half a character"
 
 
 class RequestError(LangsteerError):
@@ -43,6 +47,18 @@ class RequestError(LangsteerError):
 def as_refusal(error: BaseException) -> RequestError:
     """What a client is told where something failed: of what it cannot mend, no more than that."""
     return error if isinstance(error, RequestError) else RequestError("the model failed", 500)
+
+
+def why_unread(error: Exception) -> str:
+    """What is wrong with a body that Python's `json` could not read."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"the body is not JSON: {error.msg}, at character {error.pos}"
+    if isinstance(error, UnicodeDecodeError):
+        return f"the body is not {error.encoding.upper()}: {error.reason}, at byte {error.start}"
+    if isinstance(error, RecursionError):
+        return "the body is nested too deeply"
+    most = sys.get_int_max_str_digits()
+    return f"the body has a number of more than {most} digits"
 
 
 def _kind(status: int) -> str:

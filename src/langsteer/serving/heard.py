@@ -7,6 +7,7 @@ or is left unsure; where it is under 0.9, or a text is too short to judge, nothi
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 from langsteer.serving.errors import RequestError
@@ -147,21 +148,28 @@ def warm_up(router: Any) -> None:
         ear.identify(["a" * FEWEST_LETTERS])
 
 
-def said_at_start(changes: Mapping[str, Change], router: Any) -> str | None:
+def said_at_start(
+    changes: Mapping[str, Change], router: Any, unused: str | Path | None = None
+) -> str | None:
     """What whoever starts a server is to know of how `router`, or nothing, tells languages; None
-    where each is told by the model's own states.
+    where each is told by the model's own states. `unused` is the file of a router that the engine
+    cannot use.
     """
+    lacking = "no router"
+    if unused is not None:
+        lacking = f"{unused} is not used, as this engine gives no hidden states to read"
     if router is None:
         why = "" if available() else ", nor lingua (pip install 'langsteer[langid]')"
         only = next(iter(changes)) if len(changes) == 1 else None
         what = f"every text is steered with {only}" if only else "requests must name a language"
-        return f"no router (fit --router){why}: {what}"
+        missing = f"{lacking} (fit --router)" if unused is None else lacking
+        return f"{missing}{why}: {what}"
     silent = [tag for tag in changes if tag not in router.languages]
     named = f"named only, as nothing tells them: {', '.join(silent)}" if silent else None
     if not isinstance(router, Ear | LinguaRouter):
         return named
     heard = (
-        f"no router: lingua hears the language, of texts of {FEWEST_LETTERS} letters or more; shorter "
+        f"{lacking}: lingua hears the language, of texts of {FEWEST_LETTERS} letters or more; shorter "
         "ones are not steered unless a request names one"
     )
     return f"{heard}; {named}" if named else heard

@@ -6,6 +6,7 @@ and what a section cannot do for a single request (a strength, positions) is ref
 """
 
 import contextlib
+import os
 import shlex
 import socket
 import tempfile
@@ -14,6 +15,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import gguf
 
 from langsteer.engines.llama_cpp import LlamaServer, find_server, last_words, running
 from langsteer.errors import EngineError
@@ -34,6 +37,33 @@ LIMITS = ("max_tokens", "max_completion_tokens", "n_predict")
 SAMPLE, SAMPLED = tuple(range(5, 17)), 50  # tokens that a server is tried with
 WRITES = (("a", 1000.0),)  # what it answers then, be it likely or not: whole characters
 SAME = 1e-5  # nats
+TEMPLATES = ("--chat-template", "--chat-template-file")
+TEMPLATE_VARIABLES = ("LLAMA_ARG_CHAT_TEMPLATE", "LLAMA_ARG_CHAT_TEMPLATE_FILE")
+PASSED = frozenset(
+    f"POST /{path}"
+    for path in (
+        "apply-template",
+        "chat/completions",
+        "completion",
+        "completions",
+        "detokenize",
+        "embedding",
+        "embeddings",
+        "infill",
+        "rerank",
+        "reranking",
+        "tokenize",
+        "v1/chat/completions/input_tokens",
+        "v1/embeddings",
+        "v1/messages",
+        "v1/messages/count_tokens",
+        "v1/rerank",
+        "v1/reranking",
+        "v1/responses",
+        "v1/responses/input_tokens",
+    )
+)
+CHATS = ("apply-template", "chat/completions", "v1/chat/", "v1/messages", "v1/responses")
 OURS = ("--models-preset", "--models-dir", "--models-max", "--host", "--port", "--model", "-m")
 
 
@@ -54,12 +84,13 @@ class Started:
 @dataclass(frozen=True, eq=False)
 class LlamaSections:
     """A server that runs, with a section for each language; `max_tokens` are written where a request
-    does not say.
+    does not say. `chats`: whether the model has a chat template.
     """
 
     server: LlamaServer
     name: str
     max_tokens: int
+    chats: bool = True
 
     @property
     def url(self) -> str:
@@ -68,6 +99,18 @@ class LlamaSections:
     @property
     def alive(self) -> bool:
         return self.server.alive
+
+    @property
+    def passed(self) -> frozenset[str]:
+        return PASSED
+
+    def check(self, path: str) -> None:
+        """llama-server answers a chat in a template of others where the model has none."""
+        if not self.chats and path.startswith(CHATS):
+            raise RequestError(
+                f"{self.name} has no chat template: ask /v1/completions, with a prompt",
+                param="messages",
+            )
 
     def fields(self, path: str) -> frozenset[str] | None:
         return None
@@ -133,7 +176,9 @@ def serve_llama(
     """
     with llama_server(started, changes) as server:
         chosen = chosen_among(changes, router, started.model)
-        sections = LlamaSections(server, started.name, options.max_tokens)
+        sections = LlamaSections(
+            server, started.name, options.max_tokens, has_template(started, os.environ)
+        )
         if told := said_at_start(chosen.changes, chosen.router):
             say(told)
         warm_up(chosen.router)
@@ -170,6 +215,15 @@ def llama_server(started: Started, changes: Mapping[str, Change]) -> Iterator[Ll
         with running(program, [*arguments, *own]) as server:
             try_sections(server, started.name, list(changes))
             yield server
+
+
+def has_template(started: Started, environment: Mapping[str, str]) -> bool:
+    """Whether chats have a template: that of the GGUF file, or one that llama-server is given."""
+    given = [word.partition("=")[0] for word in shlex.split(started.arguments)]
+    if any(name in given for name in TEMPLATES) or any(map(environment.get, TEMPLATE_VARIABLES)):
+        return True
+    field = gguf.GGUFReader(started.model).fields.get(gguf.Keys.Tokenizer.CHAT_TEMPLATE)
+    return field is not None and bool(field.contents())
 
 
 def try_sections(server: LlamaServer, name: str, tags: Sequence[str]) -> None:

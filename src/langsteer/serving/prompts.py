@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from langsteer.errors import LangsteerError, LengthError
 from langsteer.model.tokens import Conversation, Prompt, Text, Tokens, encode
 from langsteer.serving.asked import Asked
-from langsteer.serving.errors import RequestError
+from langsteer.serving.errors import HALF, RequestError
 from langsteer.serving.rows import Row, Sampling
 from langsteer.serving.schema import ChatRequest, CompletionRequest, Message, stops
 from langsteer.steering.generation import chat_prompt
@@ -70,7 +70,7 @@ def encoded(ready: Steered, prompt: Text) -> Tokens:
         str(prompt).encode()
         return encode(ready.model, [prompt])[0]
     except UnicodeEncodeError as error:
-        raise RequestError("the text is not Unicode: it holds half a character") from error
+        raise RequestError(HALF) from error
     except LangsteerError as error:
         code = "context_length_exceeded" if isinstance(error, LengthError) else None
         raise RequestError(str(error), code=code) from error

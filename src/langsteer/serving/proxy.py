@@ -1,5 +1,8 @@
 """A layer in front of another engine's server: it turns OpenAI's requests with `steering`, or with a model's name that
-names a language, into the engine's own words, and says in the reply what was used. All else passes through.
+names a language, into the engine's own words, and says in the reply what was used.
+
+What else the engine serves is passed on where a client of a model needs it, and is not steered. All other paths there
+are not: what loads and unloads models, changes settings, or tells of files, ports and what others ask.
 """
 
 import asyncio
@@ -24,18 +27,19 @@ from langsteer.serving.asked import (
     read_asked,
     resolve,
 )
+from langsteer.serving.bodies import check_slip, check_text, prompts_of, read_object, turns_of
 from langsteer.serving.errors import RequestError
 from langsteer.serving.heard import Choices
 from langsteer.serving.listing import model_record, names_record
 from langsteer.serving.metrics import Metrics
 from langsteer.serving.middleware import Gate
 from langsteer.serving.presence import while_there
-from langsteer.storage.parsed import parse_json
 from langsteer.version import __version__
 
 STEERED = {"v1/completions": "prompt", "v1/chat/completions": "messages"}
 USED = "x-langsteer-vector"  # a header of replies: a language, or none
 CHOICES = "v1/choices"
+OWN = {"v1/models": "GET", **dict.fromkeys(STEERED, "POST")}
 NOT_PASSED_ON = {
     "accept-encoding",
     "authorization",
@@ -76,6 +80,13 @@ class Upstream(Protocol):
         """The body that the engine is sent, its model's name in it. Raises RequestError where the
         engine cannot do what is asked.
         """
+
+    @property
+    def passed(self) -> frozenset[str]:
+        """What it serves to clients beside that which is steered, such as `POST /tokenize`."""
+
+    def check(self, path: str) -> None:
+        """Raise RequestError where it has no right answer at a path, though it gives one."""
 
     def fields(self, path: str) -> frozenset[str] | None:
         """The fields that the engine understands at a path, None where it does not say."""
@@ -144,16 +155,25 @@ def build_proxy(
                 404,
                 "not_supported",
             )
-        nearly = path not in STEERED and path.strip("/") in STEERED
-        if nearly or {".", ".."} & set(
-            path.split("/")
-        ):  # whoever reads it next may take it for one
-            raise HTTPException(404)
+        _check_passed(request.method, path, upstream.passed)
+        upstream.check(path)
         if path in STEERED and request.method == "POST":
             return await proxy.steered(path, request)
         return await proxy.other(path, request)
 
     return app
+
+
+def _check_passed(method: str, path: str, passed: frozenset[str]) -> None:
+    """Raise HTTPException for what is not on the list, whatever the engine would make of it. A
+    browser asks with OPTIONS whether it may.
+    """
+    methods = {entry.partition(" ")[0] for entry in passed if entry.endswith(f" /{path}")}
+    methods |= {OWN[path]} if path in OWN else set()
+    if not methods:
+        raise HTTPException(404)
+    if method not in {*methods, "OPTIONS"}:
+        raise HTTPException(405)
 
 
 class _Proxy:
@@ -164,13 +184,14 @@ class _Proxy:
         self.names = model_names(name, _as_steered(choices))
 
     async def steered(self, path: str, request: Request) -> Response:
-        body = _object(await request.body())
+        body = read_object(await request.body())
         named = self._named(body)
         asked = read_asked(body.get("steering", named or AUTO), named, _as_steered(self._choices))
         rest = {key: value for key, value in body.items() if key != "steering"}
+        check_text(rest)
         self._check_fields(path, rest)
         chat = STEERED[path] == "messages"
-        prompts = [_turns(rest)] if chat else _prompts(rest)
+        prompts = [turns_of(rest)] if chat else prompts_of(rest)
         pairs = [("\n".join(turns[-1]) if turns else None, asked) for turns in prompts]
         used = await asyncio.to_thread(resolve, _as_steered(self._choices), pairs)
         texts = [[text for turn in turns for text in turn] if chat else None for turns in prompts]
@@ -180,18 +201,20 @@ class _Proxy:
 
     async def other(self, path: str, request: Request) -> Response:
         """What this layer does not understand; it is not steered, and may not ask to be."""
-        content = await request.body()
-        with contextlib.suppress(ValueError):
-            body = parse_json(content or b"null")
-            if isinstance(body, dict):
-                named = self.names.get(str(body.get("model")))
-                if "steering" in body or named is not None:
-                    raise RequestError(
-                        f"requests to /{path} are not steered: leave steering out, and call the "
-                        f"model {self._name}",
-                        code="invalid_steering",
-                        param="steering",
-                    )
+        content = b""
+        if request.method == "POST":
+            body = read_object(await request.body())
+            named = self._named(body) if body.get("model") is not None else None
+            if "steering" in body or named is not None:
+                raise RequestError(
+                    f"requests to /{path} are not steered: leave steering out, and call the "
+                    f"model {self._name}",
+                    code="invalid_steering",
+                    param="steering",
+                )
+            check_text(body)
+            check_slip(body)
+            content = json.dumps(body).encode()
         reply = await self._send(request, content)
         return StreamingResponse(
             _closing(reply, reply.aiter_raw()), reply.status_code, _headers(reply) | {USED: "none"}
@@ -204,6 +227,7 @@ class _Proxy:
 
     def _check_fields(self, path: str, body: Mapping[str, Any]) -> None:
         """A field that an engine would ignore is refused: it may be a slip in `steering`."""
+        check_slip(body)
         known = self._upstream.fields(path)
         if known is not None and (unknown := sorted(set(body) - known)):
             raise RequestError(f"{unknown[0]!a:.200} is not understood", param=unknown[0])
@@ -226,48 +250,6 @@ class _Proxy:
 def _as_steered(choices: Choices) -> Any:
     """What `asked` reads of a `Steered`, which `Choices` has too."""
     return choices
-
-
-def _object(content: bytes) -> dict[str, Any]:
-    try:
-        body = json.loads(content)
-    except ValueError as error:
-        raise RequestError(f"the body is not JSON: {error}") from error
-    if not isinstance(body, dict):
-        raise RequestError("the body is not an object")
-    return body
-
-
-def _turns(body: Mapping[str, Any]) -> list[list[str]]:
-    """What the users of a chat wrote: the texts of each turn, of which the last is heard."""
-    turns = body.get("messages")
-    if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
-        raise RequestError("messages is a list of turns", param="messages")
-    written = [_content(turn) for turn in turns if turn.get("role") == "user"]
-    return [texts for texts in written if texts]
-
-
-def _content(turn: Mapping[str, Any]) -> list[str]:
-    content = turn.get("content")
-    if isinstance(content, list):
-        parts = [part for part in content if isinstance(part, dict) and part.get("type") == "text"]
-        return [str(part.get("text", "")) for part in parts]
-    return [content] if isinstance(content, str) else []
-
-
-def _prompts(body: Mapping[str, Any]) -> list[list[list[str]]]:
-    """For each prompt of a completion, its text as the one turn; of tokens, none."""
-    value = body.get("prompt")
-    if isinstance(value, str):
-        return [[[value]]]
-    if isinstance(value, list) and value:
-        if all(isinstance(text, str) for text in value):
-            return [[[text]] for text in value]
-        if all(isinstance(ids, list) for ids in value):
-            return [[] for _ in value]
-        if all(type(token) is int for token in value):
-            return [[]]
-    raise RequestError("prompt is a text, tokens, or a list of either", param="prompt")
 
 
 async def _told(

@@ -98,11 +98,16 @@ def read_served(paths: Sequence[str | Path], skip: bool = False) -> Served:
         reasons = f": {next(iter(left_out.values()))}" if left_out else ""
         there = ", ".join(map(str, paths))
         raise VectorError(f"there is no vector file to serve in {there}{reasons}")
-    routers = [file for path in paths if (file := local_path(path) / ROUTER_NAME).is_file()]
+    routers = router_files(paths)
     if len(routers) > 1:
         raise VectorError(f"there are several routers: {', '.join(map(str, routers))}")
     router = opened(Router.load, routers[0]) if routers else None
     return Served(changes, files, router, left_out)
+
+
+def router_files(paths: Sequence[str | Path]) -> list[Path]:
+    """The files of routers in folders and repositories of vectors."""
+    return [file for path in paths if (file := local_path(path) / ROUTER_NAME).is_file()]
 
 
 def url_of(host: str, listener: socket.socket) -> str:

@@ -6,7 +6,7 @@ field; any other value, and a field that there is not, is refused.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from langsteer.serving.asked import MOST
 from langsteer.states.intervention import POSITIONS
@@ -18,6 +18,17 @@ Neutral = Field(default=None, description=NEUTRAL)
 Zero = Annotated[float | None, Field(ge=0, le=0)]
 Empty = Annotated[list[Any] | None, Field(max_length=0)]
 NoMap = Annotated[dict[str, Any] | None, Field(max_length=0)]
+
+
+def _no_tokens(prompt: Any) -> Any:
+    """A prompt as it is. Raises ValueError for tokens by their ids, of one prompt or of several."""
+    first = prompt[0] if isinstance(prompt, list) and prompt else None
+    if isinstance(first, int | list):
+        raise ValueError("token ids are not supported: send a text, or a list of texts")
+    return prompt
+
+
+Prompts = Annotated[str | list[str], BeforeValidator(_no_tokens)]
 
 STEERING: dict[str, Any] = {
     "anyOf": [
@@ -81,7 +92,36 @@ class Asking(BaseModel):
     user: str | None = None
 
 
-class _Request(Asking):
+class _Nothing(Asking):
+    """OpenAI's fields that are not supported, of completions and of chats: clients that send every
+    field send them to both.
+    """
+
+    audio: None = Neutral
+    best_of: Annotated[int | None, Field(ge=1, le=1)] = Neutral
+    echo: Literal[False] | None = Neutral
+    frequency_penalty: Zero = Neutral
+    function_call: Literal["none", "auto"] | None = Neutral
+    functions: Empty = Neutral
+    logit_bias: NoMap = Neutral
+    metadata: NoMap = Neutral
+    modalities: Annotated[list[Literal["text"]] | None, Field(max_length=1)] = Neutral
+    moderation: None = Neutral
+    parallel_tool_calls: bool | None = Neutral  # of no tools
+    prediction: None = Neutral
+    presence_penalty: Zero = Neutral
+    reasoning_effort: Literal["none"] | None = Neutral
+    response_format: TextFormat | None = Neutral
+    service_tier: Literal["auto", "default"] | None = Neutral
+    store: Literal[False] | None = Neutral
+    suffix: Literal[""] | None = Neutral
+    tool_choice: Literal["none", "auto"] | None = Neutral
+    tools: Empty = Neutral
+    verbosity: Literal["medium"] | None = Neutral
+    web_search_options: None = Neutral
+
+
+class _Request(_Nothing):
     n: int | None = Field(default=1, ge=1, le=128)
     stop: str | list[str] | None = Field(
         default=None, json_schema_extra=lambda schema: schema.update(STOP)
@@ -94,9 +134,6 @@ class _Request(Asking):
     stream_options: StreamOptions | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
-    frequency_penalty: Zero = Neutral
-    presence_penalty: Zero = Neutral
-    logit_bias: NoMap = Neutral
 
     @field_validator("stop")
     @classmethod
@@ -107,11 +144,8 @@ class _Request(Asking):
 
 
 class CompletionRequest(_Request):
-    prompt: str | list[str]
+    prompt: Prompts
     logprobs: int | None = Field(default=None, ge=0, le=20)
-    best_of: Annotated[int | None, Field(ge=1, le=1)] = Neutral
-    echo: Literal[False] | None = Neutral
-    suffix: Literal[""] | None = Neutral
 
 
 class Part(BaseModel):
@@ -143,28 +177,12 @@ class ChatRequest(_Request):
     logprobs: bool | None = False
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
     max_completion_tokens: int | None = Field(default=None, ge=1, le=INT64)
-    audio: None = Neutral
-    function_call: Literal["none", "auto"] | None = Neutral
-    functions: Empty = Neutral
-    metadata: NoMap = Neutral
-    moderation: None = Neutral
-    modalities: Annotated[list[Literal["text"]] | None, Field(max_length=1)] = Neutral
-    parallel_tool_calls: bool | None = Neutral  # of no tools
-    prediction: None = Neutral
-    reasoning_effort: Literal["none"] | None = Neutral
-    response_format: TextFormat | None = Neutral
-    service_tier: Literal["auto", "default"] | None = Neutral
-    store: Literal[False] | None = Neutral
-    tool_choice: Literal["none", "auto"] | None = Neutral
-    tools: Empty = Neutral
-    verbosity: Literal["medium"] | None = Neutral
-    web_search_options: None = Neutral
 
 
 class ChoicesRequest(Asking):
     """Prompts, or a chat, and the choices that are scored after each."""
 
-    prompt: str | list[str] | None = None
+    prompt: Prompts | None = None
     messages: list[Message] | None = Field(default=None, min_length=1)
     before: str = Field(default="", description="Before each prompt; not text in its language.")
     after: str = Field(default="", description="After each prompt, as `before`.")
@@ -230,5 +248,4 @@ def stops(stop: str | list[str] | None) -> tuple[str, ...]:
 
 def is_neutral(field: str) -> bool:
     """Whether a field of a request is one that is not supported."""
-    fields = {**CompletionRequest.model_fields, **ChatRequest.model_fields}
-    return field in fields and fields[field].description == NEUTRAL
+    return field in _Nothing.model_fields and _Nothing.model_fields[field].description == NEUTRAL

@@ -26,13 +26,25 @@ from langsteer.serving.app import ServeOptions
 from langsteer.serving.errors import RequestError
 from langsteer.serving.heard import choices, said_at_start, warm_up
 from langsteer.serving.proxy import Asking, build_proxy
-from langsteer.serving.run import bind, serve
+from langsteer.serving.run import bind, router_files, serve
 from langsteer.steering.change import Change
 from langsteer.steering.folder import changes_by_language
 
 LOOK_EVERY = 0.2  # seconds
 STOP_SECONDS = 20
 OURS = ("--host", "--port", "--served-model-name", "--additional-config", "--api-key", "--uds")
+PASSED = frozenset(
+    {
+        "GET /version",
+        "POST /tokenize",
+        "POST /detokenize",
+        "POST /generative_scoring",
+        "POST /v1/chat/completions/batch",
+        "POST /v1/messages",
+        "POST /v1/messages/count_tokens",
+        "POST /v1/responses",
+    }
+)
 SCHEMAS = {"v1/completions": "CompletionRequest", "v1/chat/completions": "ChatCompletionRequest"}
 
 
@@ -48,6 +60,13 @@ class VllmServer:
     @property
     def alive(self) -> bool:
         return self.process.poll() is None
+
+    @property
+    def passed(self) -> frozenset[str]:
+        return PASSED
+
+    def check(self, path: str) -> None:
+        """What vLLM cannot answer it refuses itself."""
 
     def fields(self, path: str) -> frozenset[str] | None:
         return self.known.get(path)
@@ -112,7 +131,7 @@ def serve_vllm(
     changes = changes_by_language(vectors)
     check_changes(changes)
     chosen = choices(changes)
-    if told := said_at_start(changes, chosen.router):
+    if told := said_at_start(changes, chosen.router, next(iter(router_files(vectors)), None)):
         say(told)
     warm_up(chosen.router)
     with vllm_server(model, vectors, name, arguments, dtype) as server:
