@@ -139,12 +139,33 @@ def test_use_is_as_the_files_are(llama: Model) -> None:
     assert "llama.cpp" not in model_card("user/repo", named(sequence), None)
 
 
+@pytest.mark.parametrize(
+    ("corpus", "told"),
+    [
+        ({"lines": {"en": 100, "sw": 100}}, "2 languages, 100 lines of each"),
+        ({"lines": {"en": 100, "sw": 20, "tr": 50}}, "3 languages, from 20 to 100 lines of each"),
+        ({"lines": {"en": 9, "sw": 9}, "name": "own"}, "2 languages, 9 lines of each of own"),
+        ({"lines": 240}, "240 lines"),
+        ({"name": "builtin"}, "text of builtin"),
+        ({}, None),
+    ],
+)
+def test_what_a_router_was_learned_from(llama: Model, corpus: Any, told: str | None) -> None:
+    text = model_card("user/repo", {}, router_of(llama, corpus=corpus))
+    origin = text.partition("## What it was learned from")[2]
+    entries = [line for line in origin.splitlines() if line.startswith("- ")]
+    assert entries == [f"- `router.safetensors`: {told}" if told else "- not noted"]
+
+
+def router_of(llama: Model, **more: Any) -> Router:
+    about = {"name": llama.name, "fingerprint": llama.fingerprint}
+    return Router(
+        torch.zeros(2, 32), torch.zeros(2), torch.ones(4), ("en", "sw"), "en", 1, about, **more
+    )
+
+
 def test_a_router_alone(llama: Model) -> None:
-    router = Router(
-        torch.zeros(2, 32), torch.zeros(2), torch.ones(4), ("en", "sw"), "en", 1,
-        {"name": llama.name, "fingerprint": llama.fingerprint},
-    )  # fmt: skip
-    text = model_card("user/repo", {}, router)
+    text = model_card("user/repo", {}, router_of(llama))
     assert header(text)["language"] == ["en", "sw"]
     assert "tells which language a text is in, of English, Swahili." in text
     assert 'langsteer.Router.load("user/repo")' in text

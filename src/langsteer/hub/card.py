@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from langsteer.look.words import noun, signed
+from langsteer.look.words import counted, noun, signed
 from langsteer.steering.change import Change
 from langsteer.steering.foreign import UNKNOWN
 from langsteer.steering.router import Router
@@ -286,14 +286,27 @@ def _blocks(change: Change) -> str:
     return "h" if architecture in ("gpt2", "bloom", "gptj", "gpt_neo") else "layers"
 
 
+def _corpus(corpus: Mapping[str, Any]) -> str:
+    """How much text was learned from, and which; empty where neither was noted. The lines of a
+    router are counted by language.
+    """
+    lines, name = corpus.get("lines"), corpus.get("name")
+    told = f"{lines} lines" if lines else "text" if name else ""
+    if isinstance(lines, Mapping) and lines:
+        fewest, most = min(lines.values()), max(lines.values())
+        each = (
+            f"{most} lines of each" if fewest == most else f"from {fewest} to {most} lines of each"
+        )
+        told = f"{counted(len(lines), 'language')}, {each}"
+    return f"{told} of {name}" if name and told else told
+
+
 def _origin(changes: Mapping[str, Change], router: Router | None, licence: str) -> str:
     learned: dict[str, Change | Router] = dict(changes)
     if router is not None:
         learned["router.safetensors"] = router
     texts = [
-        f"- `{name}`: {part.corpus.get('lines')} lines of {part.corpus.get('name')}"
-        for name, part in learned.items()
-        if part.corpus
+        f"- `{name}`: {told}" for name, part in learned.items() if (told := _corpus(part.corpus))
     ]
     builtin = any(part.corpus.get("name") == "builtin" for part in learned.values())
     lines = [
