@@ -80,6 +80,17 @@ def test_a_hundred_megabytes(ready: Steered, told: bool) -> None:
         assert ask(url)[0] == 200
 
 
+def test_head_says_what_get_does_and_sends_no_body(ready: Steered) -> None:
+    with listening(ready) as url:
+        connection = connect(url)
+        for path in ("/health", "/", "/health"):  # over one connection: a body would be in the way
+            connection.request("HEAD", path)
+            reply = connection.getresponse()
+            assert (reply.status, reply.read()) == (200, b"")
+            assert int(reply.headers["Content-Length"]) > 0
+        connection.close()
+
+
 def test_a_client_that_asks_before_it_sends(ready: Steered) -> None:
     with listening(ready) as url:
         connection = connect(url)

@@ -37,8 +37,8 @@ HEADERS = {
 
 class Gate:
     """An ASGI application before another: refuses what has no key, asks too often (more than `rate`
-    times a minute; None for no limit) or is too large, and logs. What HEAD asks is asked with GET,
-    and the answer's body left out.
+    times a minute; None for no limit) or is too large, and logs. What HEAD asks is asked with GET;
+    uvicorn leaves the answer's body out.
     """
 
     def __init__(
@@ -57,22 +57,20 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began, status, head = time.perf_counter(), 500, scope["method"] == "HEAD"
+        began, status = time.perf_counter(), 500
 
         async def noting(message: Any) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message.get("headers", ()), *_raw(HEADERS)]
-            elif head and message["type"] == "http.response.body":
-                message = {**message, "body": b""}
             await send(message)
 
         try:
             key = self._check_key(scope)
             if self._rate is not None and scope["path"].startswith(LIMITED):
                 self._rate.take(key or _address(scope))
-            asked = {**scope, "method": "GET"} if head else scope
+            asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
             await self._app(asked, await self._bounded(scope, receive), noting)
         except RequestError as error:
             await _refuse(error, noting)
