@@ -16,6 +16,14 @@ from safetensors import SafetensorError
 from langsteer.errors import SaveError
 
 
+def listed(folder: Path, *patterns: str) -> list[Path]:
+    """What in a folder has a name of these patterns, in order, but for what is hidden: macOS leaves a
+    `._sw.safetensors` beside each `sw.safetensors`.
+    """
+    paths = {path for pattern in patterns for path in folder.glob(pattern)}
+    return sorted(path for path in paths if not path.name.startswith("."))
+
+
 def write_whole(path: str | Path, write: Callable[[Path], object]) -> Path:
     """Let `write` fill a temporary file beside `path`, then move it into place in one step.
 
