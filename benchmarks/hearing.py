@@ -194,6 +194,11 @@ def serve_layer(port: int, url: str) -> None:
         def __init__(self) -> None:
             self.url = url
 
+        passed: frozenset[str] = frozenset()
+
+        def check(self, path: str) -> None:
+            """All is answered."""
+
         def fields(self, path: str) -> None:
             return None
 
