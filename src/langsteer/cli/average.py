@@ -20,6 +20,7 @@ def command(
         typer.Option(help="The language's own vector, from few pairs: it counts half."),
     ] = None,
     strength: shared.Strength = None,
+    overwrite: shared.Overwrite = False,
     as_json: shared.Json = False,
 ) -> None:
     """Make a vector for a language with little or no parallel text, from those of other languages.
@@ -30,10 +31,11 @@ def command(
 
     With what was learned from 50 pairs: `langsteer average vectors/ -l am --own few.safetensors -o am.safetensors`
     """
-    from langsteer.fitting.average import average
+    from langsteer.fitting.average import average, check_place
     from langsteer.steering.folder import load_vectors
     from langsteer.steering.vector import SteeringVector
 
+    check_place(output, languages, overwrite)
     few = SteeringVector.load(own) if own is not None else None
     vector = average(load_vectors(files), languages, few)
     if strength is not None:
