@@ -132,7 +132,11 @@ def test_forms_of_json(tmp_path: Path, content: str) -> None:
         ('[{"sw": "a"', "line 1: not JSON"),
         ("[" * 100_000, "line 1: not JSON"),
         ('{"sw": ' + "9" * 5000 + "}", "line 1: not JSON"),
-        ("{}", "no text in sw; it has none"),
+        ("{}", "no text under the tag of a language: its fields are none"),
+        (
+            '{"text": "moja", "label": "namba"}',
+            "its fields are text, label. Name them by tags, such as sw, en",
+        ),
     ],
 )
 def test_what_is_not_such_json(tmp_path: Path, content: str, message: str) -> None:

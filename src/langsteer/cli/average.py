@@ -13,7 +13,7 @@ def command(
     files: Annotated[
         list[Path], typer.Argument(help="Vector files of other languages, or folders of them.")
     ],
-    languages: Annotated[str, shared.languages("The language with little or no parallel text.")],
+    language: Annotated[str, shared.language("The language with little or no parallel text.")],
     output: Annotated[Path, shared.output("The vector's file.", "<file>")],
     own: Annotated[
         Path | None,
@@ -35,9 +35,9 @@ def command(
     from langsteer.steering.folder import load_vectors
     from langsteer.steering.vector import SteeringVector
 
-    check_place(output, languages, overwrite)
+    check_place(output, language, overwrite)
     few = SteeringVector.load(own) if own is not None else None
-    vector = average(load_vectors(files), languages, few)
+    vector = average(load_vectors(files), language, few)
     if strength is not None:
         vector = vector.with_strength(strength)
     vector.save(output)

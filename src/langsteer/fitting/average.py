@@ -73,10 +73,10 @@ def _check_positions(vectors: Sequence[SteeringVector]) -> None:
     for vector in vectors:
         by_positions.setdefault(vector.positions, []).append(vector.language)
     if len(by_positions) > 1:
-        told = "; ".join(f"{at}: {', '.join(tags)}" for at, tags in sorted(by_positions.items()))
+        told = ", ".join(f"{at} ({', '.join(tags)})" for at, tags in sorted(by_positions.items()))
         raise VectorError(
-            f"the vectors act on different positions ({told}): leave out the files of all but one, "
-            "or fit them alike (langsteer fit --positions)"
+            f"the vectors act on different positions: {told}. Name the files of those that act alike, "
+            "or fit the others again (langsteer fit --positions)"
         )
 
 
