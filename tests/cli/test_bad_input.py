@@ -86,7 +86,7 @@ def bad(good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "fields.jsonl": b'{"text": "moja", "label": "namba"}',
         "site/index.html": b"mine",
         "site/demo.png": b"mine",
-        "routed/router.safetensors": b"mine",
+        "tells/router.safetensors": b"mine",
         "cut.safetensors": (good / "v.safetensors").read_bytes()[:-9],
     }
     for name, content in files.items():
@@ -150,7 +150,7 @@ GENERATE = "generate Habari --max-new-tokens 2 "
         ("fit -l sw -m gemma-3-270 -o out --layer 1", "did you mean gemma-3-270m, or OWNER/gemma"),
         ("fit -l hi -m nowhere -o {good}/v.safetensors", "(language: sw, and hi now)"),
         ("fit -l sw -m nowhere -o {good}/v.safetensors", "(method: test, and learned now)"),
-        ("fit -l sw,et -m nowhere -o routed --router", "router.safetensors is there already and is"),
+        ("fit -l sw,et -m nowhere -o tells --router", "router.safetensors is there already and is"),
         ("export {good}/v.safetensors --to gguf -o notes.txt", "notes.txt is there already and is"),
         ("export {good}/v.safetensors --to lm-eval -o a.sw", "a.sw is there already and is no lm-"),
         ("average {good} -l am -o notes.txt", "notes.txt is there already and holds no vector"),
@@ -160,7 +160,7 @@ GENERATE = "generate Habari --max-new-tokens 2 "
         ("drift nowhere -l sw -o site", "site/index.html is there already, and langsteer drift"),
         ("vectors {good}/v.safetensors -o site", "site/index.html is there already, and langst"),
         ("demo -l sw -m {good}/model -o site", "site/demo.png is there already, and langsteer"),
-        ("push {good}/v.safetensors a/b --dry-run -o site", "site/demo.png is there already, and"),
+        ("push {good}/v.safetensors a/b --dry-run -o site", "site/demo.png is there already, and lang"),
         ("fit -l qx -m {good}/model -o out", "no language has the tag 'qx'"),
         ("fit -l , -m {good}/model -o out", "name a language"),
         ("fit -l en -m {good}/model -o out", "English (en) is the pivot, which other languages are"),

@@ -118,7 +118,7 @@ def test_nothing_is_written_where_one_of_several_is_taken(llama: Model, tmp_path
     with pytest.raises(SaveError, match=r"tr\.gguf is there already"):
         export(vectors, "gguf", tmp_path)
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(SaveError, match="file: it is a file[.] Name a folder"):
+    with pytest.raises(SaveError, match=r"file: it is a file\. Name a folder"):
         export(vectors, "gguf", tmp_path / "file")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "tr.gguf"]
 

@@ -125,7 +125,7 @@ def test_two_folders_of_one_name_at_once(tmp_path: Path) -> None:
         write_text(part / "a", "mine")
         write_text(tmp_path / "new" / "a", "of another")
 
-    with pytest.raises(SaveError, match="new: it is there already[.] Name another folder"):
+    with pytest.raises(SaveError, match=r"new: it is there already\. Name another folder"):
         write_folder(tmp_path / "new", fill)
     assert (tmp_path / "new" / "a").read_text() == "of another"
     assert [path.name for path in tmp_path.iterdir()] == ["new"]

@@ -55,7 +55,7 @@ def command(
     if dry_run:
         folder = output or Path(repository.rpartition("/")[2])
         check_writable(folder, folder=True)
-        there = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+        there = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
         check_own_folder(
             folder, there, lambda own: _MARK in _text(own / CARD_NAME), "langsteer push"
         )
