@@ -1,5 +1,6 @@
 """What benchmarks share: paired timing, what machine it was, and where results go."""
 
+import gzip
 import json
 import os
 import platform
@@ -7,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -132,10 +133,15 @@ def report(name: str, values: dict[str, Any]) -> None:
 
 
 def read_lines(file: Path) -> list[dict[str, Any]]:
-    """The runs that a file of JSON lines holds; none where there is no file yet."""
+    """The runs that a file of JSON lines holds, which may be packed; none where there is no file yet."""
     if not file.exists():
         return []
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    with _opener(file)(file, "rt", encoding="utf-8") as opened:
+        return [json.loads(line) for line in opened]
+
+
+def _opener(file: Path) -> Callable[..., IO[str]]:
+    return gzip.open if file.suffix == ".gz" else open
 
 
 def find_line(file: Path, about: dict[str, Any]) -> dict[str, Any] | None:
@@ -163,7 +169,7 @@ def bracketed(change: Sequence[float]) -> str:
 def add_line(file: Path, line: dict[str, Any]) -> None:
     """Append a run to a file of JSON lines."""
     file.parent.mkdir(exist_ok=True)
-    with file.open("a", encoding="utf-8") as opened:
+    with _opener(file)(file, "at", encoding="utf-8") as opened:
         opened.write(json.dumps(line, separators=(",", ":")) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""Which vector, layer and strength: on development items, each run a line of benchmarks/results/strength.jsonl.
+"""Which vector, layer and strength: on development items, each run a line of benchmarks/results/strength.jsonl.gz.
 
     python -m benchmarks.strength --languages sw et tr --fits mean_difference:4 mean_difference:8
 
@@ -70,7 +70,7 @@ from langsteer.text.languages import language_name
 from langsteer.text.readers import read_ntrex
 from langsteer.version import __version__
 
-FILE = RESULTS / "strength.jsonl"
+FILE = RESULTS / "strength.jsonl.gz"
 LANGUAGES = ("sw", "et", "tr", "el", "hi", "id", "ar", "ja")
 MASSIVE = 10  # numbers of a vector that are far larger than the rest
 NEAREST = 3

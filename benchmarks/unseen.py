@@ -2,8 +2,9 @@
 
     python -m benchmarks.unseen
 
-Fitted on NTREX, without half of the languages; how wide the bounds are to be, for texts of each length, is chosen on
-FLORES dev, and reported on the built-in corpus. Twice, so that each language is left out once. Prints a table and writes
+Fitted on NTREX and on the built-in corpus, without half of the languages, twice, so that each language is left out once;
+and on all languages of each, as `fit --router` does. How wide the bounds are to be, for texts of each length, is chosen
+on FLORES dev, and reported on the one of the two corpora that was not fitted on. Prints a table and writes
 benchmarks/results/unseen.json.
 """
 
@@ -27,6 +28,7 @@ from langsteer.text.corpus import ParallelCorpus, builtin, spread
 from langsteer.text.readers import read_flores, read_ntrex
 
 WIDTHS = (0.9, 0.95, 1.0, 1.05, 1.1, 1.25)  # times the bounds of today
+FITTED = {"ntrex": "builtin", "builtin": "ntrex"}  # and what is reported on
 LENGTHS = (4, 8, 16)  # tokens
 ABOUT = {1: 2, 2: 3, 3: 6, 4: 12, 5: 32}  # tokens, by how many beginnings and whole a line has
 States = Mapping[str, Sequence[Tensor]]
@@ -34,45 +36,55 @@ States = Mapping[str, Sequence[Tensor]]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--fit-lines", type=int, default=20)
-    parser.add_argument("--lines", type=int, default=12)
+    parser.add_argument("--fit-lines", type=int, default=60)
+    parser.add_argument("--lines", type=int, default=60)
     parser.add_argument("--states", type=Path, help="Keep what was read here, and read it again.")
     chosen = parser.parse_args()
     show_progress(False)
-    layer, read = read_all(chosen.states, chosen.fit_lines, chosen.lines)
-    tags = [tag for tag in read["ntrex"] if tag != "en"]
-    routers = []
-    for half in (tags[::2], tags[1::2]):
-        shown = {tag: read["ntrex"][tag] for tag in (*half, "en")}
-        routers.append(router_of(shown, "en", layer, {}))
+    layer, read = read_all(chosen.states, max(chosen.fit_lines, chosen.lines))
+    asked = {name: thinned(states, chosen.lines) for name, states in read.items()}
     rows: list[dict[str, Any]] = []
-    for name, length, width in product(("flores", "builtin"), (*LENGTHS, None), (None, *WIDTHS)):
-        found = rates(routers, read[name], width, length)
-        rows.append({"text": name, "tokens": length, "width": width, **found})
-        print(json.dumps(rows[-1]), flush=True)
-    report("unseen", {"layer": layer, "languages": len(tags), "rows": rows})
+    for fitted, other in FITTED.items():
+        halves, whole = routers_of(thinned(read[fitted], chosen.fit_lines), layer)
+        for name, length, width in product(("flores", other), (*LENGTHS, None), (None, *WIDTHS)):
+            about = {"fitted": fitted, "text": name, "tokens": length, "width": width}
+            of_all = rates([whole], asked[name], width, length)
+            rows.append({**about, **rates(halves, asked[name], width, length), "of_all": of_all})
+            print(json.dumps(rows[-1]), flush=True)
+    report("unseen", {"layer": layer, "rows": rows})
 
 
-def read_all(kept: Path | None, fit_lines: int, lines: int) -> tuple[int, dict[str, States]]:
+def routers_of(states: States, layer: int) -> tuple[list[Router], Router]:
+    """Two of half of the languages each, and one of all."""
+    tags = [tag for tag in states if tag != "en"]
+    halves = [
+        router_of({tag: states[tag] for tag in (*half, "en")}, "en", layer, {})
+        for half in (tags[::2], tags[1::2])
+    ]
+    return halves, router_of(states, "en", layer, {})
+
+
+def read_all(kept: Path | None, lines: int) -> tuple[int, dict[str, States]]:
     if kept is not None and kept.exists():
         found = torch.load(kept, weights_only=True)
         return int(found["layer"]), dict(found["states"])
     model = langsteer.load_model(dtype="float32")
     layer = round(DEPTH * model.layers)
-    ntrex = read_ntrex(SHARED / "ntrex").checked(language=False)
-    flores = read_flores(SHARED / "flores200" / "dev", ntrex.languages)
-    shared = [tag for tag in builtin().languages if tag in ntrex.languages]
     read = {}
-    for name, corpus, most in (
-        ("ntrex", ntrex, fit_lines),
-        ("flores", flores, lines),
-        ("builtin", builtin(*shared), lines),
+    for name, corpus in (
+        ("ntrex", read_ntrex(SHARED / "ntrex")),
+        ("flores", read_flores(SHARED / "flores200" / "dev")),
+        ("builtin", builtin()),
     ):
-        read[name] = states_of(model, corpus, layer, most)
+        read[name] = states_of(model, corpus, layer, lines)
         print(f"read {name}", flush=True)
     if kept is not None:
         torch.save({"layer": layer, "states": read}, kept)
     return layer, read
+
+
+def thinned(states: States, most: int) -> States:
+    return {tag: [own[i] for i in spread(len(own), most)] for tag, own in states.items()}
 
 
 def states_of(model: langsteer.Model, corpus: ParallelCorpus, layer: int, most: int) -> States:

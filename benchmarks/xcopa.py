@@ -13,7 +13,7 @@ label: an English frame around all, in which the answers have the letters A and 
 
 or one of these and a fit: english_frame+learned:8@prompt, whose change is against english_frame alone.
 
-Vectors are fitted on NTREX. Each run is a line of benchmarks/results/xcopa.jsonl, with the batch-calibrated accuracy,
+Vectors are fitted on NTREX. Each run is a line of benchmarks/results/xcopa.jsonl.gz, with the batch-calibrated accuracy,
 its change, and the change of the margin in nats (how much likelier the right answer is than the wrong one, calibrated
 too), and the values of each item; runs that are there are not made again.
 """
@@ -43,7 +43,7 @@ from langsteer.steering.change import Change
 from langsteer.text.languages import language_name
 from langsteer.version import __version__
 
-FILE = RESULTS / "xcopa.jsonl"
+FILE = RESULTS / "xcopa.jsonl.gz"
 LANGUAGES = ("sw", "et", "tr", "th", "id", "vi", "zh-Hans", "it", "ta")
 DIRECT = "direct"
 LABEL, GOOGLE = "label", "google_premise"

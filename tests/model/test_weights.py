@@ -124,6 +124,11 @@ def test_what_has_no_place_in_a_block_is_refused(copy: Path, name: str) -> None:
         load_model(copy)
 
 
+def test_what_a_system_leaves_beside_weights_is_left_aside(copy: Path) -> None:
+    (copy / "._model.safetensors").write_bytes(b"\x00\x05\x16\x07")
+    load_model(copy)
+
+
 def test_whole_numbers_in_a_model_that_is_not_quantised(copy: Path) -> None:
     name = "model.layers.1.mlp.down_proj.weight"
     add(copy, **{name: torch.ones(32, 48, dtype=torch.int8)})

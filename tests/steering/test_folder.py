@@ -27,6 +27,13 @@ def test_kinds_lie_in_one_folder(llama: Model, tmp_path: Path) -> None:
         load_vectors([tmp_path])
 
 
+def test_what_a_system_leaves_beside_files_is_left_aside(llama: Model, tmp_path: Path) -> None:
+    make_vector(llama, 1, language="sw").save(tmp_path / "sw.safetensors")
+    (tmp_path / "._sw.safetensors").write_bytes(b"\x00\x05\x16\x07")
+    assert list(read_changes(tmp_path)) == ["sw"]
+    assert load(tmp_path).language == "sw"
+
+
 def test_whatever_names_changes(llama: Model, tmp_path: Path) -> None:
     vector, other = make_vector(llama), low_rank(llama)
     path = vector.save(tmp_path / "sw.safetensors")

@@ -7,8 +7,9 @@ import torch
 
 from langsteer.errors import FitError, VectorError
 from langsteer.fitting.learning import fit
-from langsteer.fitting.router import _narrowed, fit_router
+from langsteer.fitting.router import _widened, fit_router
 from langsteer.model.model import Model
+from langsteer.model.tokens import Conversation, Prompt
 from langsteer.steering.change import steer
 from langsteer.steering.files import ROUTER_NAME
 from langsteer.steering.folder import read_vectors
@@ -42,6 +43,18 @@ def test_languages_that_differ_are_told_apart(architecture: str) -> None:
     for tag, lines in asked.items():
         assert [found.language for found in router.identify(model, lines)] == [tag] * 4
         assert [found.language for found in router.identify(model, [lines[0][:6]])] == [tag]
+
+
+def test_what_is_around_a_text_is_not_read(llama: Model) -> None:
+    router = fit_router(llama, texts(), with_builtin=False)
+    line = texts(1, start=40)["sw"][0]
+    around = Prompt(line, "klmno klmno klmno ", " klmno")
+    in_turns = Conversation(("klmno ", line, " klmno"))
+    (alone,) = router.identify(llama, [line])
+    assert router.identify(llama, [around, " ", in_turns, Prompt("", "klmno")]) == [
+        alone, Identified(UNDETERMINED, 0.0), alone, Identified(UNDETERMINED, 0.0),
+    ]  # fmt: skip
+    assert router.identify(llama, [""]) == [Identified(UNDETERMINED, 0.0)]
 
 
 def test_two_languages_are_enough(llama: Model) -> None:
@@ -173,9 +186,9 @@ def test_longer_texts_must_lie_nearer() -> None:
     assert bounds.allowed(tokens).tolist() == pytest.approx(allowed)
 
 
-def test_longer_texts_have_bounds_narrower_than_what_parts_most() -> None:
-    assert _narrowed([8.0, 6.0, 4.0, 2.0, 3.0]).tolist() == pytest.approx([8, 6, 4, 1.9, 1.9])
-    assert _narrowed([3.0, 6.0, 4.0, 3.1, 1.0]).tolist() == pytest.approx([3, 3, 3, 2.945, 0.95])
+def test_longer_texts_have_bounds_wider_than_what_parts_most() -> None:
+    assert _widened([8.0, 6.0, 4.0, 2.0, 3.0]).tolist() == pytest.approx([8, 6, 4, 2.1, 2.1])
+    assert _widened([3.0, 6.0, 4.0, 2.1, 1.0]).tolist() == pytest.approx([3, 3, 3, 2.205, 1.15])
 
 
 def test_bounds_of_other_languages() -> None:

@@ -34,6 +34,23 @@ def test_what_fails_leaves_what_was_there(tmp_path: Path) -> None:
     assert names(tmp_path) == ["a.txt"]
 
 
+def test_what_a_killed_process_left_is_taken_away(tmp_path: Path) -> None:
+    """And what another process still writes is not."""
+    for name in (".a.json.1.part", ".b.json.1.part"):
+        (tmp_path / name).write_text("half")
+    (tmp_path / ".a.json.2.part").mkdir()
+    (tmp_path / ".together.1.part").mkdir()
+
+    def write_again(part: Path) -> None:
+        write_json(tmp_path / "a.json", 1)
+        part.write_text("2")
+
+    write_whole(tmp_path / "a.json", write_again)
+    assert (tmp_path / "a.json").read_text() == "2"
+    write_together(tmp_path, {"c": "3"})
+    assert names(tmp_path) == [".b.json.1.part", "a.json", "c"]
+
+
 def test_what_is_no_trouble_of_writing_is_raised_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         write_whole(tmp_path / "a", lambda part: 1 / 0)

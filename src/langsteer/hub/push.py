@@ -16,7 +16,7 @@ from langsteer.steering.folder import load_changes
 from langsteer.steering.router import Router
 from langsteer.steering.sequence import ChangeSequence
 from langsteer.steering.steered import Steered
-from langsteer.storage.files import write_text
+from langsteer.storage.files import listed, write_text
 
 COMMIT_MESSAGE = "Steering vectors"
 CARD_NAME = "README.md"
@@ -114,7 +114,7 @@ def _of(part: Shared) -> tuple[list[Change], Router | None]:
     if not path.is_dir():
         return load_changes([path]), None
     router = Router.load(path) if (path / ROUTER_NAME).is_file() else None
-    others = any(file.name != ROUTER_NAME for file in path.glob("*.safetensors"))
+    others = any(file.name != ROUTER_NAME for file in listed(path, "*.safetensors"))
     return (load_changes([path]) if others or router is None else []), router
 
 

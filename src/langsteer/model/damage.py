@@ -13,6 +13,7 @@ import huggingface_hub
 import tokenizers
 from safetensors import SafetensorError, safe_open
 
+from langsteer.storage.files import listed
 from langsteer.storage.parsed import parse_json
 from langsteer.storage.pointers import pointer
 
@@ -80,7 +81,7 @@ def pointer_or_empty(path: Path) -> str | None:
 def _first(folder: Path | None, patterns: tuple[str, ...]) -> str | None:
     if folder is None:
         return None
-    told = (_damage(path) for pattern in patterns for path in sorted(folder.glob(pattern)))
+    told = (_damage(path) for pattern in patterns for path in listed(folder, pattern))
     return next((damage for damage in told if damage), None)
 
 

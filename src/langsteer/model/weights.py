@@ -17,6 +17,7 @@ from torch import nn
 
 from langsteer.errors import ModelError
 from langsteer.progress import announce
+from langsteer.storage.files import listed
 
 _WHOLE = {"I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64", "BOOL"}  # safetensors' names
 _FAR_LARGER = 2  # times; where it is less, the tensors that lack or do not fit can be named
@@ -53,7 +54,7 @@ def _sizes_in(folder: Path) -> list[int]:
     """How many numbers each tensor of safetensors files has; none where a file cannot be read."""
     sizes = []
     with contextlib.suppress(SafetensorError, OSError):
-        for path in sorted(folder.glob("*.safetensors")):
+        for path in listed(folder, "*.safetensors"):
             with safe_open(path, framework="pt") as file:
                 shapes = [file.get_slice(key).get_shape() for key in file.keys()]  # noqa: SIM118
             sizes += [math.prod(shape) for shape in shapes]
@@ -127,7 +128,7 @@ def check_loaded(
 
 def _refuse_whole_numbers(name: str, folder: Path) -> None:
     """Raise ModelError for weights of a quantised model whose configuration does not say so."""
-    for path in sorted(folder.glob("*.safetensors")):
+    for path in listed(folder, "*.safetensors"):
         with safe_open(path, framework="pt") as file:
             for key in file.keys():  # noqa: SIM118 - it has no iterator
                 kind = file.get_slice(key).get_dtype()

@@ -14,6 +14,7 @@ from typing import Any, TypedDict, Unpack
 
 from langsteer.errors import HubError, VectorError
 from langsteer.progress import quiet
+from langsteer.storage.files import listed
 
 ROUTER_NAME = "router.safetensors"  # what may lie in a folder of vectors and is none
 FETCHED = ("*.safetensors", "README.md")
@@ -73,7 +74,7 @@ def _within(wanted: HubId, **options: Any) -> Path:
     if wanted.file is None:
         return folder
     if not (folder / wanted.file).is_file():
-        has = ", ".join(sorted(path.name for path in folder.glob("*.safetensors")))
+        has = ", ".join(path.name for path in listed(folder, "*.safetensors"))
         raise HubError(
             f"{wanted.repository} has no {wanted.file} on the hub: it has {has or 'none'}"
         )
@@ -114,7 +115,7 @@ def change_files(source: str | Path) -> list[Path]:
     path = local_path(source)
     if not path.is_dir():
         return [path]
-    return sorted(file for file in path.glob("*.safetensors") if file.name != ROUTER_NAME)
+    return [file for file in listed(path, "*.safetensors") if file.name != ROUTER_NAME]
 
 
 def one_file(source: str | Path) -> Path:

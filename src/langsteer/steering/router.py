@@ -108,8 +108,18 @@ class Router(Shareable):
 
     def identify(self, model: Model, texts: Sequence[Text]) -> list[Identified]:
         """The likeliest language of each text's source, among those that were fitted; `und`, with
-        no confidence, for a text that is far from them all."""
-        return self.identify_tokens(model, encode(model, texts))
+        no confidence, for a text that is far from them all, or empty.
+
+        The source is read by itself, as it was when the router was fitted, without what a prompt has around it.
+        """
+        own = [text if isinstance(text, str) else text.source for text in texts]
+        told = [Identified(UNDETERMINED, 0.0)] * len(own)
+        there = [i for i, text in enumerate(own) if text.strip()]
+        if there:
+            read = self.identify_tokens(model, encode(model, [own[i] for i in there]))
+            for i, identified in zip(there, read, strict=True):
+                told[i] = identified
+        return told
 
     def identify_tokens(self, model: Model, texts: Sequence[Tokens]) -> list[Identified]:
         """`identify`, of texts that are tokens already."""

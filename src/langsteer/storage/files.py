@@ -4,7 +4,6 @@ import contextlib
 import errno
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -14,6 +13,15 @@ from typing import Any
 from safetensors import SafetensorError
 
 from langsteer.errors import SaveError
+from langsteer.storage.temporary import temporary_file, temporary_folder
+
+
+def listed(folder: Path, *patterns: str) -> list[Path]:
+    """What in a folder has a name of these patterns, in order, but for what is hidden: macOS leaves a
+    `._sw.safetensors` beside each `sw.safetensors`.
+    """
+    paths = {path for pattern in patterns for path in folder.glob(pattern)}
+    return sorted(path for path in paths if not path.name.startswith("."))
 
 
 def write_whole(path: str | Path, write: Callable[[Path], object]) -> Path:
@@ -23,23 +31,15 @@ def write_whole(path: str | Path, write: Callable[[Path], object]) -> Path:
     written or the disk is full.
     """
     path = Path(path)
-    temporary: Path | None = None
-    try:
-        with save_errors(path):
-            _refuse_device(path)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            prefix = f".{path.name}."
-            handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=".part")
-            os.close(handle)
-            temporary = Path(name)
-            write(temporary)
-            with temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-            temporary.chmod(0o666 & ~_umask())
-            temporary.replace(path)
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+    with contextlib.ExitStack() as stack, save_errors(path):
+        _refuse_device(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = stack.enter_context(temporary_file(path.parent, path.name))
+        write(part)
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        part.chmod(0o666 & ~_umask())
+        part.replace(path)
     return path
 
 
@@ -52,23 +52,17 @@ def write_folder(folder: str | Path, fill: Callable[[Path], object]) -> Path:
     there = f"cannot write {folder}: it is there already. Name another folder."
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise SaveError(there)
-    part: Path | None = None
-    try:
-        with save_errors(folder):
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            name = tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part")
-            part = Path(name)
-            fill(part)
-            part.chmod(0o777 & ~_umask())
-            try:
-                part.replace(folder)
-            except OSError as error:  # another has written one there meanwhile
-                if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
-                    raise SaveError(there) from error
-                raise
-    finally:
-        if part is not None:
-            shutil.rmtree(part, ignore_errors=True)
+    with contextlib.ExitStack() as stack, save_errors(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        part = stack.enter_context(temporary_folder(folder.parent, folder.name))
+        fill(part)
+        part.chmod(0o777 & ~_umask())
+        try:
+            part.replace(folder)
+        except OSError as error:  # another has written one there meanwhile
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise SaveError(there) from error
+            raise
     return folder
 
 
@@ -101,8 +95,7 @@ def check_writable(path: str | Path, *, folder: bool | None = False) -> None:
             raise SaveError(f"cannot write {path}: it is a file. Name a folder.")
         _refuse_device(path)
         place = path if there and path.is_dir() else _nearest(path)
-        with tempfile.NamedTemporaryFile(dir=place, prefix=".", suffix=".part"):
-            pass
+        tempfile.TemporaryFile(dir=place).close()
 
 
 def check_replaceable(
@@ -163,12 +156,10 @@ def write_together(folder: str | Path, contents: Mapping[str, bytes | str]) -> l
     folder = Path(folder)
     with contextlib.ExitStack() as stack, save_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        waiting = stack.enter_context(
-            tempfile.TemporaryDirectory(dir=folder, prefix=".", suffix=".part")
-        )
+        waiting = stack.enter_context(temporary_folder(folder, "together"))
         moves = []
         for name, content in contents.items():
-            part, place = Path(waiting) / name, folder / name
+            part, place = waiting / name, folder / name
             part.parent.mkdir(parents=True, exist_ok=True)
             place.parent.mkdir(parents=True, exist_ok=True)
             data = content.encode() if isinstance(content, str) else content

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from langsteer.errors import LanguageError, TuneError
+from langsteer.storage.files import listed
 from langsteer.storage.lines import json_lines
 from langsteer.text.files import read_lines
 from langsteer.text.languages import parse_tag
@@ -130,12 +131,12 @@ def builtin_instructions(languages: Sequence[str] | None = None) -> Instructions
 
 def read_aligned(folder: Path, languages: Sequence[str] | None = None) -> Instructions:
     """`<tag>.jsonl` files with the same ids in the same order, without `language` in their rows."""
-    has = sorted(p.stem for p in folder.glob("*.jsonl"))
+    has = [path.stem for path in listed(folder, "*.jsonl")]
     wanted = list(dict.fromkeys(parse_tag(tag) for tag in languages or has))
     for tag in wanted:
         if tag not in has:
-            listed = ", ".join(has) or "nothing"
-            raise TuneError(f"the built-in instructions are not in {tag!r}; they are in {listed}")
+            there = ", ".join(has) or "nothing"
+            raise TuneError(f"the built-in instructions are not in {tag!r}; they are in {there}")
     parts = {tag: _read_file(folder / f"{tag}.jsonl", tag) for tag in wanted}
     first = [record.id for record in next(iter(parts.values()), ())]
     for tag, part in parts.items():

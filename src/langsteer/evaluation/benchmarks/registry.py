@@ -16,9 +16,11 @@ from langsteer.errors import BenchmarkError
 from langsteer.evaluation.benchmarks.common import Benchmark
 from langsteer.evaluation.benchmarks.loading import nearest
 from langsteer.plugins import entry_points
+from langsteer.storage.files import listed
 
 GROUP = "langsteer.benchmarks"
 FOLDER = Path(__file__).parent / "tasks"
+FILES = ("*.yaml", "*.yml")
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Registry(Mapping[str, Benchmark]):
     @functools.cached_property
     def _sources(self) -> Mapping[str, _Source]:
         sources: dict[str, _Source] = {}
-        for path in _files_in(FOLDER):
+        for path in listed(FOLDER, *FILES):
             _add(sources, path.stem, _from_file(path, trusted=True))
         for point in entry_points(GROUP).values():
             for name, source in _from_entry_point(point).items():
@@ -106,13 +108,9 @@ def _from_file(path: Path, *, trusted: bool) -> _Source:
     return _Source(str(path), make)
 
 
-def _files_in(folder: Path) -> list[Path]:
-    return sorted(path for end in ("*.yaml", "*.yml") for path in folder.glob(end))
-
-
 def _own_files(path: Path) -> list[Path]:
     if path.is_dir():
-        if files := _files_in(path):
+        if files := listed(path, *FILES):
             return files
         raise BenchmarkError(f"{path} has no benchmark: it should hold .yaml files")
     if not path.is_file():
