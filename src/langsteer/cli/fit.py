@@ -24,7 +24,7 @@ ANSWERS = "answers"  # what --for takes beside benchmarks and files
 
 def command(
     languages: Annotated[
-        list[str], shared.languages("BCP 47 tag, such as sw; several with commas.")
+        list[str], shared.languages("BCP 47 tag, such as sw; several with commas, or one by one.")
     ],
     output: Annotated[
         str,

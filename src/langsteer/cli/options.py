@@ -341,7 +341,7 @@ Carry = Annotated[
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of what is drawn at random.")]
 Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Make again what the output already holds.")
+    bool, typer.Option("--overwrite", help="Write in place of what the output already holds.")
 ]
 Method = Annotated[
     str, one_of(methods, "--method", help=f"How to learn: one of {', '.join(methods())}.")
