@@ -75,15 +75,15 @@ class Command(TyperCommand):
         """
         given, _, order = self.make_parser(ctx).parse_args(args=list(args))
         for param in order:
-            if param.name in ONCE and not param.multiple and order.count(param) > 1:
-                raise typer.BadParameter("it takes one, and is given several times.", ctx, param)
+            at: Any = param
+            if param.name in ONCE and not at.multiple and order.count(param) > 1:
+                raise typer.BadParameter("it takes one, and is given several times.", ctx, at)
             value = given.get(param.name or "")
             values = value if isinstance(value, (list, tuple)) else [value]
             if param.name not in TEXTS and any(
                 isinstance(text, str) and not text.strip() for text in values
             ):
                 hint = "" if param.required else ", or leave it out"
-                at: Any = param
                 raise typer.BadParameter(f"it is empty: say what it is to be{hint}.", ctx, at)
 
     def invoke(self, ctx: Any) -> Any:

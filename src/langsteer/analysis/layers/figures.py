@@ -220,7 +220,7 @@ def _probe(canvas: LayerCanvas) -> Figure:
         plotting.layer_axis(panel, results.layers)
         steered_at(panel, results.languages.values(), STEERED_AT)
     figure.legend(
-        *axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=9
+        *axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=9
     )
     caption = (
         f"How well a linear probe tells the {len(results.languages) + 1} languages apart on held-out "
