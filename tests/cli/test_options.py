@@ -227,3 +227,18 @@ def test_defaults_are_those_of_the_library() -> None:
     assert fit.BUDGET == BUDGET
     for defaults, kind in ((tune.SFT, SftOptions()), (tune.DPO, DpoOptions())):
         assert defaults == {name: getattr(kind, name) for name in defaults}
+
+
+@pytest.mark.parametrize("words", [["-l", "sw,hi"], ["-l", "sw", "--language", "hi"]])
+def test_languages_with_commas_or_one_by_one(words: list[str]) -> None:
+    member = load_command("analyze")
+    assert options.listed(member.make_context("analyze", words).params["languages"]) == ["sw", "hi"]
+
+
+def test_a_language_is_not_dropped() -> None:
+    for name, command in every_command():
+        for option in shown_options(command):
+            if option.opts[0] == "--language" and not option.multiple:
+                words = ["-l", "sw", "-l", "hi"]
+                with pytest.raises(typer.BadParameter, match="it takes one"):
+                    command.make_context(name, words)

@@ -83,6 +83,10 @@ def test_the_format_that_a_page_adds(llama: Model, tmp_path: Path) -> None:
     vector = make_vector(llama).at("all")
     form.export([vector], tmp_path / "sw.json")  # type: ignore[attr-defined]
     written = json.loads((tmp_path / "sw.json").read_text(encoding="utf-8"))
-    assert written == {str(vector.layer): (vector.strength * vector.values).tolist()}
+    numbers = {str(vector.layer): (vector.strength * vector.values).tolist()}
+    assert written == {"layers": numbers, "note": None}
+    assert form.is_own(tmp_path / "sw.json")  # type: ignore[attr-defined]
     with pytest.raises(langsteer.LangsteerError, match="every token"):
         form.export([make_vector(llama).at("source")], tmp_path / "no.json")  # type: ignore[attr-defined]
+    form.export([make_vector(llama).at("source")], tmp_path / "all.json", everywhere=True)  # type: ignore[attr-defined]
+    assert "on every token" in (tmp_path / "all.json").read_text(encoding="utf-8")

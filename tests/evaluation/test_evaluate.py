@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
+from langsteer import progress
 from langsteer.cli import app, options
 from langsteer.errors import BenchmarkError, LangsteerError
 from langsteer.evaluation.benchmarks import get_benchmark, load_docs, make_task
@@ -132,6 +133,21 @@ def test_the_command_asks_benchmarks_of_one_s_own(
     told = CliRunner().invoke(app, [*arguments, "--benchmarks", str(tmp_path / "own")])
     assert json.loads(told.stdout)[0]["task"] == "colours_sw"
     assert isinstance(CliRunner().invoke(app, arguments).exception, BenchmarkError)
+
+
+def test_languages_that_a_benchmark_lacks_are_told(
+    llama: Model,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(progress, "_enabled", True)
+    own_file(tmp_path / "own")
+    vectors = {tag: vector_at(llama, 1) for tag in ("sw", "hi", "el")}
+    how = {"data": own_data(tmp_path / "data"), "benchmark_files": [tmp_path / "own"]}
+    (result,) = evaluate(llama, ["colours"], vectors, **how)
+    assert result.language == "sw"
+    assert "has no items in hi, el: not measured there" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 
 import langsteer
 from langsteer.cli.options import EXPORTS
-from langsteer.errors import ExportError, PluginError, VectorError
+from langsteer.errors import ExportError, PluginError, SaveError, VectorError
 from langsteer.export.format import ExportFormat
 from langsteer.export.formats import FORMATS, GROUP, export, get_format
 from langsteer.model.model import Model
@@ -93,6 +93,45 @@ def test_each_language_has_a_file_of_a_folder(
     assert [langsteer.load(file).language for file in files.values()] == ["sw", "tr"]
     export(tmp_path / "in" / "tr.safetensors", "lm-eval", out)
     assert (out / "tr.pt").is_file()
+
+
+@pytest.mark.parametrize(("to", "other"), [("gguf", "lm-eval"), ("lm-eval", "gguf")])
+def test_only_files_of_the_format_are_replaced(
+    to: str, other: str, llama: Model, tmp_path: Path
+) -> None:
+    vector, file = make_vector(llama, strength=3.0).at("all"), tmp_path / "v.any"
+    export(vector, to, file)
+    first = file.read_bytes()
+    export(vector, to, file, strength=0.5)
+    second = file.read_bytes()
+    assert second != first
+    with pytest.raises(SaveError, match=r"v\.any is there already and is no .*--overwrite"):
+        export(vector, other, file)
+    assert file.read_bytes() == second
+    export(vector, other, file, overwrite=True)
+    assert file.read_bytes() != second
+
+
+def test_nothing_is_written_where_one_of_several_is_taken(llama: Model, tmp_path: Path) -> None:
+    vectors = [make_vector(llama, language=tag).at("all") for tag in ("sw", "tr")]
+    (tmp_path / "tr.gguf").write_text("mine")
+    with pytest.raises(SaveError, match=r"tr\.gguf is there already"):
+        export(vectors, "gguf", tmp_path)
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(SaveError, match=r"file: it is a file\. Name a folder"):
+        export(vectors, "gguf", tmp_path / "file")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "tr.gguf"]
+
+
+def test_files_of_another_package_are_replaced_only_when_told(
+    added: None, llama: Model, tmp_path: Path
+) -> None:
+    file = tmp_path / "sw.txt"
+    export(make_vector(llama), "norms", file)
+    with pytest.raises(SaveError, match="is no strengths as text"):
+        export(make_vector(llama), "norms", file)
+    export(make_vector(llama, strength=0.5), "norms", file, overwrite=True)
+    assert file.read_text() == "1 0.500"
 
 
 def test_strength_replaces_that_of_the_vectors(llama: Model, tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from langsteer.errors import VectorError
-from langsteer.fitting.average import average
+from langsteer.errors import SaveError, VectorError
+from langsteer.fitting.average import average, check_place
 from langsteer.model.model import Model
 from langsteer.steering.vector import SteeringVector
 from tests.helpers import make_vector, run
@@ -64,7 +64,11 @@ def test_its_own_counts_half(llama: Model) -> None:
         (lambda v: [], "am", "there are 0"),
         (lambda v: v, "en", "en is the language that the vectors lead to"),
         (lambda v: [v[0], replace(v[1], layer=2)], "am", "different layers are not compared"),
-        (lambda v: [v[0], replace(v[1], positions="generated")], "am", "positions: .*generated"),
+        (
+            lambda v: [v[0], replace(v[1], positions="generated")],
+            "am",
+            "positions: all \\(sw\\), generated \\(et\\). Name the files",
+        ),
         (lambda v: [*v, v[0]], "am", "several vectors for sw"),
     ],
 )
@@ -93,3 +97,15 @@ def test_the_command(llama: Model, tmp_path: Path, capsys: pytest.CaptureFixture
     assert code == 1
     assert "beside sw" in err
     assert not (tmp_path / "x").exists()
+
+
+def test_only_an_average_for_the_language_is_replaced(llama: Model, tmp_path: Path) -> None:
+    vectors = [make_vector(llama, language=tag) for tag in ("sw", "tr")]
+    file = average(vectors, "am").save(tmp_path / "am.safetensors")
+    check_place(file, "am")
+    check_place(file, "ti", overwrite=True)
+    with pytest.raises(SaveError, match="holds a vector of am that was made by average"):
+        check_place(file, "ti")
+    vectors[0].save(file)
+    with pytest.raises(SaveError, match="holds a vector of sw that was made by test"):
+        check_place(file, "sw")

@@ -11,8 +11,9 @@ import torch
 from langsteer import progress
 from langsteer.errors import CorpusError, FitError, ModelError, SaveError
 from langsteer.fitting import descent
+from langsteer.fitting.asked import TOGETHER_STEPS
 from langsteer.fitting.learned import LearnedOptions
-from langsteer.fitting.learning import TOGETHER_STEPS, fit, learn, learn_all
+from langsteer.fitting.learning import fit, learn, learn_all
 from langsteer.fitting.methods import METHODS
 from langsteer.fitting.search import Measure
 from langsteer.model.model import Model, frozen
@@ -163,7 +164,7 @@ def test_one_vector_for_all_languages(
     again = learn_all(llama, text, method, together=True, **grid)
     assert all(same(again[tag], found[tag]) for tag in found)
     assert labels == []
-    grid["files"] = {"sw": files["sw"]}
+    grid |= {"files": {"sw": files["sw"]}, "overwrite": True}
     assert not same(learn_all(llama, text.only("sw"), method, **grid)["sw"], found["sw"])
 
 
@@ -190,20 +191,50 @@ def test_what_is_already_fitted_is_kept(
     learn_all(llama, text, **grid)
     assert "sw states" not in labels
     assert "et states" in labels
-    changes: list[tuple[Any, dict[str, Any]]] = [
-        (text, {"seed": 1}),
-        (text, {"strengths": [0.5]}),
-        (text, {"layers": [2]}),
-        (text, {"overwrite": True}),
-        (text.lines(range(83)), {}),
-    ]
-    for corpus, change in changes:
-        labels.clear()
-        learn_all(llama, corpus, **{**grid, **change})
-        assert {"sw states", "et states"} <= set(labels), change
     labels.clear()
-    learn_all(build_model("llama", seed=5), text.lines(range(83)), **grid)
-    assert "sw states" in labels
+    learn_all(llama, text, **grid, overwrite=True)
+    assert {"sw states", "et states"} <= set(labels)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"seed": 1}, "(option seed: 0, and 1 now)"),
+        ({"steps": 9}, "(option steps: 10, and 9 now)"),
+        (
+            {"method": "mean_difference", "steps": None},
+            "(method: learned, and mean_difference now)",
+        ),
+        ({"strengths": [0.5]}, "(strengths: 0.5, 1.0, and 0.5 now)"),
+        ({"layers": [2]}, "(layers: 1, and 2 now)"),
+        ({"layers": ()}, "(layers: 1, and 2 now)"),
+        ({"lines": 70}, "(corpus: builtin, "),
+        ({"language": "et"}, "(language: sw, and et now)"),
+        ({"seed_of_model": 5}, "(model's weights: "),
+    ],
+)
+def test_what_was_made_otherwise_is_not_replaced(
+    change: dict[str, Any], said: str, llama: Model, tmp_path: Path
+) -> None:
+    text = short(builtin("sw", "et").lines(range(0, 420, 5)))
+    file = tmp_path / "mine.safetensors"
+    grid: dict[str, Any] = {"layers": [1], "strengths": [0.5, 1.0], "steps": 10}
+    learn_all(llama, text.only("sw"), files={"sw": file}, **grid)
+    before = file.read_bytes()
+    grid |= change
+    tag, lines = grid.pop("language", "sw"), range(grid.pop("lines", len(text)))
+    seed = grid.pop("seed_of_model", None)
+    model = llama if seed is None else build_model("llama", seed=seed)
+    grid = {name: value for name, value in grid.items() if value is not None}
+    with pytest.raises(SaveError) as refused:
+        learn_all(model, text.lines(lines).only(tag), files={tag: file}, **grid)
+    assert f"{file} is there already and holds a vector that was made otherwise" in str(
+        refused.value
+    )
+    assert said in str(refused.value)
+    assert file.read_bytes() == before
+    learn_all(model, text.lines(lines).only(tag), files={tag: file}, **grid, overwrite=True)
+    assert file.read_bytes() != before
 
 
 def test_files_that_are_not_vectors_are_kept(llama: Model, tmp_path: Path) -> None:

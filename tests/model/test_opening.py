@@ -1,5 +1,6 @@
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -7,7 +8,7 @@ import transformers
 from torch import nn
 
 from langsteer.errors import MissingExtraError, ModelError
-from langsteer.model.opening import as_model, load_model, wrap_model
+from langsteer.model.opening import as_model, check_layers, load_model, wrap_model
 from tests.helpers import LAYERS, build_model, build_network, character_tokenizer
 
 
@@ -57,6 +58,24 @@ def test_what_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         load_model("nobody/nothing")
     with pytest.raises(ModelError, match="there is no file"):
         load_model(tmp_path / "a.gguf")
+
+
+@pytest.mark.parametrize("open_it", [load_model, lambda name: check_layers(name, [])])
+def test_a_mistyped_short_name(open_it: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hub is not asked."""
+    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", None)
+    with pytest.raises(ModelError, match="did you mean gemma-3-270m, or OWNER/gemma-3-270 on"):
+        open_it("gemma-3-270")
+
+
+def test_layers_are_told_without_weights(tmp_path: Path) -> None:
+    build_network("llama").config.save_pretrained(tmp_path)
+    check_layers(tmp_path, [0, 3])
+    for layer in (-1, 4):
+        with pytest.raises(ModelError, match=f"has no layer {layer}: its layers are 0 to 3"):
+            check_layers(tmp_path, [0, layer])
+    (tmp_path / "config.json").write_text("{")
+    check_layers(tmp_path, [4])  # load_model says what is wrong
 
 
 def test_an_adapter_without_peft(

@@ -6,7 +6,10 @@ import pytest
 
 from langsteer.errors import SaveError
 from langsteer.storage.files import (
+    check_own_folder,
+    check_replaceable,
     check_writable,
+    write_folder,
     write_json,
     write_text,
     write_together,
@@ -110,3 +113,36 @@ def test_several_files_all_or_none(tmp_path: Path) -> None:
         write_together(tmp_path, {"a.txt": "new", "blocked/b": "x"})
     assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "ä"
     assert names(tmp_path) == ["a.txt", "b.bin", "blocked", "sub"]
+
+
+def test_what_another_wrote_is_not_replaced(tmp_path: Path) -> None:
+    file = write_text(tmp_path / "a.txt", "mine")
+    check_replaceable(file, lambda path: None)
+    check_replaceable(file, lambda path: "is mine", overwrite=True)
+    check_replaceable(tmp_path / "new", lambda path: "is mine")
+    told = (
+        r"a\.txt is there already and is mine: name another file, or overwrite it \(.*--overwrite"
+    )
+    with pytest.raises(SaveError, match=told):
+        check_replaceable(file, lambda path: "is mine")
+    with pytest.raises(SaveError, match="name another folder"):
+        check_replaceable(tmp_path, lambda path: "is mine")
+
+
+def test_a_folder_with_files_of_another(tmp_path: Path) -> None:
+    write_text(tmp_path / "b.txt", "mine")
+    check_own_folder(tmp_path, ["a.txt"], lambda folder: False, "it")
+    check_own_folder(tmp_path, ["a.txt", "b.txt"], lambda folder: True, "it")
+    with pytest.raises(SaveError, match=r"b\.txt is there already, and it has not written it"):
+        check_own_folder(tmp_path, ["a.txt", "b.txt"], lambda folder: False, "it")
+
+
+def test_two_folders_of_one_name_at_once(tmp_path: Path) -> None:
+    def fill(part: Path) -> None:
+        write_text(part / "a", "mine")
+        write_text(tmp_path / "new" / "a", "of another")
+
+    with pytest.raises(SaveError, match=r"new: it is there already\. Name another folder"):
+        write_folder(tmp_path / "new", fill)
+    assert (tmp_path / "new" / "a").read_text() == "of another"
+    assert [path.name for path in tmp_path.iterdir()] == ["new"]

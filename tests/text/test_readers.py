@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from langsteer import progress
 from langsteer.errors import CorpusError
 from langsteer.text.readers import read_corpus, read_flores
 from tests.made.parallel import PAIRS, corpus, write_rows
@@ -56,6 +57,18 @@ def test_a_pair_of_languages_names_is_no_heading_of_others(tmp_path: Path) -> No
     pairs = [("Kifaransa", "French"), *PAIRS]
     read = read_corpus(write_rows(tmp_path / "a.tsv", pairs), ["sw"])
     assert read.fingerprint == corpus(pairs).fingerprint
+
+
+def test_columns_without_a_header(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "_enabled", True)
+    assert read_corpus(write_rows(tmp_path / "a.tsv", PAIRS), ["sw"]).fingerprint == SAME
+    said = "a.tsv: it has no header, so its first column is read as sw and its second as en"
+    assert said in capsys.readouterr().err
+    swapped = [(f"word {i}", "शब्द " + "क" * (i + 1)) for i in range(6)]
+    with pytest.raises(CorpusError, match="are the files or tags swapped"):
+        read_corpus(write_rows(tmp_path / "b.tsv", swapped), ["hi"])
 
 
 def test_norwegian_is_found_under_either_tag(tmp_path: Path) -> None:
@@ -132,7 +145,11 @@ def test_forms_of_json(tmp_path: Path, content: str) -> None:
         ('[{"sw": "a"', "line 1: not JSON"),
         ("[" * 100_000, "line 1: not JSON"),
         ('{"sw": ' + "9" * 5000 + "}", "line 1: not JSON"),
-        ("{}", "no text in sw; it has none"),
+        ("{}", "no text under the tag of a language: its fields are none"),
+        (
+            '{"text": "moja", "label": "namba"}',
+            "its fields are text, label. Name them by tags, such as sw, en",
+        ),
     ],
 )
 def test_what_is_not_such_json(tmp_path: Path, content: str, message: str) -> None:

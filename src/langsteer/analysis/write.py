@@ -4,6 +4,7 @@ A page and its figures are made of the results alone, so they can be made again 
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,13 @@ from langsteer.extras import need
 from langsteer.look.plotting import Figure
 from langsteer.model.model import Model
 from langsteer.steering.vector import SteeringVector
-from langsteer.storage.files import check_writable, write_together
+from langsteer.storage.files import check_own_folder, check_writable, write_together
+from langsteer.storage.kept import read_record
 from langsteer.storage.records import FiledRecord
 from langsteer.text.corpus import ParallelCorpus
 
 DISPLACEMENTS_FILE = "displacements.safetensors"
+PAGE, FIGURES = "index.html", "figures"
 
 Draw = Callable[[Any], Sequence[Figure]]
 PageOf = Callable[[Any, Sequence[Figure]], str]
@@ -49,10 +52,10 @@ def write_report(results: LayerResults | Drift | VectorResults, folder: str | Pa
     figures = draw(results)
     contents: dict[str, bytes | str] = {}
     for figure in figures:
-        contents[f"figures/{figure.name}.png"] = figure.png
-        contents[f"figures/{figure.name}.svg"] = figure.svg_file
-        contents[f"figures/{figure.name}.pdf"] = figure.pdf
-    contents["index.html"] = page_of(results, figures)
+        contents[f"{FIGURES}/{figure.name}.png"] = figure.png
+        contents[f"{FIGURES}/{figure.name}.svg"] = figure.svg_file
+        contents[f"{FIGURES}/{figure.name}.pdf"] = figure.pdf
+    contents[PAGE] = page_of(results, figures)
     return write_together(folder, contents)
 
 
@@ -113,3 +116,10 @@ def _check_first(folder: str | Path, kind: type[FiledRecord]) -> None:
         need(module, "analysis", "the figures")
     need("jinja2", "analysis", "the page")
     check_writable(Path(folder) / kind.FILE.name)
+    names = [kind.FILE.name, PAGE, FIGURES, *([DISPLACEMENTS_FILE] if kind is Drift else [])]
+    check_own_folder(folder, names, partial(_holds, kind), kind.FILE.command)
+
+
+def _holds(kind: type[FiledRecord], folder: Path) -> bool:
+    """Whether a folder has results of this kind, of any version."""
+    return read_record(folder / kind.FILE.name).get("format") == kind.FILE.format

@@ -20,8 +20,8 @@ def command(
     model_argument: shared.OldModelArgument = None,
     model: shared.ModelName = shared.DEFAULT_MODEL,
     languages: Annotated[
-        str, shared.languages("Tags, with commas; else those of the vectors.")
-    ] = "",
+        list[str] | None, shared.languages("Tags, with commas; else those of the vectors.")
+    ] = None,
     corpus: shared.Corpus = shared.BUILTIN,
     pivot_file: shared.PivotFile = None,
     split: shared.Split = None,

@@ -19,13 +19,14 @@ LANGUAGES = "sw,et,hi,el,tr,de"
 def command(
     model: shared.ModelName = shared.DEFAULT_MODEL,
     languages: Annotated[
-        str, shared.languages("Tags of the built-in corpus, with commas.")
-    ] = LANGUAGES,
+        list[str], shared.languages("Tags of the built-in corpus, with commas.")
+    ] = [LANGUAGES],  # noqa: B006
     method: shared.Method = DEFAULT_METHOD,
     output: Annotated[
         Path, shared.output("Folder for demo.json, demo.png and vectors/.", "<folder>")
     ] = Path("demo"),
     limit: Annotated[int | None, shared.limit(least=7)] = None,
+    overwrite: shared.Overwrite = False,
     dtype: shared.Dtype = "auto",
     device: shared.Device = None,
     device_map: shared.DeviceMap = None,
@@ -43,6 +44,7 @@ def command(
         method=method,
         folder=output,
         limit=limit,
+        overwrite=overwrite,
     )
     if as_json:
         shared.print_json(result.as_json())

@@ -36,6 +36,7 @@ def command(
         float, typer.Option("--effect", min=0.1, max=100, help="The points that are looked for.")
     ] = EFFECT,
     scoring: shared.Score = "auto",
+    overwrite: shared.Overwrite = False,
     output: Annotated[
         Path | None, shared.output("Write what was found as JSON, too.", "<file>")
     ] = None,
@@ -54,9 +55,13 @@ def command(
 
     Your own items: `langsteer diagnose -l id --on items.jsonl --english items.en.jsonl -m google/gemma-3-1b-pt`
     """
-    from langsteer.diagnosis.diagnose import diagnose
+    from langsteer.diagnosis.diagnose import diagnose, is_diagnosis
     from langsteer.diagnosis.task import read_task
+    from langsteer.storage.files import check_replaceable
 
+    if output is not None:
+        refusal = "is no diagnosis"
+        check_replaceable(output, lambda p: None if is_diagnosis(p) else refusal, overwrite)
     task = read_task(
         on, language, english=english, data=data, form=form, benchmark_files=benchmarks or ()
     )

@@ -24,8 +24,8 @@ def command(
         typer.Argument(help="Versions of it, adapter folders too; NAME=PATH gives one a name."),
     ] = None,
     languages: Annotated[
-        str, shared.languages("Tags, with commas; else all of the built-in corpus.")
-    ] = "",
+        list[str] | None, shared.languages("Tags, with commas; else all of the built-in corpus.")
+    ] = None,
     corpus: shared.Corpus = shared.BUILTIN,
     pivot_file: shared.PivotFile = None,
     split: shared.Split = None,

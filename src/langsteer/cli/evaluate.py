@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 
 
 def command(
-    tasks: Annotated[str, shared.tasks("Benchmarks or tasks of the harness, with commas.")],
+    tasks: Annotated[list[str], shared.tasks("Benchmarks or tasks of the harness, with commas.")],
     vectors: Annotated[list[Path], shared.vectors("A vector file, or a folder; several times.")],
-    languages: Annotated[str, shared.languages("Tags, with commas; else all vectors'.")] = "",
+    languages: Annotated[
+        list[str] | None, shared.languages("Tags, with commas; else all vectors'.")
+    ] = None,
     model: shared.ModelName = shared.DEFAULT_MODEL,
     data: Annotated[
         Path | None, shared.data("Folder with the data sets as published; else the hub.")

@@ -45,6 +45,7 @@ def command(
         ),
     ] = None,
     llama_server: shared.LlamaServer = None,
+    overwrite: shared.Overwrite = False,
     as_json: shared.Json = False,
 ) -> None:
     """Write vectors into files that other tools read.
@@ -65,7 +66,7 @@ def command(
     if model is not None:
         opened = form.opens_model
         options["model"] = shared.open_model(model, "auto", None, None) if opened else model
-    files = export(list(vectors), to, output, strength=strength, **options)
+    files = export(list(vectors), to, output, strength=strength, overwrite=overwrite, **options)
     if not as_json:
         for language, path in files.items():
             typer.echo(f"{language}: {path} ({form.title})")

@@ -10,7 +10,7 @@ from rich.table import Table
 from langsteer.cli import options as shared
 from langsteer.cli.inspect import print_vector
 from langsteer.cli.working import Jobs, On, learn_there, shared_workers
-from langsteer.errors import FitError, LanguageError, SaveError
+from langsteer.errors import LanguageError, SaveError
 from langsteer.fitting.names import DEFAULT_METHOD
 
 if TYPE_CHECKING:
@@ -23,7 +23,9 @@ ANSWERS = "answers"  # what --for takes beside benchmarks and files
 
 
 def command(
-    languages: Annotated[str, shared.languages("BCP 47 tag, such as sw; several with commas.")],
+    languages: Annotated[
+        list[str], shared.languages("BCP 47 tag, such as sw; several with commas, or one by one.")
+    ],
     output: Annotated[
         str,
         shared.output("The vector's file; for several languages, or ending in /, a folder."),
@@ -32,7 +34,9 @@ def command(
     pivot_file: shared.PivotFile = None,
     split: shared.Split = None,
     pivot: shared.Pivot = "en",
-    lines: Annotated[int | None, shared.lines(2)] = None,
+    lines: Annotated[
+        int | None, shared.lines(2, "; those to choose and report on count too")
+    ] = None,
     model: shared.ModelName = shared.DEFAULT_MODEL,
     method: shared.Method = DEFAULT_METHOD,
     recipe: Annotated[
@@ -159,24 +163,35 @@ def command(
     """
     from langsteer.cli.answers import answers_for
     from langsteer.cli.recipes import search_for
+    from langsteer.cli.refusals import (
+        check_asked,
+        check_router,
+        refuse_beside_search,
+        refuse_for_answers,
+    )
     from langsteer.diagnosis.task import read_task
     from langsteer.fitting.learning import learn_all, method_of
     from langsteer.fitting.router import fit_router
     from langsteer.fitting.search import check_strengths
     from langsteer.steering.files import ROUTER_NAME
     from langsteer.storage.files import check_writable
-    from langsteer.text.languages import parse_tag
+    from langsteer.text.languages import language_name, parse_tag
     from langsteer.text.readers import read_corpus
 
     tags = list(dict.fromkeys(map(parse_tag, shared.listed(languages))))
     if not tags:
         raise LanguageError("name a language, such as --language sw")
+    if parse_tag(pivot) in tags:
+        raise LanguageError(
+            f"{language_name(pivot)} ({parse_tag(pivot)}) is the pivot, which other languages are "
+            "aligned to: name others, or another pivot (--pivot)"
+        )
     text = read_corpus(corpus, tags, pivot=pivot, pivot_file=pivot_file, split=split).some(lines)
     shared.print_checks(text)
     files = _files(text.languages, output)
     for file in files.values():
         check_writable(file)
-    _refuse_beside_search(
+    refuse_beside_search(
         task is not None,
         {
             "--recipe": recipe,
@@ -204,7 +219,7 @@ def command(
         },
     )
     if task == ANSWERS:
-        _refuse_for_answers(
+        refuse_for_answers(
             {"--data": data, "--english": english, "--form": form, "--vectors": vectors}
         )
         answers_for(
@@ -239,7 +254,7 @@ def command(
             as_json=as_json,
         )
         return
-    method_of(recipe or method)  # what cannot be learned is said before a model is opened
+    chosen = method_of(recipe or method)  # what cannot be learned is said before a model is opened
     check_strengths(strength or [1.0])
     if router and not Path(output).is_dir() and not output.endswith("/"):
         raise SaveError(f"a router lies in a folder of vectors: write --output {output}/")
@@ -253,6 +268,8 @@ def command(
         **({"positions": positions} if positions else {}),
     }
     router_file = Path(output) / ROUTER_NAME if router else None
+    if router_file is not None:
+        check_router(router_file, overwrite)
     workers = shared_workers(next(iter(files.values())).parent, jobs, on)
     failed = 0
     if workers is not None:
@@ -261,6 +278,7 @@ def command(
             workers, place, gpus, text, files, recipe or method, router_file, options
         )
     else:
+        check_asked(model, text, chosen, files, options)
         opened = shared.open_model(model, dtype, device, device_map)
         learned = learn_all(opened, text, recipe or method, files=files, **options)
         if router_file is not None:
@@ -292,25 +310,6 @@ def _print_learned(
     tag, first = next(iter(learned.items()))
     if first.options.get("objective") == "centred" and not together and len(text) < FEW:
         _print_few(len(text), tag, files[tag])
-
-
-def _refuse_beside_search(
-    searching: bool, fixed: Mapping[str, object], searched: Mapping[str, object]
-) -> None:
-    """Raise FitError for an option that says what --for is to find out, or that only it takes."""
-    for name, value in (fixed if searching else searched).items():
-        if value:
-            hint = "searches for that: leave it out" if searching else "is needed with it"
-            raise FitError(f"{name}: --for {hint}")
-
-
-def _refuse_for_answers(given: Mapping[str, object]) -> None:
-    """Raise FitError for an option that is about items, which answers have none of."""
-    for name, value in given.items():
-        if value:
-            raise FitError(
-                f"{name} is about items of a task, and --for answers has none: leave it out"
-            )
 
 
 def _print_few(lines: int, tag: str, file: Path) -> None:

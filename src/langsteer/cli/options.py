@@ -30,6 +30,7 @@ OLD_SPELLINGS = {
     "--items": "--limit",
     "--skip-damaged": "--skip-bad-vectors",
 }
+ONCE = ("language",)  # what another of would be meant to be added to
 TEXTS = ("prompt", "before", "after")  # what goes to a model, and may be empty
 BUILTIN = "builtin"
 DEFAULT_MODEL = "gemma-3-270m"
@@ -65,20 +66,24 @@ class Command(TyperCommand):
             for spelling in old:
                 now = OLD_SPELLINGS[spelling]
                 print(f"langsteer: {spelling} is called {now} now", file=sys.stderr)
-            self._refuse_empty(ctx, args)
+            self._refuse_senseless(ctx, args)
         return super().parse_args(ctx, args)
 
-    def _refuse_empty(self, ctx: Any, args: Sequence[str]) -> None:
-        """Raise BadParameter where a path or a name is empty, which would be the current folder."""
+    def _refuse_senseless(self, ctx: Any, args: Sequence[str]) -> None:
+        """Raise BadParameter where a path or a name is empty, which would be the current folder, and
+        where one of two languages would be dropped.
+        """
         given, _, order = self.make_parser(ctx).parse_args(args=list(args))
         for param in order:
+            at: Any = param
+            if param.name in ONCE and not at.multiple and order.count(param) > 1:
+                raise typer.BadParameter("it takes one, and is given several times.", ctx, at)
             value = given.get(param.name or "")
             values = value if isinstance(value, (list, tuple)) else [value]
             if param.name not in TEXTS and any(
                 isinstance(text, str) and not text.strip() for text in values
             ):
                 hint = "" if param.required else ", or leave it out"
-                at: Any = param
                 raise typer.BadParameter(f"it is empty: say what it is to be{hint}.", ctx, at)
 
     def invoke(self, ctx: Any) -> Any:
@@ -179,10 +184,12 @@ def _completing_list(names: Callable[[], Sequence[str]]) -> Callable[[str], list
     return complete
 
 
-def languages(help: str) -> Any:
-    """`--language`: tags, with commas."""
+def languages(help: str, **settings: Any) -> Any:
+    """`--language`: tags, with commas or several times."""
     completion = _completing_list(corpus_languages)
-    return typer.Option("--language", "-l", metavar="<tags>", help=help, autocompletion=completion)
+    return typer.Option(
+        "--language", "-l", metavar="<tags>", help=help, autocompletion=completion, **settings
+    )
 
 
 def language(help: str) -> Any:
@@ -193,7 +200,7 @@ def language(help: str) -> Any:
 
 
 def tasks(help: str) -> Any:
-    """`--tasks`: benchmarks, or tasks of the harness, with commas."""
+    """`--tasks`: benchmarks, or tasks of the harness, with commas or several times."""
     return typer.Option(
         "--tasks", "-t", metavar="<names>", help=help, autocompletion=_completing_list(benchmarks)
     )
@@ -216,9 +223,10 @@ def output(help: str, metavar: str = "<path>") -> Any:
     return typer.Option("--output", "-o", metavar=metavar, help=help)
 
 
-def lines(least: int | None = None) -> Any:
+def lines(least: int | None = None, more: str = "") -> Any:
     """`--lines`: how many lines of the corpus are read."""
-    return typer.Option("--lines", "-n", min=least, help="Read so many lines, evenly spread.")
+    help = f"Read so many lines, evenly spread{more}."
+    return typer.Option("--lines", "-n", min=least, help=help)
 
 
 def limit(least: int) -> Any:
@@ -333,7 +341,7 @@ Carry = Annotated[
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of what is drawn at random.")]
 Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Make again what the output already holds.")
+    bool, typer.Option("--overwrite", help="Write in place of what the output already holds.")
 ]
 Method = Annotated[
     str, one_of(methods, "--method", help=f"How to learn: one of {', '.join(methods())}.")
@@ -348,9 +356,10 @@ def named_model(option: str, argument: str | None) -> str:
     return argument
 
 
-def listed(text: str | None) -> list[str]:
-    """What stands between commas."""
-    return [part.strip() for part in (text or "").split(",") if part.strip()]
+def listed(texts: Iterable[str] | None) -> list[str]:
+    """What stands between commas in an option that was given once or several times."""
+    parts = (part.strip() for text in texts or () for part in text.split(","))
+    return [part for part in parts if part]
 
 
 def quiet_libraries() -> None:

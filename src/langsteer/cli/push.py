@@ -8,6 +8,8 @@ import typer
 from langsteer.cli import options as shared
 from langsteer.storage.parsed import parse_json
 
+_MARK = "library_name: langsteer"  # in the card of every folder that was written for the hub
+
 
 def command(
     vectors: Annotated[Path, typer.Argument(help="A vector file, or a folder of them.")],
@@ -45,12 +47,18 @@ def command(
     See first what would be uploaded: `langsteer push vectors/ user/repo --dry-run -o shared/`
     """
     from langsteer.hub.card import CardOptions
-    from langsteer.hub.push import push_to_hub, write_for_hub
+    from langsteer.hub.push import CARD_NAME, push_to_hub, write_for_hub
+    from langsteer.storage.files import check_own_folder, check_writable
 
     shared.quiet_libraries()
     card = CardOptions(licence, base_model, _results(results))
     if dry_run:
         folder = output or Path(repository.rpartition("/")[2])
+        check_writable(folder, folder=True)
+        there = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+        check_own_folder(
+            folder, there, lambda own: _MARK in _text(own / CARD_NAME), "langsteer push"
+        )
         files = [str(path) for path in write_for_hub(vectors, folder, repository, card=card)]
         told: dict[str, Any] = {"repository": repository, "files": files}
         lines = files
@@ -62,6 +70,10 @@ def command(
     else:
         for line in lines:
             typer.echo(line)
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
 
 
 def _results(path: Path | None) -> list[dict[str, Any]]:

@@ -74,7 +74,9 @@ def _tune(
     data: Annotated[
         list[str], shared.data("builtin, a JSON lines file, or hf:ID; several are joined.")
     ] = [shared.BUILTIN],  # noqa: B006
-    languages: Annotated[str, shared.languages("Tags, with commas; else all there are.")] = "",
+    languages: Annotated[
+        list[str] | None, shared.languages("Tags, with commas; else all there are.")
+    ] = None,
     template: Annotated[
         str | None,
         typer.Option(

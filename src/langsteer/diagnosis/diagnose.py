@@ -15,6 +15,7 @@ from langsteer.errors import CorpusError
 from langsteer.evaluation.statistics import Interval, paired_bootstrap
 from langsteer.model.model import Model
 from langsteer.storage.files import write_json
+from langsteer.storage.kept import read_record
 from langsteer.storage.records import PlainRecord
 from langsteer.text.corpus import ParallelCorpus, builtin
 from langsteer.version import versions
@@ -43,6 +44,11 @@ class Diagnosis(PlainRecord):
     def write(self, path: str | Path) -> Path:
         """Write it as JSON. Raises SaveError."""
         return write_json(path, self.as_json())
+
+
+def is_diagnosis(path: Path) -> bool:
+    """Whether a file is what `Diagnosis.write` wrote, of any version."""
+    return {"corners", "reaches", "verdict"} <= read_record(path).keys()
 
 
 def diagnose(

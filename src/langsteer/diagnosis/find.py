@@ -4,6 +4,7 @@ Candidates are chosen on development items by successive halving, within minutes
 reported once, on other items, against doing nothing.
 """
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -23,13 +24,13 @@ from langsteer.diagnosis.items import TaskItems
 from langsteer.diagnosis.scoring import Scoring, answer_scores, asked, scale_of
 from langsteer.diagnosis.task import check_apart
 from langsteer.diagnosis.trials import NAME, Trials
-from langsteer.errors import DiagnosisError, SaveError, VectorError
+from langsteer.errors import DiagnosisError, VectorError
 from langsteer.evaluation.statistics import Array, difference, paired_bootstrap
 from langsteer.model.model import Model
 from langsteer.progress import announce
 from langsteer.steering.change import Change
 from langsteer.steering.folder import load
-from langsteer.storage.files import check_writable, write_json
+from langsteer.storage.files import check_replaceable, check_writable, write_json
 from langsteer.storage.kept import read_record
 from langsteer.text.corpus import ParallelCorpus
 from langsteer.version import versions
@@ -111,17 +112,14 @@ def check_place(file: str | Path, overwrite: bool = False) -> None:
     What a search has written may be replaced, and with `overwrite` anything.
     """
     check_writable(file)
-    if not Path(file).is_file() or overwrite:
-        return
-    try:
-        if "search" in load(file).scores:
-            return
-    except VectorError:
-        pass
-    raise SaveError(
-        f"{file} is there already, and no search for a recipe has written it: name another file, or "
-        "overwrite it (overwrite=True, --overwrite)"
-    )
+
+    def refusal(path: Path) -> str | None:
+        with contextlib.suppress(VectorError):
+            if "search" in load(path).scores:
+                return None
+        return "no search for a recipe has written it"
+
+    check_replaceable(file, refusal, overwrite)
 
 
 def _check_enough(task: TaskItems) -> None:

@@ -27,12 +27,14 @@ from langsteer.fitting.names import DEFAULT_METHOD
 from langsteer.model.model import Model
 from langsteer.model.tokens import Prompt
 from langsteer.steering.change import Change
-from langsteer.storage.files import write_json, write_whole
+from langsteer.storage.files import check_own_folder, write_json, write_whole
+from langsteer.storage.kept import read_record
 from langsteer.text.corpus import ParallelCorpus, builtin
 from langsteer.text.languages import language_name
 from langsteer.version import __version__, versions
 
 BENCHMARK = "builtin_topics"
+FILES = ("demo.json", "demo.png")
 LANGUAGES = ("sw", "et", "hi", "el", "tr", "de")
 TOPICS = {
     "science/technology": " science",
@@ -92,10 +94,13 @@ def run_demo(
     """Fit, measure, and, with `folder`, write demo.json, demo.png, vectors/ and cells/ there.
 
     `limit` keeps only so many items of the part reported on, for a quick look. `options` go to
-    `learn_all`. A vector that is there already, of the same model and options, is not fitted again.
+    `learn_all`. A vector that is there already, of the same model and options, is not fitted again,
+    and one of others is refused without `overwrite`.
     The cells are those of a comparison, so that `langsteer report` reads the folder.
     """
     started = time.perf_counter()
+    if folder is not None:
+        check_own_folder(folder, FILES, _holds_demo, "langsteer demo")
     corpus = builtin(*languages)
     report = corpus.split()["report"].some(limit)
     english = _answers(model, report, "en", [None])[0]
@@ -116,9 +121,14 @@ def run_demo(
     if folder is not None:
         for cell in cells:
             write_cell(folder, cell)
-        write_json(Path(folder) / "demo.json", result.as_json())
-        write_figure(result, Path(folder) / "demo.png")
+        record, picture = (Path(folder) / name for name in FILES)
+        write_json(record, result.as_json())
+        write_figure(result, picture)
     return result
+
+
+def _holds_demo(folder: Path) -> bool:
+    return {"model", "english", "languages"} <= read_record(folder / FILES[0]).keys()
 
 
 def write_figure(result: DemoResult, path: Path) -> Path:

@@ -23,6 +23,7 @@ from langsteer.evaluation.harness.tasks import (
 )
 from langsteer.evaluation.statistics import Interval, difference, paired_bootstrap
 from langsteer.model.model import Model
+from langsteer.progress import announce
 from langsteer.steering.folder import changes_by_language
 from langsteer.text.languages import parse_tag
 
@@ -189,6 +190,8 @@ def _benchmark_tasks(
             f"{benchmark.title} has none of the languages {', '.join(languages)}: it has "
             f"{', '.join(sorted(benchmark.codes))}"
         )
+    if absent := [tag for tag in languages if tag not in asked]:
+        announce(f"{benchmark.title} has no items in {', '.join(absent)}: not measured there")
     tasks = {}
     for tag in asked:
         docs = load_docs(benchmark, tag, "test", data)[:limit]

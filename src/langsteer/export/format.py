@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from langsteer.errors import ExportError
+from langsteer.errors import ExportError, VectorError
 from langsteer.steering.change import Change
 from langsteer.steering.vector import SteeringVector
+from langsteer.storage.files import check_replaceable, check_writable
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,8 @@ class ExportFormat:
     ExportError, saying why, where the format cannot hold them, and SaveError.
 
     With an empty `extension`, what is written is a folder. `together`: one file for all languages.
+    `is_own(path)`: whether the file there is of this format (or the folder, one that it writes into), so
+    that it may be replaced unasked; without it, no file is.
     `opens_model`: its option `model`, where it has one, is an open model, not the name of one.
     `check(changes, files, model, program=None, opened=None)` runs the engine with the files of each language, on
     the model's own file, and reports how it compares (`langsteer.export.check`).
@@ -30,6 +33,26 @@ class ExportFormat:
     together: bool = False
     opens_model: bool = True
     check: Callable[..., Any] | None = None
+    is_own: Callable[[Path], bool] | None = None
+
+
+def check_output(form: ExportFormat, path: Path, overwrite: bool) -> None:
+    """Raise SaveError where the format cannot write to `path`, or would replace what is not its own."""
+    is_own = form.is_own
+    check_writable(path, folder=not form.extension)
+    if form.extension or is_own is not None:
+        kind = f"is no {form.title}"
+        own = is_own or (lambda _: False)
+        check_replaceable(path, lambda there: None if own(there) else kind, overwrite)
+
+
+def reads(read: Callable[[Path], object], path: Path) -> bool:
+    """Whether `read` takes a file: it raises VectorError where it does not."""
+    try:
+        read(path)
+    except VectorError:
+        return False
+    return True
 
 
 def vectors_of(changes: Sequence[Change], title: str) -> list[SteeringVector]:

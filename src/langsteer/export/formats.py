@@ -11,12 +11,13 @@ from typing import Any
 from langsteer.engines.llama_cpp import find_server
 from langsteer.errors import ExportError, ModelError
 from langsteer.export.check import Report
-from langsteer.export.format import ExportFormat, path_for
+from langsteer.export.format import ExportFormat, check_output, path_for
 from langsteer.export.names import FORMATS as OWN
 from langsteer.model.model import Model
 from langsteer.plugins import Registry, instance_of
 from langsteer.steering.change import Change
 from langsteer.steering.folder import Source, load_changes
+from langsteer.storage.files import check_writable
 
 GROUP = "langsteer.exports"
 
@@ -36,28 +37,33 @@ def export(
     output: str | Path,
     *,
     strength: float | None = None,
+    overwrite: bool = False,
     **options: Any,
 ) -> dict[str, Path]:
     """Write changes, of files, folders or themselves, in a format; the file of each language.
 
     `output` is the file; with several languages, or where it is a folder already, each has a file
     of its own in it, unless the format puts all into one. What one language has in several layers
-    goes into one file. `strength` replaces that of each; `options` are the format's. Raises
-    ExportError and SaveError.
+    goes into one file. `strength` replaces that of each; `options` are the format's. A file that is
+    there is replaced where it is of the format, and any other with `overwrite` only. Raises
+    ExportError and SaveError, before anything is written where another file is there.
     """
     form = get_format(to)
     _check_options(form, options)
     languages = _by_language(sources, strength)
     if not languages:
         raise ExportError("there is nothing to export: name a file or a folder of vectors")
+    several = len(languages) > 1
+    if several and not form.together:
+        check_writable(output, folder=True)
+    files = {tag: path_for(Path(output), tag, form.extension, several) for tag in languages}
+    for path in [Path(output)] if form.together else files.values():
+        check_output(form, path, overwrite)
     if form.together:
         form.export([c for changes in languages.values() for c in changes], Path(output), **options)
         return dict.fromkeys(languages, Path(output))
-    files: dict[str, Path] = {}
     for language, changes in languages.items():
-        path = path_for(Path(output), language, form.extension, len(languages) > 1)
-        form.export(changes, path, **options)
-        files[language] = path
+        form.export(changes, files[language], **options)
     return files
 
 

@@ -8,6 +8,7 @@ a direction that it cannot use (of layer 0, of a layer that the model lacks), so
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from langsteer.errors import ExportError
@@ -17,12 +18,19 @@ from langsteer.export.format import (
     check_everywhere,
     check_layers,
     everywhere_note,
+    reads,
     scaled,
     vectors_of,
 )
 from langsteer.progress import announce
 from langsteer.steering.change import Change
-from langsteer.steering.foreign import ARCHITECTURE, HINT_KEY, RECORD_KEY, architecture_name
+from langsteer.steering.foreign import (
+    ARCHITECTURE,
+    HINT_KEY,
+    RECORD_KEY,
+    architecture_name,
+    read_gguf,
+)
 from langsteer.steering.vector import SteeringVector
 from langsteer.storage.files import write_whole
 from langsteer.version import __version__
@@ -117,4 +125,5 @@ FORMAT = ExportFormat(
     ".gguf",
     export,
     check=check_control_vectors,
+    is_own=partial(reads, read_gguf),
 )

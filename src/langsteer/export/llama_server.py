@@ -145,6 +145,14 @@ def check(
     )
 
 
+def _is_own(folder: Path) -> bool:
+    """Whether a folder has a preset that langsteer wrote, or neither a preset nor a GGUF file."""
+    preset = folder / PRESET
+    if preset.is_file():
+        return CHOICE.encode() in preset.read_bytes()
+    return not any(folder.glob("*.gguf"))
+
+
 FORMAT = ExportFormat(
     "llama-server",
     "preset of llama.cpp's server",
@@ -153,4 +161,5 @@ FORMAT = ExportFormat(
     together=True,
     opens_model=False,
     check=check,
+    is_own=_is_own,
 )

@@ -8,6 +8,7 @@ padding and the beginning-of-sequence token too.
 
 import io
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,14 @@ from langsteer.export.format import (
     check_everywhere,
     check_layers,
     everywhere_note,
+    reads,
     vectors_of,
 )
 from langsteer.model.model import base_network
 from langsteer.model.opening import as_model
 from langsteer.progress import announce
 from langsteer.steering.change import Change
+from langsteer.steering.foreign import read_torch
 from langsteer.steering.vector import SteeringVector
 from langsteer.storage.files import write_whole
 
@@ -100,4 +103,10 @@ def _named_blocks(vector: SteeringVector) -> str:
 
 _FEW = 3  # blocks, enough to tell their list from others
 
-FORMAT = ExportFormat("lm-eval", "lm-evaluation-harness, its model `steered`", ".pt", export)
+FORMAT = ExportFormat(
+    "lm-eval",
+    "lm-evaluation-harness, its model `steered`",
+    ".pt",
+    export,
+    is_own=partial(reads, read_torch),
+)

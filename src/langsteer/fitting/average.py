@@ -6,13 +6,16 @@ says how much); what is a language's own, and the noise of its fit, is averaged 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import torch
 
 from langsteer.errors import VectorError
+from langsteer.steering.folder import load
 from langsteer.steering.vector import SteeringVector, check_comparable
+from langsteer.storage.files import check_replaceable, check_writable
 from langsteer.text.languages import parse_tag
 
 NAME = "average"
@@ -40,9 +43,7 @@ def average(
     vectors_used = check_comparable([*others, *([own] if own is not None else [])])
     if tag == vectors_used[0].pivot:
         raise VectorError(f"{tag} is the language that the vectors lead to")
-    positions = sorted({vector.positions for vector in vectors_used})
-    if len(positions) > 1:
-        raise VectorError(f"the vectors act on different positions: {', '.join(positions)}")
+    _check_positions(vectors_used)
     weights = [1.0] * len(others) + [float(len(others))] * (len(vectors_used) - len(others))
     values = torch.stack([vector.values.float() for vector in vectors_used])
     return replace(
@@ -65,6 +66,37 @@ def average(
         scores={},
         loss=(),
     )
+
+
+def _check_positions(vectors: Sequence[SteeringVector]) -> None:
+    by_positions: dict[str, list[str]] = {}
+    for vector in vectors:
+        by_positions.setdefault(vector.positions, []).append(vector.language)
+    if len(by_positions) > 1:
+        told = ", ".join(f"{at} ({', '.join(tags)})" for at, tags in sorted(by_positions.items()))
+        raise VectorError(
+            f"the vectors act on different positions: {told}. Name the files of those that act alike, "
+            "or fit the others again (langsteer fit --positions)"
+        )
+
+
+def check_place(file: str | Path, language: str, overwrite: bool = False) -> None:
+    """Raise SaveError where an average could not be written, or would replace anything but an average
+    for the same language, unless `overwrite`.
+    """
+    check_writable(file)
+    tag = parse_tag(language)
+
+    def refusal(path: Path) -> str | None:
+        try:
+            there = load(path)
+        except VectorError:
+            return "holds no vector that can be read"
+        own = there.method == NAME and there.language == tag
+        made = f"made by {there.method}"
+        return None if own else f"holds a vector of {there.language} that was {made}"
+
+    check_replaceable(file, refusal, overwrite)
 
 
 def _shared_objective(vectors: Sequence[SteeringVector]) -> dict[str, Any]:

@@ -1,33 +1,28 @@
 """Fit a change by a method's name, and choose its layer and strength."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from langsteer.errors import FitError, SaveError, VectorError
-from langsteer.fitting.descent import DescentOptions, checkpoint_files
+from langsteer.errors import FitError
+from langsteer.fitting.asked import SHARES, Asked, made_otherwise
+from langsteer.fitting.descent import checkpoint_files
 from langsteer.fitting.methods import get_method
 from langsteer.fitting.names import DEFAULT_METHOD
-from langsteer.fitting.options import Method, Options, chosen_layer
+from langsteer.fitting.options import Method, chosen_layer
 from langsteer.fitting.readings import PivotReadings
 from langsteer.fitting.recipe import is_recipe, recipe_method
-from langsteer.fitting.search import check_strengths, search
+from langsteer.fitting.search import search
 from langsteer.model.model import Model
 from langsteer.progress import announce
 from langsteer.steering.change import Change
 from langsteer.steering.folder import load
-from langsteer.storage.files import check_writable
-from langsteer.storage.kept import as_kept
+from langsteer.storage.files import check_replaceable
+from langsteer.storage.kept import Difference, first_difference
 from langsteer.text.corpus import ParallelCorpus
 from langsteer.text.languages import parse_tag
-
-SHARES: dict[str, Any] = {
-    "fit": 0.8,
-    "choose": 0.2,
-    "report": 0.0,
-}  # of a corpus that does not come split
-TOGETHER_STEPS = 400  # of all languages, where one alone has 100
 
 
 def method_of(name: str) -> Method:
@@ -100,19 +95,17 @@ def learn_all(
 
     With `files`, by language, each vector is saved as soon as it is there. A file that already
     holds what the same call would give is read instead, unless `overwrite`; an interrupted
-    gradient fit goes on from beside it. Raises SaveError where a file cannot be written, or would
-    replace something other than a vector without `overwrite`.
+    gradient fit goes on from beside it. Raises SaveError where a file cannot be written, or without
+    `overwrite` where there is something else: another file, or a vector that was made otherwise.
     """
     learning = _Learning(model, corpus, method, layers, strengths, options, together, whole)
     places = {parse_tag(tag): Path(file) for tag, file in (files or {}).items()}
     if missing := [tag for tag in corpus.languages if places and tag not in places]:
         raise FitError(f"{', '.join(missing)} of {corpus.name}: no file was named for it")
-    done = {} if overwrite else learning.done(places)
-    for tag, place in places.items():
-        if tag not in done:
-            check_writable(place)
+    learning.asked.check_kept(places, overwrite)
+    kept = {} if overwrite else learning.kept(places)
     return {
-        tag: done[tag] if tag in done else learning.saved_vector(tag, places.get(tag))
+        tag: kept[tag] if tag in kept else learning.saved_vector(tag, places.get(tag))
         for tag in corpus.languages
     }
 
@@ -144,38 +137,16 @@ class _Learning:
         together: bool = False,
         whole: ParallelCorpus | None = None,
     ) -> None:
-        self.model, self.method = model, method_of(method)
-        more = together and issubclass(self.method.options or Options, DescentOptions)
-        self.options = self.method.make_options(
-            {"steps": TOGETHER_STEPS, **options} if more else options
-        )
-        usual = self.options.usual_strengths
-        self.strengths = list(usual if strengths is None else strengths)
-        check_strengths(self.strengths)
-        named = [model.check_layer(layer) for layer in dict.fromkeys(layers)]
-        self.named, self.given = named, None if strengths is None else list(strengths)
-        self.saved_options = as_kept(asdict(self.options))
-        self.asked = as_kept(
-            {
-                "method": self.method.name,
-                "layers": named,
-                "strengths": self.given,
-                "options": self.saved_options,
-            }
-        )
-        self.layers = named or [chosen_layer(model, self.options)]
-        self.corpus = corpus
-        parts = corpus.split(**SHARES)
-        self.to_fit, self.to_choose = parts["fit"], parts["choose"]
-        self.whole: ParallelCorpus | None = None
-        if self.method.all_languages:
-            self.whole = corpus if whole is None else whole
-            self.asked["whole"] = self.whole.split(**SHARES)["fit"].describe()
-        if together and self.method.learn is not None:
-            raise FitError(f"{self.method.name} is not learned from several languages together")
-        self.mixed = self._mixed() if together else None
+        self.asked = Asked(corpus, method_of(method), layers, strengths, options, together, whole)
+        self.model, self.method, self.options = model, self.asked.method, self.asked.options
+        for layer in self.asked.layers:
+            model.check_layer(layer)
+        self.layers = self.asked.layers or [chosen_layer(model, self.options)]
+        self.to_choose, self.mixed = self.asked.to_choose, self.asked.mixed
         self.shared: Sequence[Change] = []  # fitted on those
-        self.fit_pivot = PivotReadings(model, self.to_fit if self.mixed is None else self.mixed)
+        self.fit_pivot = PivotReadings(
+            model, self.asked.to_fit if self.mixed is None else self.mixed
+        )
         self.choose_pivot = PivotReadings(model, self.to_choose)
 
     def vector(self, language: str, checkpoint: str | Path | None = None) -> Change:
@@ -187,11 +158,11 @@ class _Learning:
         there = self.options.fitted_at
         own = [_of_language(vector, language).at(there) for vector in vectors]
         held_out = self.to_choose.only(language)
-        best = search(self.model, held_out, own, self.strengths, self.choose_pivot)
+        best = search(self.model, held_out, own, self.asked.strengths, self.choose_pivot)
         return best.at(self.options.acts_at)
 
     def _fit(self, language: str, checkpoint: str | Path | None) -> Sequence[Change]:
-        pairs = self._fitted_on(language)
+        pairs = self.asked.fitted_on(language)
         return self.method.at_layers(
             self.model, pairs, self.layers, self.options, self.fit_pivot, checkpoint
         )
@@ -199,25 +170,18 @@ class _Learning:
     def _learned_by_method(self, language: str) -> Change:
         """By the method's own search; what was asked of it is kept, to be known again."""
         assert self.method.learn is not None
-        more = {} if self.whole is None else {"whole": self.whole}
+        asked = self.asked
+        more = {} if asked.whole is None else {"whole": asked.whole}
         learned = self.method.learn(
             self.model,
-            self.corpus.only(language),
-            self.named,
-            self.given,
+            asked.corpus.only(language),
+            asked.layers,
+            asked.given,
             self.options,
             **more,
         )
-        scores = {**learned.scores, "asked": self.asked}
+        scores = {**learned.scores, "asked": asked.record}
         return replace(learned, scores=scores)  # type: ignore[type-var]
-
-    def _fitted_on(self, language: str) -> ParallelCorpus:
-        return self.mixed if self.mixed is not None else self.to_fit.only(language)
-
-    def _mixed(self) -> ParallelCorpus:
-        """Pairs of all languages: as many as are learned from, where the method learns from some."""
-        most = self.options.pairs if isinstance(self.options, DescentOptions) else None
-        return self.to_fit.mixed(most, self.options.seed)
 
     def saved_vector(self, language: str, file: Path | None) -> Change:
         vector = self.vector(language, file)
@@ -232,42 +196,33 @@ class _Learning:
                 if file is not None:
                     file.unlink(missing_ok=True)
 
-    def done(self, files: Mapping[str, Path]) -> dict[str, Change]:
-        """Vectors in those of `files` that hold what `vector` would give."""
+    def kept(self, files: Mapping[str, Path]) -> dict[str, Change]:
+        """Vectors in those of `files` that are there. Raises SaveError for one made otherwise."""
         there: dict[str, Change] = {}
         for language, file in files.items():
-            vector = _existing(file)
-            if vector is not None and self._would_give(vector, language):
-                announce(f"{language}: already in {file}")
-                there[language] = vector
+            if not file.exists():
+                continue
+            vector = load(file)
+            check_replaceable(file, partial(self._refusal, vector, language))
+            announce(f"{language}: already in {file}")
+            there[language] = vector
         return there
 
-    def _would_give(self, vector: Change, language: str) -> bool:
-        if vector.model.get("fingerprint") != self.model.fingerprint or vector.language != language:
-            return False
-        same_corpus = vector.corpus == self._fitted_on(language).describe()
-        if "asked" in vector.scores:
-            return same_corpus and bool(vector.scores["asked"] == self.asked)
-        trials = [(t.get("layer"), t.get("strength")) for t in vector.scores.get("trials", ())]
-        return (
-            vector.method == self.method.name
-            and same_corpus
-            and vector.scores.get("chosen_on") == self.to_choose.only(language).describe()
-            and trials == [(layer, s) for layer in self.layers for s in self.strengths]
-            and vector.options | {"layer": None} == self.saved_options | {"layer": None}
-        )
+    def _refusal(self, vector: Change, language: str, _: Path) -> str | None:
+        fingerprint = vector.model.get("fingerprint")
+        other = self.asked.difference(vector, language, self.layers)
+        if other is None and fingerprint != self.model.fingerprint:
+            other = _other_model(vector, self.model)
+        return made_otherwise(other)
 
 
-def _existing(file: Path) -> Change | None:
-    if not file.exists():
-        return None
-    try:
-        return load(file)
-    except VectorError as error:
-        raise SaveError(
-            f"{file} is there already and holds no vector that can be read: name another file, "
-            "or overwrite it (overwrite=True, --overwrite)"
-        ) from error
+def _other_model(vector: Change, model: Model) -> Difference:
+    name, made = model.name, vector.model.get("name")
+    if name != made:
+        return Difference("model", name, made)
+    other = first_difference(model.fingerprint, vector.model.get("fingerprint"))
+    assert other is not None
+    return Difference(f"model's {other.key}", other.wanted, other.made)
 
 
 def _of_language(change: Change, language: str) -> Change:

@@ -109,11 +109,7 @@ class Model:
 
     def check_layer(self, layer: int) -> int:
         """`layer` itself. Raises ModelError where the model has no such layer."""
-        if not 0 <= layer < self.layers:
-            raise ModelError(
-                f"{self.name} has no layer {layer}: its layers are 0 to {self.layers - 1}"
-            )
-        return layer
+        return check_layer(self.name, self.layers, layer)
 
     def check_length(self, tokens: int) -> None:
         """Raise LengthError where the model does not read so many tokens."""
@@ -216,6 +212,13 @@ class _DecoderOutput(BaseModelOutputWithPast):
     def __getattr__(self, name: str) -> None:
         if name.startswith("__"):
             raise AttributeError(name)
+
+
+def check_layer(name: str, count: int, layer: int) -> int:
+    """`layer` itself. Raises ModelError where a model of so many layers has none of that number."""
+    if not 0 <= layer < count:
+        raise ModelError(f"{name} has no layer {layer}: its layers are 0 to {count - 1}")
+    return layer
 
 
 @contextlib.contextmanager

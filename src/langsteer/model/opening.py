@@ -1,9 +1,10 @@
 """Open a causal language model from anywhere, and find its decoder blocks, final norm and head."""
 
+import difflib
 import functools
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from langsteer.model.damage import (
 )
 from langsteer.model.devices import checked_places, named_device, named_dtype, roomier
 from langsteer.model.finite import check_finite
-from langsteer.model.model import Model, base_network
+from langsteer.model.model import Model, base_network, check_layer
 from langsteer.model.weights import check_loaded, check_sizes, load_weights
 from langsteer.progress import NOISY, announce, quiet
 
@@ -31,6 +32,8 @@ DEFAULT_MODEL = "gemma-3-270m"
 
 # Options that say where files are had from, and go to the configuration and the tokeniser too.
 _WHERE = ("revision", "trust_remote_code", "token", "cache_dir", "local_files_only")
+_HUB = "huggingface_hub"  # its logger tells of each attempt
+_NEAR = 0.85  # likeness of a mistyped short name
 _HOW_TO_NAME = (
     "Name its parts by hand: load_model(name, blocks='model.layers', norm='model.norm', "
     "head='lm_head'), each the dotted path of a module in print(network)."
@@ -71,7 +74,8 @@ def load_model(
     parts = {"blocks": blocks, "norm": norm, "head": head}
 
     def opened(dtype: str | torch.dtype) -> Model:
-        network, tokenizer = _open(text, _source(text), dtype=dtype, **options)
+        with quiet(_HUB):
+            network, tokenizer = _open(text, _source(text), dtype=dtype, **options)
         if place is not None and device_map is None:
             network = _moved(text, network, place)
         return wrap_model(network.eval(), tokenizer, name=text, **parts)
@@ -94,6 +98,27 @@ def checkpoint_of(name: str | Path) -> str:
     hub id. Raises ModelError as `load_model` does where a model cannot be converted.
     """
     return _source(str(name))
+
+
+def check_layers(name: str | Path, layers: Sequence[int]) -> None:
+    """Raise ModelError where a model's configuration says that it lacks one of the layers.
+
+    No weights are read. What cannot be told so is left to `load_model`; a model that the hub does not
+    give, and a mistyped short name, are refused here too.
+    """
+    source = _source(str(name))
+    if not layers:
+        return
+    try:
+        with quiet(_HUB):
+            config = transformers.AutoConfig.from_pretrained(source)
+        count = int(config.get_text_config().num_hidden_layers)
+    except Exception as error:  # a damaged file can fail the reader in any way
+        if isinstance(error, OSError) and not os.path.isdir(source):
+            raise ModelError(_not_opened(str(name), source, error)) from error
+        return
+    for layer in layers:
+        check_layer(str(name), count, layer)
 
 
 def wrap_model(
@@ -136,6 +161,7 @@ def _source(name: str) -> str:
         raise ModelError("no model is named: it is a hub id, a folder, or a .gguf file")
     if name in PACKAGED:
         return str(packaged_checkpoint(name))
+    _refuse_mistyped(name)
     path = Path(name).expanduser()
     if path.suffix.lower() == ".gguf":
         return str(gguf_checkpoint(path))
@@ -144,6 +170,15 @@ def _source(name: str) -> str:
             f"{name} is a file: name the folder of the checkpoint that it is in, or a .gguf file"
         )
     return str(path) if os.path.exists(path) else name
+
+
+def _refuse_mistyped(name: str) -> None:
+    """Raise ModelError for what is almost a short name: the hub, asked for it, takes long to say no."""
+    near = difflib.get_close_matches(name.lower(), PACKAGED, 1, _NEAR)
+    if near and "/" not in name and not os.path.exists(name):
+        raise ModelError(
+            f"there is no model {name!r}: did you mean {near[0]}, or OWNER/{name} on the hub?"
+        )
 
 
 def _open(name: str, source: str, **options: Any) -> tuple[Any, Any]:

@@ -5,7 +5,7 @@ import errno
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -49,14 +49,20 @@ def write_folder(folder: str | Path, fill: Callable[[Path], object]) -> Path:
     Raises SaveError, leaving nothing behind, where it cannot be written or there is something.
     """
     folder = Path(folder)
+    there = f"cannot write {folder}: it is there already. Name another folder."
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        raise SaveError(f"cannot write {folder}: it is there already. Name another folder.")
+        raise SaveError(there)
     with contextlib.ExitStack() as stack, save_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         part = stack.enter_context(temporary_folder(folder.parent, folder.name))
         fill(part)
         part.chmod(0o777 & ~_umask())
-        part.replace(folder)
+        try:
+            part.replace(folder)
+        except OSError as error:  # another has written one there meanwhile
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise SaveError(there) from error
+            raise
     return folder
 
 
@@ -90,6 +96,41 @@ def check_writable(path: str | Path, *, folder: bool | None = False) -> None:
         _refuse_device(path)
         place = path if there and path.is_dir() else _nearest(path)
         tempfile.TemporaryFile(dir=place).close()
+
+
+def check_replaceable(
+    path: str | Path, refusal: Callable[[Path], str | None], overwrite: bool = False
+) -> None:
+    """Raise SaveError where something is at `path` that is not to be replaced, unless `overwrite`.
+
+    `refusal` says of a file that is there what it is that forbids that, such as "is no vector"; None
+    where it may be replaced.
+    """
+    path = Path(path)
+    if overwrite or not path.exists():
+        return
+    if (reason := refusal(path)) is not None:
+        kind = "folder" if path.is_dir() else "file"
+        raise SaveError(
+            f"{path} is there already and {reason}: name another {kind}, or overwrite it "
+            "(overwrite=True, --overwrite)"
+        )
+
+
+def check_own_folder(
+    folder: str | Path, names: Sequence[str], is_own: Callable[[Path], bool], writer: str
+) -> None:
+    """Raise SaveError where one of the files `names` is in a folder that is not the `writer`'s own.
+
+    `is_own` tells that by what is in the folder.
+    """
+    folder = Path(folder)
+    there = next((name for name in names if os.path.lexists(folder / name)), None)
+    if there is not None and not is_own(folder):
+        raise SaveError(
+            f"{folder / there} is there already, and {writer} has not written it: name another "
+            "folder, or move it away"
+        )
 
 
 def _nearest(path: Path) -> Path:

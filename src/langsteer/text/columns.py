@@ -110,6 +110,12 @@ def parallel(
     if tags is None:
         names = dict.fromkeys(key for row in rows for key in row if isinstance(key, str))
         tags = {key: tag for key in names if (tag := column_tag(key))}
+        if not tags:
+            raise CorpusError(
+                f"{name} has no text under the tag of a language: its fields are "
+                f"{', '.join(names) or 'none'}. Name them by tags, such as "
+                f"{', '.join([*languages, pivot])}"
+            )
     wanted = [parse_tag(tag) for tag in languages] or _all_languages(rows, tags, pivot)
     columns = {tag: columns_of(tag, tags, name) for tag in dict.fromkeys((*wanted, pivot))}
     texts = {

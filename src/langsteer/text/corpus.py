@@ -5,6 +5,7 @@ Reading the formats it comes in is `readers.py`; the corpus that ships with the 
 
 import hashlib
 import importlib.resources
+import math
 import random
 import unicodedata
 from collections import Counter
@@ -60,7 +61,10 @@ class ParallelCorpus:
         if self.pivot not in self.texts:
             raise CorpusError(f"{self.name} has no text in the pivot {self.pivot!r}")
         if len(self.texts) < 2:
-            raise CorpusError(f"{self.name} has one language; parallel text needs two")
+            raise CorpusError(
+                f"{self.name} has one language; parallel text needs two, and {self.pivot} is the "
+                "pivot, which others are aligned to: name another language, or another pivot"
+            )
 
     def __len__(self) -> int:
         return len(self.texts[self.pivot])
@@ -192,9 +196,12 @@ class ParallelCorpus:
         shares = {"fit": fit, "choose": choose, "report": report}
         for part, chosen in index.items():
             if shares[part] > 0 and len(chosen) < SMALLEST_PART:
+                share = min(value for value in shares.values() if value > 0) / sum(shares.values())
+                least = math.ceil(SMALLEST_PART / share - 1e-9)
+                enough = "more lines for it" if self.parts else f"{least} lines or more"
                 raise CorpusError(
                     f"{self.name} is too small to split: {len(self)} lines leave {len(chosen)} "
-                    f"for the part {part!r}, which needs {SMALLEST_PART}"
+                    f"for the part {part!r}, which needs {SMALLEST_PART}: give {enough}"
                 )
         return {part: self.lines(chosen) for part, chosen in index.items() if shares[part] > 0}
 

@@ -8,6 +8,7 @@ from typing import Any
 import regex
 
 from langsteer.errors import CorpusError, MissingExtraError
+from langsteer.progress import announce
 from langsteer.storage.lines import json_lines
 from langsteer.storage.parsed import parse_json
 from langsteer.text.columns import file_tag, header_tags, missing, parallel, serving
@@ -124,6 +125,10 @@ def read_tsv(
     elif len(languages) == 1 and len(header) == 2:
         header = [languages[0], pivot]
         tags = {cell: parse_tag(cell) for cell in header}
+        announce(
+            f"{Path(path).name}: it has no header, so its first column is read as {languages[0]} "
+            f"and its second as {pivot}"
+        )
     else:
         raise CorpusError(
             f"{path} needs a first line that names its columns by language tag, one of them {pivot}"

@@ -106,6 +106,14 @@ def test_what_is_not_there_is_not_drawn(plain: tuple[LayerResults, list[Figure]]
     ]
 
 
+def test_the_probe_shows_the_layer_steered_at(
+    figures: dict[str, Figure], plain: tuple[LayerResults, list[Figure]]
+) -> None:
+    unsteered = {figure.name: figure for figure in plain[1]}
+    assert "layer steered at" in figures["probe"].svg_file
+    assert "layer steered at" not in unsteered["probe"].svg_file
+
+
 def test_numbers_that_do_not_exist(small: LayerResults) -> None:
     nothing = tuple([math.nan] * 4)
     languages = {

@@ -1,7 +1,7 @@
 """What the figures of an analysis have in common: looks, axes, lines by language, panels by language."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from langsteer.analysis.layers.quantities import Quantity
@@ -10,6 +10,7 @@ from langsteer.look import plotting
 from langsteer.look.plotting import COLOURS, INK, LAYER, Figure, Looks
 
 STEERED: Any = (0, (3.5, 1.8))
+STEERED_AT = "layer steered at"
 BLUE, ORANGE = COLOURS[:2]
 
 
@@ -104,8 +105,15 @@ def _pair(
 def language_panel(canvas: LayerCanvas, panel: Any, language: LanguageResults) -> None:
     panel.set_title(language.name, fontsize=9.5, pad=3)
     plotting.layer_axis(panel, canvas.results.layers, 6)
-    if language.steering is not None:
-        panel.axvline(language.steering.layer, color=INK, alpha=0.45, linewidth=0.9, linestyle=":")
+    steered_at(panel, [language])
+
+
+def steered_at(panel: Any, languages: Iterable[LanguageResults], label: str | None = None) -> None:
+    """A dotted line at each layer that one of the languages is steered at; `label` names the first."""
+    layers = {language.steering.layer for language in languages if language.steering is not None}
+    for place, layer in enumerate(sorted(layers)):
+        name = None if place else label
+        panel.axvline(layer, color=INK, alpha=0.45, linewidth=0.9, linestyle=":", label=name)
 
 
 def shared_labels(canvas: LayerCanvas, figure: Any, axes: Sequence[Any], label: str) -> None:
@@ -118,7 +126,7 @@ def shared_labels(canvas: LayerCanvas, figure: Any, axes: Sequence[Any], label: 
         keys: tuple[tuple[Any, str], ...] = (
             ("-", "unsteered"),
             (STEERED, "steered"),
-            (":", "layer steered at"),
+            (":", STEERED_AT),
         )
         handles += [Line2D([], [], color=INK, linewidth=1.2, linestyle=style) for style, _ in keys]
         names += [text for _, text in keys]

@@ -16,6 +16,7 @@ from langsteer.analysis.layers.canvas import (
     BLUE,
     ORANGE,
     STEERED,
+    STEERED_AT,
     LayerCanvas,
     dashes,
     language_lines,
@@ -23,6 +24,7 @@ from langsteer.analysis.layers.canvas import (
     panel_by_language,
     shared_labels,
     stacked,
+    steered_at,
 )
 from langsteer.analysis.layers.figures_of_maps import map_figure
 from langsteer.analysis.layers.quantities import LENSES, Quantity
@@ -216,8 +218,9 @@ def _probe(canvas: LayerCanvas) -> Figure:
         panel.set_ylim(-0.03, 1.03)
         panel.set_xlabel(LAYER)
         plotting.layer_axis(panel, results.layers)
+        steered_at(panel, results.languages.values(), STEERED_AT)
     figure.legend(
-        *axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=9
+        *axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=9
     )
     caption = (
         f"How well a linear probe tells the {len(results.languages) + 1} languages apart on held-out "

@@ -19,9 +19,11 @@ from langsteer.evaluation.comparison.configuration import CONFIGURATION, Chosen,
 from langsteer.evaluation.comparison.order import stage_of
 from langsteer.evaluation.comparison.unit import CellsUnit
 from langsteer.evaluation.methods.common import Stage
+from langsteer.extras import need
 from langsteer.scale.queue import run_units
 from langsteer.scale.units import Ended, Held, Workers
-from langsteer.storage.files import write_text
+from langsteer.storage.files import check_own_folder, write_text
+from langsteer.storage.parsed import parse_yaml
 
 
 @dataclass
@@ -43,6 +45,15 @@ class Progress:
     total: int
 
 
+def _holds_comparison(folder: Path) -> bool:
+    yaml = need("yaml", "eval", "a comparison")
+    try:
+        plain = parse_yaml((folder / CONFIGURATION).read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return False
+    return isinstance(plain, dict) and {"output", "models", "benchmarks"} <= plain.keys()
+
+
 def compare(
     wanted: Comparison,
     on_progress: Callable[[Progress], None] = lambda _: None,
@@ -58,6 +69,7 @@ def compare(
     missing = missing_cells(wanted, outcome.kept)
     if workers is None and any(by_engine(wanted, benchmark) for _, benchmark, _ in missing):
         check_version(installed_version())
+    check_own_folder(wanted.output, [CONFIGURATION], _holds_comparison, "langsteer compare")
     write_text(wanted.output / CONFIGURATION, wanted.as_yaml())
     total = sum(len(methods) for methods in missing.values())
 

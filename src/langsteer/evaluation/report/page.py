@@ -28,9 +28,13 @@ from langsteer.look import page
 from langsteer.look.grid import Grid
 from langsteer.look.plotting import Figure
 from langsteer.look.words import listed
-from langsteer.storage.files import write_json, write_text, write_whole
+from langsteer.storage.files import check_own_folder, write_json, write_text, write_whole
+from langsteer.storage.kept import read_record
 from langsteer.version import __version__
 
+RECORD = "report.json"
+FIGURES = "figures"
+FORMS = ("html", "md", "tex")
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -101,18 +105,29 @@ def make_report(folder: str | Path, draws: int = DRAWS, seed: int = 0) -> Report
 def write_report(report: Report, folder: str | Path) -> list[Path]:
     """Write report.html, report.md, report.tex, report.json and figures/ into `folder`.
 
-    Raises MissingExtraError without jinja2 or matplotlib.
+    Raises MissingExtraError without jinja2 or matplotlib, and SaveError where a file of these names is
+    there that no report is.
     """
     folder = Path(folder)
+    check_own_folder(
+        folder,
+        [*(f"report.{form}" for form in FORMS), RECORD, FIGURES],
+        _holds_report,
+        "langsteer report",
+    )
     figures = [draw_figures(section.table) for section in report.sections]
+    record = write_json(folder / RECORD, report.as_json())  # it says whose the others are
     written = [
-        write_text(folder / f"report.{form}", _render(report, figures, form))
-        for form in ("html", "md", "tex")
+        write_text(folder / f"report.{form}", _render(report, figures, form)) for form in FORMS
     ]
     for figure in (figure for drawn in figures for figure in drawn):
         for form, content in (("png", figure.png), ("pdf", figure.pdf)):
-            _write_bytes(folder / "figures" / f"{figure.name}.{form}", content)
-    return [*written, write_json(folder / "report.json", report.as_json())]
+            _write_bytes(folder / FIGURES / f"{figure.name}.{form}", content)
+    return [*written, record]
+
+
+def _holds_report(folder: Path) -> bool:
+    return "benchmarks" in read_record(folder / RECORD)
 
 
 def _section(table: Table, cells: Sequence[Cell], draws: int, seed: int) -> BenchmarkSection:

@@ -1,0 +1,64 @@
+"""What `langsteer fit` refuses before a model is opened."""
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from langsteer.errors import FitError, VectorError
+
+if TYPE_CHECKING:
+    from langsteer.fitting.options import Method
+    from langsteer.text.corpus import ParallelCorpus
+
+
+def check_asked(
+    model: str,
+    text: "ParallelCorpus",
+    method: "Method",
+    files: Mapping[str, Path],
+    options: Mapping[str, Any],
+) -> None:
+    """Refuse what can be refused before a model is opened: files that are taken, layers that it lacks."""
+    from langsteer.fitting.asked import Asked
+    from langsteer.model.opening import check_layers
+
+    asked = {name: value for name, value in options.items() if name != "overwrite"}
+    named = {name: asked.pop(name) for name in ("layers", "strengths", "together")}
+    Asked(text, method, options=asked, **named).check_kept(files, options["overwrite"])
+    check_layers(model, named["layers"])
+
+
+def check_router(file: Path, overwrite: bool) -> None:
+    """Refuse to replace what is no router."""
+    from langsteer.steering.router import FILE
+    from langsteer.storage.files import check_replaceable, check_writable
+    from langsteer.storage.tensors import format_of
+
+    def refusal(path: Path) -> str | None:
+        with contextlib.suppress(VectorError):
+            if format_of(path) == FILE.format:
+                return None
+        return "is no router"
+
+    check_writable(file)
+    check_replaceable(file, refusal, overwrite)
+
+
+def refuse_beside_search(
+    searching: bool, fixed: Mapping[str, object], searched: Mapping[str, object]
+) -> None:
+    """Raise FitError for an option that says what --for is to find out, or that only it takes."""
+    for name, value in (fixed if searching else searched).items():
+        if value:
+            hint = "searches for that: leave it out" if searching else "is needed with it"
+            raise FitError(f"{name}: --for {hint}")
+
+
+def refuse_for_answers(given: Mapping[str, object]) -> None:
+    """Raise FitError for an option that is about items, which answers have none of."""
+    for name, value in given.items():
+        if value:
+            raise FitError(
+                f"{name} is about items of a task, and --for answers has none: leave it out"
+            )
