@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import typer
 
-from langsteer.cli import options
+from langsteer.cli.command import TEXTS, Command
 from langsteer.cli.commands import COMMANDS, load_command
 
 
@@ -15,12 +15,12 @@ def texts() -> Iterator[tuple[str, str, Any]]:
     for name in COMMANDS:
         command = load_command(name)
         for below, member in getattr(command, "commands", {"": command}).items():
-            for param in member.params if isinstance(member, options.Command) else ():
+            for param in member.params if isinstance(member, Command) else ():
                 if not getattr(param, "is_flag", False):
                     yield f"{name} {below}".strip(), param.name, member
 
 
-GIVEN = [(command, name, member) for command, name, member in texts() if name not in options.TEXTS]
+GIVEN = [(command, name, member) for command, name, member in texts() if name not in TEXTS]
 
 
 @pytest.mark.parametrize("value", ["", "  "])

@@ -14,6 +14,7 @@ from langsteer.analysis.layers.analyze import AnalysisOptions
 from langsteer.analysis.layers.maps import MAPS
 from langsteer.analysis.vectors import transfer
 from langsteer.cli import analyze, demo, diagnose, drift, fit, options, tune, vectors
+from langsteer.cli.command import OLD_SPELLINGS, _respelt
 from langsteer.cli.commands import COMMANDS, load_command
 from langsteer.diagnosis import diagnose as diagnosis
 from langsteer.diagnosis.find import BUDGET
@@ -69,7 +70,7 @@ def test_every_option_has_one_spelling() -> None:
             spelling, *short = sorted(option.opts, reverse=True, key=len)
             assert spelling in SHORT or spelling in OTHERS, f"{name} spells {spelling} anew"
             assert short == ([SHORT[spelling]] if spelling in SHORT else []), (name, spelling)
-            assert spelling not in set(options.OLD_SPELLINGS) - {"--items"}, (name, spelling)
+            assert spelling not in set(OLD_SPELLINGS) - {"--items"}, (name, spelling)
 
 
 def test_an_option_is_one_python_name() -> None:
@@ -126,7 +127,7 @@ def test_old_spellings_work_and_say_the_new_one(
 
 def test_an_old_spelling_that_is_a_value_after_the_end_of_options() -> None:
     words = ["--out", "x", "--", "--vector"]
-    assert options._respelt(words, {"--output", "--vectors"}) == (
+    assert _respelt(words, {"--output", "--vectors"}) == (
         ["--output", "x", "--", "--vector"],
         ["--out"],
     )

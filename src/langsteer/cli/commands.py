@@ -66,7 +66,7 @@ APP: dict[str, Any] = {
 
 def load_command(name: str) -> Any:
     """The command of a name, imported: from `command`, with its `SETTINGS`, or `app` of its module."""
-    from langsteer.cli.options import Command
+    from langsteer.cli.command import Command
 
     module = importlib.import_module(f"langsteer.cli.{name.replace('-', '_')}")
     if hasattr(module, "app"):

@@ -11,6 +11,7 @@ from rich import box
 from rich.table import Table
 
 from langsteer.cli import options as shared
+from langsteer.cli.command import Command
 
 if TYPE_CHECKING:
     from langsteer.tuning import Tuned
@@ -140,7 +141,7 @@ def _tune(
         _print(result, max_length)
 
 
-@app.command("sft", cls=shared.Command)
+@app.command("sft", cls=Command)
 @_with_options(SFT)
 def sft_command(**options: Any) -> None:
     """Supervised fine-tuning: learn the chosen answers.
@@ -154,7 +155,7 @@ def sft_command(**options: Any) -> None:
     _tune("sft", **options)
 
 
-@app.command("dpo", cls=shared.Command)
+@app.command("dpo", cls=Command)
 @_with_options(DPO)
 def dpo_command(**options: Any) -> None:
     """Direct preference optimisation: prefer the chosen answers to the rejected ones.
