@@ -79,6 +79,11 @@ def test_where_nothing_was_begun(tmp_path: Path) -> None:
         PartialReader(tmp_path)
 
 
+def hear_ctrl_c() -> None:
+    """What a shell starts in the background is deaf to it, and so is what that starts."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def test_watching_ends_with_ctrl_c_or_when_all_is_there(results: Path) -> None:
     path = cell(results, "sw", "english")
     content = path.read_bytes()
@@ -87,7 +92,9 @@ def test_watching_ends_with_ctrl_c_or_when_all_is_there(results: Path) -> None:
 
     def begun() -> subprocess.Popen[str]:
         pipe = subprocess.PIPE
-        process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
+        process = subprocess.Popen(
+            command, stdout=pipe, stderr=pipe, text=True, preexec_fn=hear_ctrl_c
+        )
         assert process.stdout is not None
         assert process.stdout.readline() == "3 of 4 cells are there, 1 missing.\n"
         return process
