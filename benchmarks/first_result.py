@@ -57,7 +57,7 @@ def seconds_to_direct(languages: list[str], methods: list[str], limit: int) -> f
 
 
 def ratio(alone: Array, among: Array) -> Array:
-    return among / alone
+    return np.asarray(among.mean(-1) / alone.mean(-1))
 
 
 def main() -> None:
