@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 from pathlib import Path
@@ -49,6 +50,20 @@ def test_what_a_killed_process_left_is_taken_away(tmp_path: Path) -> None:
     assert (tmp_path / "a.json").read_text() == "2"
     write_together(tmp_path, {"c": "3"})
     assert names(tmp_path) == [".b.json.1.part", "a.json", "c"]
+
+
+def test_a_disk_without_locks_is_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".a.json.1.part").write_text("another's, perhaps")
+
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    write_json(tmp_path / "a.json", 1)
+    write_together(tmp_path, {"c": "3"})
+    assert names(tmp_path) == [".a.json.1.part", "a.json", "c"]
 
 
 def test_what_is_no_trouble_of_writing_is_raised_as_it_is(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def learn(
     method's usual ones, of which `learned` has one. `checkpoint` is a file stem
     from which an interrupted gradient fit goes on.
     """
-    learning = _Learning(model, corpus, method, layers, strengths, options)
+    learning = _Learning(model, Asked(corpus, method_of(method), layers, strengths, options))
     vector = learning.vector(language or corpus.language, checkpoint)
     learning.discard_checkpoints(checkpoint)
     return vector
@@ -98,11 +98,12 @@ def learn_all(
     gradient fit goes on from beside it. Raises SaveError where a file cannot be written, or without
     `overwrite` where there is something else: another file, or a vector that was made otherwise.
     """
-    learning = _Learning(model, corpus, method, layers, strengths, options, together, whole)
+    asked = Asked(corpus, method_of(method), layers, strengths, options, together, whole)
+    learning = _Learning(model, asked)
     places = {parse_tag(tag): Path(file) for tag, file in (files or {}).items()}
     if missing := [tag for tag in corpus.languages if places and tag not in places]:
         raise FitError(f"{', '.join(missing)} of {corpus.name}: no file was named for it")
-    learning.asked.check_kept(places, overwrite)
+    asked.check_kept(places, overwrite)
     kept = {} if overwrite else learning.kept(places)
     return {
         tag: kept[tag] if tag in kept else learning.saved_vector(tag, places.get(tag))
@@ -126,27 +127,15 @@ class _Learning:
     Its languages have their lines, and what is read of the pivot's, in common.
     """
 
-    def __init__(
-        self,
-        model: Model,
-        corpus: ParallelCorpus,
-        method: str,
-        layers: Sequence[int],
-        strengths: Sequence[float] | None,
-        options: Mapping[str, Any],
-        together: bool = False,
-        whole: ParallelCorpus | None = None,
-    ) -> None:
-        self.asked = Asked(corpus, method_of(method), layers, strengths, options, together, whole)
-        self.model, self.method, self.options = model, self.asked.method, self.asked.options
-        for layer in self.asked.layers:
+    def __init__(self, model: Model, asked: Asked) -> None:
+        self.asked, self.model = asked, model
+        self.method, self.options = asked.method, asked.options
+        for layer in asked.layers:
             model.check_layer(layer)
-        self.layers = self.asked.layers or [chosen_layer(model, self.options)]
-        self.to_choose, self.mixed = self.asked.to_choose, self.asked.mixed
+        self.layers = asked.layers or [chosen_layer(model, self.options)]
+        self.to_choose, self.mixed = asked.to_choose, asked.mixed
         self.shared: Sequence[Change] = []  # fitted on those
-        self.fit_pivot = PivotReadings(
-            model, self.asked.to_fit if self.mixed is None else self.mixed
-        )
+        self.fit_pivot = PivotReadings(model, asked.to_fit if self.mixed is None else self.mixed)
         self.choose_pivot = PivotReadings(model, self.to_choose)
 
     def vector(self, language: str, checkpoint: str | Path | None = None) -> Change:

@@ -162,7 +162,7 @@ def _each(work: Callable[[Sequence[AnyRow]], None], rows: Sequence[AnyRow]) -> N
     try:
         work(rows)
     except LangsteerError as error:
-        fresh = [row for row in rows if not (row.done or row.begun)]
+        fresh = [row for row in rows if not row.begun]
         if len(rows) == 1 or not fresh:
             _fail(rows, error)
             return

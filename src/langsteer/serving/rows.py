@@ -70,8 +70,8 @@ class Row:
 
     @property
     def begun(self) -> bool:
-        """Whether some of it has been written."""
-        return bool(self.ids)
+        """Whether some of it has been written, or it has ended."""
+        return self.done or bool(self.ids)
 
     def choose(self, scores: Tensor, best: int | None = None) -> int:
         """The next token, of logits [vocabulary], of which `best` is the likeliest where that is

@@ -9,7 +9,7 @@ import glob
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 try:
@@ -20,41 +20,52 @@ except ImportError:  # Windows, where what is left behind stays
 SUFFIX = ".part"
 
 
-@contextlib.contextmanager
-def temporary_file(folder: Path, name: str) -> Iterator[Path]:
+def temporary_file(folder: Path, name: str) -> contextlib.AbstractContextManager[Path]:
     """An empty file in `folder`, on its way to become `name`; gone afterwards where it was not moved."""
-    _remove_left(folder, name)
-    handle, path = tempfile.mkstemp(dir=folder, prefix=f".{name}.", suffix=SUFFIX)
-    os.close(handle)
-    try:
-        with _in_use(Path(path)):
-            yield Path(path)
-    finally:
-        Path(path).unlink(missing_ok=True)
+
+    def make(prefix: str) -> str:
+        handle, path = tempfile.mkstemp(SUFFIX, prefix, folder)
+        os.close(handle)
+        return path
+
+    return _temporary(folder, name, make)
+
+
+def temporary_folder(folder: Path, name: str) -> contextlib.AbstractContextManager[Path]:
+    """The same for a folder in `folder`."""
+    return _temporary(folder, name, lambda prefix: tempfile.mkdtemp(SUFFIX, prefix, folder))
 
 
 @contextlib.contextmanager
-def temporary_folder(folder: Path, name: str) -> Iterator[Path]:
-    """The same for a folder in `folder`."""
+def _temporary(folder: Path, name: str, make: Callable[[str], str]) -> Iterator[Path]:
     _remove_left(folder, name)
-    path = tempfile.mkdtemp(dir=folder, prefix=f".{name}.", suffix=SUFFIX)
+    path = Path(make(f".{name}."))
     try:
-        with _in_use(Path(path)):
-            yield Path(path)
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(OSError):  # some disks that machines share have no locks
+                stack.enter_context(_in_use(path))
+            yield path
     finally:
-        shutil.rmtree(path, ignore_errors=True)
+        _remove(path)
 
 
 def _remove_left(folder: Path, name: str) -> None:
     """Take away what was on its way to become `name` and no process holds any more."""
     for path in folder.glob(f".{glob.escape(name)}.*{SUFFIX}") if fcntl else ():
         with contextlib.suppress(OSError), _in_use(path):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def _in_use(path: Path) -> Iterator[None]:
-    """Hold a lock on a file or folder. Raises OSError where another holds it."""
+    """Hold a lock on a file or folder. Raises OSError where another holds it, or there are no locks."""
     if not fcntl:
         yield
         return
