@@ -36,7 +36,16 @@ import sacrebleu
 from transformers import LogitsProcessor
 
 import langsteer
-from benchmarks.common import RESULTS, SHARED, add_line, bracketed, find_line, markdown, rounded
+from benchmarks.common import (
+    RESULTS,
+    SHARED,
+    add_line,
+    arguments,
+    bracketed,
+    find_line,
+    markdown,
+    rounded,
+)
 from benchmarks.strength import corpus, fitted
 from langsteer.diagnosis.answers import DEPTHS, reaching
 from langsteer.evaluation.benchmarks import get_benchmark, load_docs, xquad
@@ -46,7 +55,6 @@ from langsteer.evaluation.written import MEASURES, column, first_line, written
 from langsteer.fitting.answers import fit_layers
 from langsteer.model.model import Model
 from langsteer.model.tokens import Prompt
-from langsteer.progress import show_progress
 from langsteer.steering.change import Change
 from langsteer.steering.clamp import Clamp
 from langsteer.steering.decoding.confusion_gate import ConfusionGate
@@ -252,12 +260,9 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=32)
     parser.add_argument("--tokens", type=int, default=40)
     parser.add_argument("--dtype", default="float32")
-    parser.add_argument("--table", action="store_true", help="print what is there, run nothing")
-    chosen = parser.parse_args()
-    if chosen.table:
-        print("\n\n".join(table(t, m, chosen) for t in chosen.tasks for m in SHOWN))
-        return
-    show_progress(False)
+    chosen = arguments(
+        parser, lambda chosen: "\n\n".join(table(t, m, chosen) for t in chosen.tasks for m in SHOWN)
+    )
     model = langsteer.load_model(chosen.model, dtype=chosen.dtype)
     for task in chosen.tasks:
         for condition in chosen.conditions:

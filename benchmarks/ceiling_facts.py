@@ -17,7 +17,16 @@ from typing import Any
 import numpy as np
 
 import langsteer
-from benchmarks.common import RESULTS, SHARED, add_line, bracketed, find_line, markdown, read_lines
+from benchmarks.common import (
+    RESULTS,
+    SHARED,
+    add_line,
+    arguments,
+    bracketed,
+    find_line,
+    markdown,
+    read_lines,
+)
 from benchmarks.shared_recipe import gains
 from langsteer.diagnosis.halving import NOTHING
 from langsteer.diagnosis.items import TaskItem
@@ -26,7 +35,6 @@ from langsteer.diagnosis.scoring import Asked, answer_scores, asked, scale_of
 from langsteer.diagnosis.task import read_task
 from langsteer.evaluation.statistics import Array
 from langsteer.model.model import Model
-from langsteer.progress import show_progress
 from langsteer.states.capture import sentence_states
 from langsteer.steering.vector import SteeringVector
 
@@ -110,12 +118,7 @@ def main() -> None:
     parser.add_argument("--learned-from", type=int, default=100, help="items of a language")
     parser.add_argument("--reported-on", type=int, default=100, help="items of a language")
     parser.add_argument("--epochs", type=int, default=2)
-    parser.add_argument("--table", action="store_true", help="print what is there, run nothing")
-    chosen = parser.parse_args()
-    if chosen.table:
-        print(table())
-        return
-    show_progress(False)
+    chosen = arguments(parser, lambda _: table())
     model = langsteer.load_model(chosen.model)
     groups = chosen.languages if chosen.own else ["+".join(chosen.languages)]
     for positions in chosen.positions:

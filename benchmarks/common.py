@@ -1,5 +1,6 @@
 """What benchmarks share: paired timing, what machine it was, and where results go."""
 
+import argparse
 import gzip
 import json
 import os
@@ -18,6 +19,7 @@ from langsteer.evaluation.demo import TOPICS
 from langsteer.evaluation.statistics import Array, Interval
 from langsteer.model.model import Model
 from langsteer.model.tokens import Tokens, batches
+from langsteer.progress import show_progress
 from langsteer.states.intervention import Intervention, PositionKind
 from langsteer.steering.change import Change
 from langsteer.storage.files import write_json
@@ -130,6 +132,19 @@ def report(name: str, values: dict[str, Any]) -> None:
     path = write_json(RESULTS / f"{name}.json", {"machine": machine(), **plain})
     print(json.dumps(plain, indent=2))
     print(f"written to {path.relative_to(Path(__file__).parents[1])}")
+
+
+def arguments(
+    parser: argparse.ArgumentParser, table: Callable[[argparse.Namespace], str]
+) -> argparse.Namespace:
+    """What a benchmark is asked; with `--table` it prints what is there, and ends."""
+    parser.add_argument("--table", action="store_true", help="print what is there, run nothing")
+    chosen = parser.parse_args()
+    if chosen.table:
+        print(table(chosen))
+        raise SystemExit
+    show_progress(False)
+    return chosen
 
 
 def read_lines(file: Path) -> list[dict[str, Any]]:

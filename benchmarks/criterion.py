@@ -36,6 +36,7 @@ from benchmarks.common import (
     RESULTS,
     SHARED,
     add_line,
+    arguments,
     bracketed,
     find_line,
     markdown,
@@ -53,7 +54,6 @@ from langsteer.evaluation.statistics import Array, calibrate, difference, paired
 from langsteer.fitting.projection import layers_at
 from langsteer.fitting.search import Measure
 from langsteer.model.model import Model
-from langsteer.progress import show_progress
 from langsteer.states.capture import sentence_states
 from langsteer.text.corpus import ParallelCorpus
 from langsteer.text.readers import read_corpus
@@ -259,12 +259,7 @@ def main() -> None:
     parser.add_argument("--reported", type=int, default=100, help="other items, to report on")
     parser.add_argument("--learned", action="store_true", help="the default's vector too")
     parser.add_argument("--work", type=Path, default=Path("criterion-work"))
-    parser.add_argument("--table", action="store_true", help="print what is there, run nothing")
-    chosen = parser.parse_args()
-    if chosen.table:
-        print(table())
-        return
-    show_progress(False)
+    chosen = arguments(parser, lambda _: table())
     model = langsteer.load_model(chosen.model) if chosen.model else langsteer.load_model()
     work = chosen.work / model.name.replace("/", "-")
     work.mkdir(parents=True, exist_ok=True)

@@ -23,6 +23,7 @@ from benchmarks.common import (
     RESULTS,
     SHARED,
     add_line,
+    arguments,
     bracketed,
     markdown,
     marks,
@@ -37,7 +38,6 @@ from langsteer.evaluation.harness.choices import batch_calibrated
 from langsteer.evaluation.harness.scoring import Question, score
 from langsteer.evaluation.statistics import difference, paired_bootstrap
 from langsteer.model.tokens import Prompt, Tokens, encode, encode_suffix
-from langsteer.progress import show_progress
 from langsteer.states.intervention import PositionKind
 from langsteer.steering.vector import SteeringVector
 from langsteer.text.languages import language_name
@@ -145,12 +145,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--languages", nargs="+", default=["sw", "el", "et", "ja"])
     parser.add_argument("--dtype", default="bfloat16")
-    parser.add_argument("--table", action="store_true", help="print what is there, run nothing")
-    chosen = parser.parse_args()
-    if chosen.table:
-        print(table(read_lines(FILE), chosen.languages))
-        return
-    show_progress(False)
+    chosen = arguments(parser, lambda chosen: table(read_lines(FILE), chosen.languages))
     model = langsteer.load_model(dtype=chosen.dtype)
     for language in chosen.languages:
         unmoved: dict[str | None, np.ndarray] = {}

@@ -27,13 +27,22 @@ import numpy as np
 import sacrebleu
 
 import langsteer
-from benchmarks.common import RESULTS, SHARED, add_line, bracketed, find_line, markdown, rounded
+from benchmarks.common import (
+    RESULTS,
+    SHARED,
+    add_line,
+    arguments,
+    bracketed,
+    find_line,
+    markdown,
+    rounded,
+)
 from benchmarks.strength import corpus, fitted_vector
 from langsteer.evaluation.benchmarks.flores import sentences
 from langsteer.evaluation.statistics import Array, difference, paired_bootstrap
 from langsteer.model.model import Model
 from langsteer.model.tokens import Prompt
-from langsteer.progress import show_progress, track
+from langsteer.progress import track
 from langsteer.states.intervention import PositionKind
 from langsteer.steering.generation import generate
 from langsteer.steering.vector import SteeringVector
@@ -179,12 +188,9 @@ def main() -> None:
     parser.add_argument("--part", choices=("development", "test"), default="development")
     parser.add_argument("--items", type=int, default=64)
     parser.add_argument("--dtype", default="bfloat16")
-    parser.add_argument("--table", action="store_true", help="print what is there, run nothing")
-    chosen = parser.parse_args()
-    if chosen.table:
-        print("\n\n".join(table(task, chosen) for task in chosen.tasks))
-        return
-    show_progress(False)
+    chosen = arguments(
+        parser, lambda chosen: "\n\n".join(table(task, chosen) for task in chosen.tasks)
+    )
     model = langsteer.load_model(dtype=chosen.dtype)
     for language in chosen.languages:
         for task in chosen.tasks:

@@ -15,13 +15,21 @@ from pathlib import Path
 from typing import Any
 
 import langsteer
-from benchmarks.common import RESULTS, SHARED, add_line, bracketed, find_line, markdown, read_lines
+from benchmarks.common import (
+    RESULTS,
+    SHARED,
+    add_line,
+    arguments,
+    bracketed,
+    find_line,
+    markdown,
+    read_lines,
+)
 from langsteer.diagnosis.diagnose import diagnose
 from langsteer.diagnosis.find import find_recipe
 from langsteer.diagnosis.task import read_task
 from langsteer.errors import LangsteerError
 from langsteer.model.model import Model
-from langsteer.progress import show_progress
 from langsteer.text.readers import read_corpus
 
 FILE = RESULTS / "recipes.jsonl"
@@ -54,12 +62,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=None, help="of a task, at most")
     parser.add_argument("--budget", type=float, default=15.0, help="minutes of a search")
     parser.add_argument("--work", type=Path, default=Path("recipes-work"))
-    parser.add_argument("--table", action="store_true", help="print what is there, run nothing")
-    chosen = parser.parse_args()
-    if chosen.table:
-        print(table())
-        return
-    show_progress(False)
+    chosen = arguments(parser, lambda _: table())
     model = langsteer.load_model()
     for task in chosen.tasks:
         for language in chosen.languages:

@@ -22,7 +22,16 @@ from typing import Any
 import numpy as np
 
 import langsteer
-from benchmarks.common import RESULTS, SHARED, add_line, bracketed, markdown, read_lines, rounded
+from benchmarks.common import (
+    RESULTS,
+    SHARED,
+    add_line,
+    arguments,
+    bracketed,
+    markdown,
+    read_lines,
+    rounded,
+)
 from langsteer.diagnosis.fits import Candidate, Fits, cheap_candidates, learned_candidates, refined
 from langsteer.diagnosis.halving import NOTHING, Scorer
 from langsteer.diagnosis.items import TaskItems
@@ -31,7 +40,6 @@ from langsteer.diagnosis.task import read_task
 from langsteer.diagnosis.trials import Trials
 from langsteer.evaluation.statistics import Array, difference, paired_bootstrap
 from langsteer.model.model import Model
-from langsteer.progress import show_progress
 from langsteer.text.readers import read_corpus
 from langsteer.version import __version__
 
@@ -163,12 +171,7 @@ def main() -> None:
         help="projections, and vectors that are learned, too",
     )
     parser.add_argument("--work", type=Path, default=Path("shared-recipe-work"))
-    parser.add_argument("--table", action="store_true", help="print what is there, run nothing")
-    chosen = parser.parse_args()
-    if chosen.table:
-        print(table())
-        return
-    show_progress(False)
+    chosen = arguments(parser, lambda _: table())
     started = time.perf_counter()
     model = langsteer.load_model(chosen.model) if chosen.model else langsteer.load_model()
     work = chosen.work / model.name.replace("/", "-")

@@ -43,6 +43,7 @@ from benchmarks.common import (
     RESULTS,
     SHARED,
     add_line,
+    arguments,
     bracketed,
     markdown,
     marks,
@@ -60,7 +61,6 @@ from langsteer.fitting.average import average
 from langsteer.fitting.descent import SUFFIXES, DescentOptions, Pairs
 from langsteer.fitting.options import pair_states
 from langsteer.model.tokens import Prompt
-from langsteer.progress import show_progress
 from langsteer.states.capture import mean_states
 from langsteer.states.intervention import POSITIONS
 from langsteer.steering.change import Change
@@ -294,12 +294,7 @@ def main() -> None:
     parser.add_argument("--positions", choices=POSITIONS, default=USUAL["positions"])
     parser.add_argument("--noise", type=float, default=USUAL["noise"])
     parser.add_argument("--dtype", default="bfloat16")
-    parser.add_argument("--table", action="store_true", help="print what is there, run nothing")
-    chosen = parser.parse_args()
-    if chosen.table:
-        print(table(read_lines(FILE), chosen))
-        return
-    show_progress(False)
+    chosen = arguments(parser, lambda chosen: table(read_lines(FILE), chosen))
     model = langsteer.load_model(dtype=chosen.dtype)
     done = {_key(line) for line in read_lines(FILE)}
     for language in chosen.languages:

@@ -28,7 +28,16 @@ from typing import Any
 import numpy as np
 
 import langsteer
-from benchmarks.common import RESULTS, SHARED, add_line, bracketed, find_line, markdown, rounded
+from benchmarks.common import (
+    RESULTS,
+    SHARED,
+    add_line,
+    arguments,
+    bracketed,
+    find_line,
+    markdown,
+    rounded,
+)
 from benchmarks.strength import corpus, fitted_vector
 from langsteer.evaluation.benchmarks import get_benchmark, load_docs, make_task
 from langsteer.evaluation.benchmarks.common import Doc
@@ -37,7 +46,6 @@ from langsteer.evaluation.harness.scoring import Question, score
 from langsteer.evaluation.statistics import Array, calibrate, correct, difference, paired_bootstrap
 from langsteer.model.model import Model
 from langsteer.model.tokens import Prompt, encode, encode_suffix
-from langsteer.progress import show_progress
 from langsteer.states.intervention import PositionKind
 from langsteer.steering.change import Change
 from langsteer.text.languages import language_name
@@ -188,12 +196,7 @@ def main() -> None:
     parser.add_argument("--strengths", nargs="+", type=float, default=[0.5, 1.0])
     parser.add_argument("--part", choices=("development", "test"), default="development")
     parser.add_argument("--dtype", default="bfloat16")
-    parser.add_argument("--table", action="store_true", help="print what is there, run nothing")
-    chosen = parser.parse_args()
-    if chosen.table:
-        print(table(chosen))
-        return
-    show_progress(False)
+    chosen = arguments(parser, lambda chosen: table(chosen))
     model = langsteer.load_model(dtype=chosen.dtype)
     for condition, strength in tried(chosen):
         for language in chosen.languages:
