@@ -1,11 +1,13 @@
 """What a diagnosis says of a task, and what a search for its recipe gains, language by language.
 
-    python -m benchmarks.recipes --tasks bmlama53 sib200 --languages id el sw --budget 15
+    python -m benchmarks.recipes --tasks bmlama53 sib200 --languages id el sw --budget 15 [--model smollm2-135m]
     python -m benchmarks.recipes --table
+    python -m benchmarks.recipes --table --summary
 
 Vectors are fitted on NTREX; a recipe is chosen on development items and reported once on others. Each diagnosis and
 each search is a line of benchmarks/results/recipes.jsonl, written as it comes; those that are there are not
-made again, and a search that was stopped goes on from its folder in `--work`.
+made again, and a search that was stopped goes on from its folder in `--work`. Searches of one model and language share
+what they fit. `--summary` pools the languages of a task, and holds the diagnoses beside what the searches won.
 """
 
 import argparse
@@ -13,6 +15,8 @@ import json
 import os
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 import langsteer
 from benchmarks.common import (
@@ -29,12 +33,14 @@ from langsteer.diagnosis.diagnose import diagnose
 from langsteer.diagnosis.find import find_recipe
 from langsteer.diagnosis.task import read_task
 from langsteer.errors import LangsteerError
+from langsteer.evaluation.statistics import Array
 from langsteer.model.model import Model
 from langsteer.text.readers import read_corpus
 
 FILE = RESULTS / "recipes.jsonl"
 LINES = 400
 KINDS = ("diagnose", "search")
+DRAWS = 10_000
 
 
 def diagnosed(model: Model, about: dict[str, Any]) -> dict[str, Any]:
@@ -47,11 +53,24 @@ def searched(model: Model, about: dict[str, Any], work: Path) -> dict[str, Any]:
     task = read_task(about["task"], tag, data=SHARED)
     corpus = read_corpus(str(SHARED / "ntrex"), [tag])
     corpus = corpus.lines(range(0, len(corpus), max(1, len(corpus) // LINES)))
-    folder = work / f"{about['task']}.{tag}"
+    folder = work / model.name / f"{about['task']}.{tag}"
+    share_fits(folder / "fits", work / model.name / f"fits.{tag}")
     _, found = find_recipe(
         model, task, corpus, folder, budget=about["budget"], limit=about["items"]
     )
-    return found.as_json()
+    made = found.as_json()
+    digits = 0 if found.unit == "points" else 2
+    for row, own in zip(made["reported"], found.reported, strict=True):
+        row["values"] = [round(value, digits) for value in own.values]
+    return made
+
+
+def share_fits(own: Path, shared: Path) -> None:
+    """Let a search keep its fits where the other searches of its model and language keep theirs."""
+    shared.mkdir(parents=True, exist_ok=True)
+    own.parent.mkdir(parents=True, exist_ok=True)
+    if not own.exists():
+        own.symlink_to(shared.resolve(), target_is_directory=True)
 
 
 def main() -> None:
@@ -61,13 +80,16 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--items", type=int, default=None, help="of a task, at most")
     parser.add_argument("--budget", type=float, default=15.0, help="minutes of a search")
+    parser.add_argument("--model", default=None)
     parser.add_argument("--work", type=Path, default=Path("recipes-work"))
-    chosen = arguments(parser, lambda _: table())
-    model = langsteer.load_model()
+    parser.add_argument("--summary", action="store_true", help="with --table: each task pooled")
+    chosen = arguments(parser, lambda asked: summary() if asked.summary else table())
+    model = langsteer.load_model(chosen.model) if chosen.model else langsteer.load_model()
     for task in chosen.tasks:
         for language in chosen.languages:
             for kind in chosen.kinds:
                 about = {"kind": kind, "task": task, "language": language, "items": chosen.items}
+                about["model"] = model.name
                 about["budget"] = chosen.budget if kind == "search" else None
                 if find_line(FILE, about) is None:
                     run(model, about, chosen.work)
@@ -84,39 +106,111 @@ def run(model: Model, about: dict[str, Any], work: Path) -> None:
         return
     load = round(os.getloadavg()[0], 1)
     add_line(FILE, {**about, "load": load, **{k: v for k, v in made.items() if k not in about}})
-    told = made["verdict"]["sentences"] if about["kind"] == "diagnose" else made["reported"]
+    told = made["verdict"]["sentences"] if about["kind"] == "diagnose" else told_of(made)
     print(json.dumps({**about, "told": told}, ensure_ascii=False), flush=True)
+
+
+def told_of(made: dict[str, Any]) -> list[Any]:
+    return [
+        made["recipe"],
+        *(
+            (row["name"], row["value"], row["gain"] and _gain(row["gain"]))
+            for row in made["reported"]
+        ),
+    ]
+
+
+def searches() -> list[dict[str, Any]]:
+    return [line for line in read_lines(FILE) if line["kind"] == "search"]
 
 
 def table() -> str:
     """The searches, in Markdown."""
     rows = []
-    for line in read_lines(FILE):
-        if line["kind"] != "search":
-            continue
+    for line in searches():
         nothing, *others = line["reported"]
         gains = {row["name"]: row["gain"] for row in others}
-        default = next((n for n in gains if n.startswith("learned") and n != line["recipe"]), None)
         rows.append(
             [
+                line["model"],
                 line["task"],
                 line["language"],
                 str(line["report_items"]),
                 f"{nothing['value']:.1f}",
                 line["recipe"],
                 _gain(gains.get(line["recipe"])),
-                _gain(gains.get(default or "")),
+                "yes" if line["better"] else "no",
+                _gain(gains.get(default_of(line))),
                 _gain(gains.get("english")),
             ]
         )
-    heads = ["task", "language", "items", "nothing", "chosen", "gain", "the default", "English"]
-    return markdown(heads, rows)
+    heads = ["model", "task", "language", "items", "nothing", "chosen", "its gain", "written"]
+    return markdown([*heads, "the default", "English"], rows)
+
+
+def default_of(line: dict[str, Any]) -> str:
+    """The name of the default among what was reported; the chosen recipe, where that is it."""
+    names = [row["name"] for row in line["reported"]]
+    return next((n for n in names[2:] if n.startswith("learned")), names[1])
 
 
 def _gain(gain: dict[str, float] | None) -> str:
     if gain is None:
         return ""
     return bracketed([round(gain[key], 1) for key in ("value", "low", "high")])
+
+
+def summary() -> str:
+    """Each task of each model over its languages, in Markdown; the newest search of each."""
+    newest = {(s["model"], s["task"], s["language"]): s for s in searches() if has_values(s)}
+    tasks: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for (model, task, _), line in newest.items():
+        tasks.setdefault((model, task), []).append(line)
+    rows = []
+    for (model, task), lines in tasks.items():
+        values = [of_kinds(line) for line in lines]
+        rows.append(
+            [
+                model,
+                task,
+                str(len(lines)),
+                f"{np.mean([own['nothing'].mean() for own in values]):.1f}",
+                *(pooled(values, kind) for kind in ("chosen", "written", "default", "english")),
+                str(sum(line["better"] for line in lines)),
+            ]
+        )
+    heads = ["model", "task", "languages", "nothing", "chosen", "what is written", "the default"]
+    return markdown([*heads, "English", "written in"], rows)
+
+
+def has_values(line: dict[str, Any]) -> bool:
+    return all(row.get("values") for row in line["reported"])
+
+
+def of_kinds(line: dict[str, Any]) -> dict[str, Array]:
+    """The items' values by what was done; written is the chosen recipe, or nothing where none was better."""
+    own = {row["name"]: np.array(row["values"]) for row in line["reported"]}
+    made = {
+        "nothing": own["nothing"],
+        "chosen": own[line["recipe"]],
+        "default": own[default_of(line)],
+    }
+    made["written"] = made["chosen" if line["better"] else "nothing"]
+    return made | ({"english": own["english"]} if "english" in own else {})
+
+
+def pooled(values: list[dict[str, Array]], kind: str) -> str:
+    """The mean gain over languages, each language counts the same. The same items are drawn in languages that
+    have as many, since theirs are translations of each other."""
+    if not all(kind in own for own in values):
+        return ""
+    gains = [own[kind] - own["nothing"] for own in values]
+    drawn = [
+        gain[np.random.default_rng(0).integers(0, len(gain), (DRAWS, len(gain)))].mean(1)
+        for gain in gains
+    ]
+    low, high = np.percentile(np.mean(drawn, axis=0), [2.5, 97.5])
+    return bracketed([round(float(x), 1) for x in (np.mean([g.mean() for g in gains]), low, high)])
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from langsteer.diagnosis.fits import (
     Candidate,
     Fits,
@@ -23,7 +25,7 @@ from langsteer.diagnosis.halving import ALL, FEWEST, NOTHING, Clock, Scorer, Sta
 from langsteer.diagnosis.items import TaskItems
 from langsteer.diagnosis.scoring import Scoring, answer_scores, asked, scale_of
 from langsteer.diagnosis.task import check_apart
-from langsteer.diagnosis.trials import NAME, Trials
+from langsteer.diagnosis.trials import DIGITS, NAME, Trials
 from langsteer.errors import DiagnosisError, VectorError
 from langsteer.evaluation.statistics import Array, difference, paired_bootstrap
 from langsteer.model.model import Model
@@ -295,4 +297,4 @@ def _layers_of(candidates: Sequence[Candidate]) -> list[int]:
 
 def _reported(name: str, values: Array, nothing: Array) -> Reported:
     gain = None if name == NOTHING else paired_bootstrap(difference, nothing, values)
-    return Reported(name, float(values.mean()), gain)
+    return Reported(name, float(values.mean()), gain, tuple(np.round(values, DIGITS).tolist()))

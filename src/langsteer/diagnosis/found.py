@@ -9,11 +9,15 @@ from langsteer.storage.records import PlainRecord
 
 @dataclass(frozen=True)
 class Reported:
-    """A way to ask, on items that nothing was chosen on; `gain` is over doing nothing."""
+    """A way to ask, on items that nothing was chosen on; `gain` is over doing nothing.
+
+    `values` are those of the items, in the order that all ways share, so that searches can be pooled.
+    """
 
     name: str
     value: float
     gain: Interval | None = None
+    values: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
