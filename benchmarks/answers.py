@@ -12,7 +12,7 @@ question about a paragraph in the language, answered in it (F1). A condition is 
 ban                  no token of another script (langsteer.steering.decoding.only_script)
 reach                the same, where one of the language's script is among the likeliest
 gate                 the language confusion gate, untrained (langsteer.steering.decoding.confusion_gate)
-words                tokens that English uses more are less likely (langsteer.steering.decoding.pivot_words)
+words                tokens that English uses more are less likely (langsteer.steering.decoding.pivot_words); words:STRENGTH
 answers:LAYER:REACH  a clamp on what is written (langsteer.fitting.answers); with :kept, states keep their lengths;
                      with :all, it acts on the prompt too
 away_half            half of the mean difference at layer 8, turned round, on what is written
@@ -155,9 +155,12 @@ def processors_of(model: Model, language: str, condition: str) -> list[LogitsPro
         "ban": lambda: OnlyScript(model, language),
         "reach": lambda: ConfusionGate(model, language),
         "gate": lambda: ConfusionGate(model),
-        "words": lambda: PivotWords(model, corpus("ntrex", language, LINES)),
+        "words": lambda strength="1": PivotWords(
+            model, corpus("ntrex", language, LINES), float(strength)
+        ),
     }
-    return [made[part]() for part in condition.split("+") if part in made]
+    parts = [part.split(":") for part in condition.split("+")]
+    return [made[name](*rest) for name, *rest in parts if name in made]
 
 
 @contextlib.contextmanager

@@ -38,7 +38,6 @@ from langsteer.model.model import Model
 from langsteer.text.readers import read_corpus
 
 FILE = RESULTS / "recipes.jsonl"
-LINES = 400
 KINDS = ("diagnose", "search")
 DRAWS = 10_000
 
@@ -52,7 +51,7 @@ def searched(model: Model, about: dict[str, Any], work: Path) -> dict[str, Any]:
     tag = about["language"]
     task = read_task(about["task"], tag, data=SHARED)
     corpus = read_corpus(str(SHARED / "ntrex"), [tag])
-    corpus = corpus.lines(range(0, len(corpus), max(1, len(corpus) // LINES)))
+    corpus = corpus.lines(range(0, len(corpus), max(1, len(corpus) // about["lines"])))
     folder = work / model.name / f"{about['task']}.{tag}"
     share_fits(folder / "fits", work / model.name / f"fits.{tag}")
     _, found = find_recipe(
@@ -80,6 +79,7 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--items", type=int, default=None, help="of a task, at most")
     parser.add_argument("--budget", type=float, default=15.0, help="minutes of a search")
+    parser.add_argument("--lines", type=int, default=400, help="of NTREX to fit on, about")
     parser.add_argument("--model", default=None)
     parser.add_argument("--work", type=Path, default=Path("recipes-work"))
     parser.add_argument("--summary", action="store_true", help="with --table: each task pooled")
@@ -90,6 +90,7 @@ def main() -> None:
             for kind in chosen.kinds:
                 about = {"kind": kind, "task": task, "language": language, "items": chosen.items}
                 about["model"] = model.name
+                about["lines"] = chosen.lines if kind == "search" else None
                 about["budget"] = chosen.budget if kind == "search" else None
                 if find_line(FILE, about) is None:
                     run(model, about, chosen.work)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from langsteer.steering.clamp import Clamp
     from langsteer.steering.folder import from_pretrained, load
     from langsteer.steering.generation import chat_prompt, generate
+    from langsteer.steering.logit_bias import LogitBias
     from langsteer.steering.low_rank import LowRank
     from langsteer.steering.projection import Projection
     from langsteer.steering.router import Router
@@ -60,6 +61,7 @@ _HOMES = {
     "states.intervention": ("Intervention", "intervene"),
     "steering.change": ("Change", "steer"),
     "steering.clamp": ("Clamp",),
+    "steering.logit_bias": ("LogitBias",),
     "steering.folder": ("from_pretrained", "load"),
     "steering.generation": ("chat_prompt", "generate"),
     "steering.low_rank": ("LowRank",),
@@ -94,6 +96,7 @@ __all__ = [
     "Conversation",
     "Intervention",
     "LangsteerError",
+    "LogitBias",
     "LowRank",
     "MeanStates",
     "Model",

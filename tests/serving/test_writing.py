@@ -13,6 +13,8 @@ from langsteer.serving.engine import EmbeddedEngine
 from langsteer.serving.rows import Piece, Row, Sampling
 from langsteer.serving.writing import Running, WholeBatches, writer_for
 from langsteer.steering.generation import generate
+from langsteer.steering.logit_bias import LogitBias
+from langsteer.steering.sequence import ChangeSequence
 from langsteer.steering.steered import Steered
 from tests.helpers import build_model, make_vector
 
@@ -122,6 +124,30 @@ def test_the_models_own_settings(setting: dict[str, Any]) -> None:
             writer.step()
         assert written.text == text
     assert "repetition_penalty" not in setting or expected != plain
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_what_is_added_to_logits_is_each_row_s_own(whole: bool) -> None:
+    ready = steered_model("llama")
+    if whole:
+        ready.network.generation_config.min_new_tokens = 1
+    plain = [alone(ready, number, 8) for number in range(5)]
+    for tag, token in (("sw", 7), ("tr", 9)):
+        ready.changes[tag] = with_bias(ready, tag, token)
+    expected = [alone(ready, number, 8) for number in range(5)]
+    assert [a == b for a, b in zip(plain, expected, strict=True)] == [t is None for t in TAGS]
+    engine = EmbeddedEngine(ready, batch=5)
+    made = [row(ready, number, 8) for number in range(5)]
+    engine.submit([each[0] for each in made])
+    engine.close()
+    assert [each[0].text for each in made] == expected
+
+
+def with_bias(ready: Steered, tag: str, token: int) -> ChangeSequence:
+    vector = ready.changes[tag]
+    values = torch.randn(ready.model.vocab_size, generator=torch.Generator().manual_seed(token))
+    about = {name: getattr(vector, name) for name in ("language", "pivot", "model", "method")}
+    return ChangeSequence((vector, LogitBias(values, **about, strength=3.0)))
 
 
 @pytest.mark.parametrize("whole", [False, True])

@@ -343,7 +343,7 @@ def _table(vectors: "Mapping[str, Change]", folder: str) -> Table:
         before, after = vector.scores.get("divergence_unsteered"), vector.scores.get("divergence")
         table.add_row(
             f"{language_name(tag)} ({tag})",
-            ", ".join(map(str, vector.layers)),
+            ", ".join(map(str, vector.layers)) or "–",
             f"{vector.strength:g}",
             _percent(vector.relative_strength),
             "–" if before is None or after is None else f"{before:.3f} → {after:.3f}",

@@ -50,7 +50,7 @@ def print_vector(vector: "Change", name: str) -> None:
             table.add_row("part", parts[0].method)
         of_all = f" of {layers}" if layers else ""
         there = ", ".join(str(layer) for part in parts for layer in part.layers)
-        table.add_row("layer", f"{there}{of_all}")
+        table.add_row("layer", f"{there}{of_all}" if there else "none: it acts on logits")
         table.add_row("strength", _strength(parts))
         table.add_row("positions", str(parts[0].positions))
     objective = vector.options.get("objective")

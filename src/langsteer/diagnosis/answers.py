@@ -1,8 +1,8 @@
 """The change that brings answers in the language (`fit --for answers`), or none: chosen by what is written.
 
-Clamps (`langsteer.fitting.answers`) of several layers and levels, and the mean difference turned round, write answers
-to some lines; the one with most answers in the language is taken, of those that repeat themselves no more than the
-model as it is. It is reported once, on other lines, against the model as it is. See `langsteer.evaluation.written`.
+Clamps (`langsteer.fitting.answers`) of several layers and levels, the mean difference turned round, and biases of what
+is written (`langsteer.fitting.logit_bias`), alone and together, write answers to some lines; the one with most answers in
+the language is taken, of those that repeat themselves no more than the model as it is. It is reported once, on other lines, against the model as it is. See `langsteer.evaluation.written`.
 """
 
 import time
@@ -18,6 +18,7 @@ from langsteer.errors import DiagnosisError
 from langsteer.evaluation.statistics import Array, Interval, difference, paired_bootstrap
 from langsteer.evaluation.written import MEASURES, Written, written
 from langsteer.fitting.answers import AnswerOptions, fit_layers
+from langsteer.fitting.logit_bias import only_script, pivot_words
 from langsteer.fitting.mean_difference import fit as fit_mean_difference
 from langsteer.fitting.options import PooledOptions
 from langsteer.model.model import Model
@@ -33,7 +34,7 @@ from langsteer.storage.files import write_json
 from langsteer.storage.kept import read_record
 from langsteer.storage.records import PlainRecord, as_plain
 from langsteer.text.corpus import ParallelCorpus
-from langsteer.text.languages import language_name
+from langsteer.text.languages import language_name, share_script
 from langsteer.version import versions
 
 ASKED = ("\n\nGo on in {}:", "\n\nThe answer, in {}:", "\n\nNow a sentence in {}:")
@@ -41,8 +42,9 @@ DEPTHS = (0.65, 0.72, 0.78, 0.84, 0.89)  # of the layers, of what writes
 REACHES = (0.75, 1.0, 1.25)
 READING_DEPTH, READING = 0.45, 0.5  # of what reads, and its strength
 AWAY = (-0.5, -0.25)  # strengths of the same, turned round, on what is written
+STRONG = 2.0  # strength of the bias against the pivot's words, beside the usual one
 FIRST, FEWEST, MOST = 12, 8, 96  # lines: to choose on at first, at the least, at the most
-FINALISTS = 3
+FINALISTS, BIASED = 3, 2  # of the first round: go on as they are, and with biases beside them
 NEW_TOKENS, ROWS = 48, 16
 SHARES = {"first": 0.45, "last": 0.6, "report": 1.0}  # of the time left
 REPEATS = "distinct_3"
@@ -160,6 +162,7 @@ class _Search:
         self.clock = Clock(60 * budget, trials.seconds)
         self.seed = seed
         self.changes: dict[str, Change | None] = {NOTHING: None}
+        self.biases: dict[str, Change] = {}
         self.standings: dict[str, AnswersStanding] = {}
 
     def run(self) -> tuple[Change, AnswersFound]:
@@ -167,8 +170,9 @@ class _Search:
         self._fit()
         seconds = self._seconds_of_a_line()
         first = self._round("first", list(self.changes), FIRST, seconds)
-        self._add(next(name for name in first if isinstance(self.changes[name], Clamp)))
-        names = [*first[:FINALISTS], *list(self.changes)[-2:]]
+        there = len(self.changes)
+        self._add(first)
+        names = [*first[:FINALISTS], *list(self.changes)[there:]]
         last = self._round("last", list(dict.fromkeys(names)), len(self.lines["choose"]), seconds)
         best = self.changes[last[0]]
         assert best is not None
@@ -185,16 +189,40 @@ class _Search:
         for strength in AWAY:
             name = f"{away.method}:{away.layer}@generated*{strength:g}"
             self.changes[name] = away.with_strength(strength)
+        self._fit_biases()
 
-    def _add(self, name: str) -> None:
-        """The best of the first round with its states' lengths kept, and with a part that reads."""
-        clamp = self.changes[name]
+    def _add(self, first: Sequence[str]) -> None:
+        """The best of the first round with biases beside them, and the best clamp with its states'
+        lengths kept, and with a part that reads.
+        """
+        acting = [name for name in first if name not in self.biases]
+        for name in acting[:BIASED]:
+            for bias in self.biases:
+                self._join(name, bias)
+        best = next(name for name in acting if isinstance(self.changes[name], Clamp))
+        clamp = self.changes[best]
         assert isinstance(clamp, Clamp)
         kept = replace(clamp, keeps_length=True)
         self.changes[_name(kept)] = kept
         reads = self._difference().with_strength(READING)
         part = f"{reads.method}:{reads.layer}@source*{READING:g}"
-        self.changes[f"{part} + {name}"] = ChangeSequence((reads, clamp))
+        self.changes[f"{part} + {best}"] = ChangeSequence((reads, clamp))
+
+    def _join(self, name: str, bias: str) -> None:
+        parts = [change for n in (name, bias) if (change := self.changes[n]) is not None]
+        self.changes[f"{name} + {bias}"] = ChangeSequence.of(parts)
+
+    def _fit_biases(self) -> None:
+        """In a script of its own, a language is held to it; else the pivot's words are held back."""
+        words = pivot_words(self.model, self.fitted_on)
+        strong = words.with_strength(STRONG)
+        if share_script(self.corpus.language, self.corpus.pivot):
+            self.biases = {"pivot_words": words, f"pivot_words*{STRONG:g}": strong}
+        else:
+            script = only_script(self.model, self.fitted_on)
+            both = ChangeSequence((script, strong))
+            self.biases = {"only_script": script, f"only_script + pivot_words*{STRONG:g}": both}
+        self.changes |= self.biases
 
     def _difference(self) -> SteeringVector:
         """The mean difference: as it is it reads, and turned round it writes."""

@@ -10,6 +10,8 @@ METHODS = {
     "principal_component": "langsteer.fitting.principal_component:METHOD",
     "probe": "langsteer.fitting.probe:METHOD",
     "answers": "langsteer.fitting.answers:METHOD",
+    "pivot_words": "langsteer.fitting.logit_bias:PIVOT_WORDS",
+    "only_script": "langsteer.fitting.logit_bias:ONLY_SCRIPT",
     "low_rank": "langsteer.fitting.low_rank:METHOD",
     "projection": "langsteer.fitting.projection:METHOD",
     "projection_all": "langsteer.fitting.projection:METHOD_ALL",

@@ -147,6 +147,8 @@ def _what(changes: Mapping[str, Change], router: Router | None, model: str) -> s
 def _done(changes: Mapping[str, Change]) -> str:
     if {change.kind.name for change in changes.values()} == {"vector"}:
         return "A vector is added to the hidden states at one layer,"
+    if not any(change.layers for change in changes.values()):
+        return "The logits of what is written are changed,"
     return "The hidden states are changed at the layers that are named,"
 
 
@@ -155,7 +157,7 @@ def _row(name: str, change: Change) -> str:
     cells = [
         f"`{name}`",
         f"{_name(change.language)} ({change.language})",
-        ", ".join(map(str, change.layers)),
+        ", ".join(map(str, change.layers)) or "–",
         _strengths(change),
         " + ".join(dict.fromkeys(str(part.positions) for part in change.parts)),
         f"{change.method}, {objective}" if objective else change.method,

@@ -22,6 +22,7 @@ from langsteer.serving.errors import RequestError
 from langsteer.serving.rows import Row, ends_of
 from langsteer.serving.scoring import ChoiceRow
 from langsteer.steering.change import Change, steer
+from langsteer.steering.decoding.biased import biased_by
 from langsteer.steering.generation import Finite, check_logits
 from langsteer.steering.steered import Steered
 
@@ -153,6 +154,7 @@ class Running:
 
     def _choose(self, rows: Sequence[Row], scores: Tensor) -> None:
         """Give each row its next token, of logits [rows, vocabulary]."""
+        scores = _biased(rows, scores)
         check_logits(self._ready.model, scores)
         if self._processors:
             scores = torch.cat([self._processed(row, scores[i]) for i, row in enumerate(rows)])
@@ -263,6 +265,14 @@ def _steered(ready: Steered, rows: Sequence[Row], mask: Tensor | None) -> Iterat
         return
     with steer(ready.model, changes, mask=mask, other_weights=ready.other_weights):
         yield
+
+
+def _biased(rows: Sequence[Row], scores: Tensor) -> Tensor:
+    """Logits [rows, vocabulary] with what each row's change adds to them."""
+    changes = [row.used.change if row.used is not None else None for row in rows]
+    for processor in biased_by([c.logit_bias() if c is not None else None for c in changes]):
+        scores = processor(None, scores)  # type: ignore[arg-type]
+    return scores
 
 
 def _acts_on_written(change: Change) -> bool:

@@ -95,7 +95,7 @@ def intervene(
         for item in interventions:
             hook = model.blocks[item.layer].register_forward_hook(_change_hook(tracker, item))
             stack.callback(hook.remove)
-        for network in _generators(model):
+        for network in generators(model):
             stack.enter_context(around_generate(network, tracker.generating))
         yield tracker.touched
         tracker.warn_if_unused()
@@ -314,6 +314,12 @@ def expand_rows(tensor: Tensor, rows: int) -> Tensor:
     )
 
 
+def generators(model: Model) -> list[Any]:
+    """The modules whose `generate` may be called: the network, and what it wraps."""
+    base = base_network(model.network)
+    return [n for n in dict.fromkeys((model.network, base)) if hasattr(n, "generate")]
+
+
 def _check_positions(positions: PositionKind) -> None:
     if positions not in POSITIONS:
         raise ModelError(f"no positions {positions!r}: choose from {', '.join(POSITIONS)}")
@@ -348,12 +354,6 @@ def _entrances(model: Model) -> list[Any]:
 def _cached_length(kwargs: dict[str, Any]) -> int:
     cache = kwargs.get("past_key_values")
     return int(cache.get_seq_length()) if cache is not None else 0
-
-
-def _generators(model: Model) -> list[Any]:
-    """The modules whose `generate` may be called: the network, and what it wraps."""
-    base = base_network(model.network)
-    return [n for n in dict.fromkeys((model.network, base)) if hasattr(n, "generate")]
 
 
 def _two_dimensional(mask: Any) -> Tensor | None:

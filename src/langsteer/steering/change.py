@@ -19,6 +19,7 @@ from torch import Tensor
 from langsteer.errors import VectorError
 from langsteer.model.opening import as_model
 from langsteer.states.intervention import POSITIONS, Intervention, PositionKind, intervene
+from langsteer.steering.decoding.biased import biased
 from langsteer.steering.files import one_file
 from langsteer.steering.sharing import Shareable
 from langsteer.storage.tensors import FileKind, read_tensors, write_tensors
@@ -67,6 +68,10 @@ class Change(Shareable, ABC):
     @abstractmethod
     def interventions(self, strength: float | None = None) -> Sequence[Intervention]:
         """What is done at each layer, at its own positions and at its own strength or `strength`."""
+
+    def logit_bias(self, strength: float | None = None) -> Tensor | None:
+        """What is added to the logits [vocabulary] of each token that is written; None for nothing."""
+        return None
 
     @abstractmethod
     def tensors(self) -> dict[str, Tensor]:
@@ -248,16 +253,14 @@ def steer(
     with contextlib.ExitStack() as stack:
         for change in distinct.values():
             change.check_fits(here, other_weights=other_weights)
+        biases = {name: change.logit_bias(strength) for name, change in distinct.items()}
+        per_row = [biases.get(id(change)) for change in given]
+        stack.enter_context(biased(here, per_row, any_thread))
+        for change in distinct.values():
             chosen = None if rows is None else torch.tensor([row is change for row in rows])
-            stack.enter_context(
-                intervene(
-                    here,
-                    [replace(item, rows=chosen) for item in change.interventions(strength)],
-                    positions,
-                    mask,
-                    any_thread,
-                )
-            )
+            items = [replace(item, rows=chosen) for item in change.interventions(strength)]
+            if items:
+                stack.enter_context(intervene(here, items, positions, mask, any_thread))
         yield
 
 

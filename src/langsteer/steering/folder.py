@@ -6,17 +6,14 @@ from typing import Any, Unpack
 
 from langsteer.errors import VectorError
 from langsteer.steering.change import Change
-from langsteer.steering.clamp import Clamp
 from langsteer.steering.files import FetchOptions, change_files, fetched, one_file
 from langsteer.steering.foreign import SUFFIXES, read_foreign
-from langsteer.steering.low_rank import LowRank
-from langsteer.steering.projection import Projection
-from langsteer.steering.sequence import ChangeSequence
+from langsteer.steering.sequence import PART_KINDS, ChangeSequence
 from langsteer.steering.vector import SteeringVector
 from langsteer.storage.tensors import format_of, read_tensors
 from langsteer.text.languages import parse_tag
 
-KINDS: tuple[type[Change], ...] = (SteeringVector, Projection, LowRank, Clamp, ChangeSequence)
+KINDS: tuple[type[Change], ...] = (*PART_KINDS, ChangeSequence)
 
 Source = str | Path | Change
 

@@ -4,19 +4,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from langsteer.errors import VectorError
 from langsteer.states.intervention import Intervention, PositionKind
 from langsteer.steering.change import Change, check_strength
 from langsteer.steering.clamp import Clamp
+from langsteer.steering.logit_bias import LogitBias
 from langsteer.steering.low_rank import LowRank
 from langsteer.steering.projection import Projection
 from langsteer.steering.vector import SteeringVector
 from langsteer.storage.tensors import FileKind
 from langsteer.version import __version__
 
-PART_KINDS: tuple[type[Change], ...] = (SteeringVector, Projection, LowRank, Clamp)
+PART_KINDS: tuple[type[Change], ...] = (SteeringVector, Projection, LowRank, Clamp, LogitBias)
 SHARED = ("language", "pivot", "model")
 
 
@@ -106,6 +108,12 @@ class ChangeSequence(Change):
             for change in self.changes
             for item in change.interventions(factor * change.strength)
         )
+
+    def logit_bias(self, strength: float | None = None) -> Tensor | None:
+        factor = check_strength(self.strength if strength is None else strength)
+        made = [change.logit_bias(factor * change.strength) for change in self.changes]
+        biases = [bias for bias in made if bias is not None]
+        return torch.stack(biases).sum(0) if biases else None
 
     def at(self, positions: PositionKind) -> "ChangeSequence":
         return replace(self, changes=tuple(change.at(positions) for change in self.changes))

@@ -6,6 +6,7 @@ import pytest
 
 pytest.importorskip("lm_eval")
 
+import langsteer
 from langsteer.errors import MethodError
 from langsteer.evaluation.comparison.configuration import comparison
 from langsteer.evaluation.comparison.run import compare
@@ -14,6 +15,7 @@ from langsteer.evaluation.methods import get_method
 from langsteer.steering.decoding.confusion_gate import ConfusionGate
 from langsteer.steering.decoding.only_script import OnlyScript
 from langsteer.steering.decoding.pivot_words import PivotWords
+from langsteer.text.corpus import ParallelCorpus
 from tests.made.published import flores
 from tests.made.scripts import build
 from tests.made.settings import setting
@@ -69,6 +71,18 @@ def test_the_harness_writes_under_the_ban() -> None:
     held = LangsteerLM(model, processors=[OnlyScript(model, "sw")]).complete(prompts, 12)
     assert any(word in "".join(free) for word in (*GREEK, "ن", "日本"))
     assert not any(word in "".join(held) for word in (*GREEK, "ن", "日本"))
+
+
+def test_the_harness_writes_under_a_bias() -> None:
+    model = build()
+    prompts = [" the and", "Rome the", " and Rome the"]
+    held = LangsteerLM(model, processors=[OnlyScript(model, "sw")]).complete(prompts, 12)
+    lines = {
+        "sw": (" the", " and", "Rome,", "Rome the"),
+        "en": (" the", " and", "Rome,", "Rome the"),
+    }
+    bias = langsteer.fit(model, ParallelCorpus(lines, "en", "made"), "sw", method="only_script")
+    assert LangsteerLM(model).complete(prompts, 12, change=bias) == held
 
 
 def test_as_a_row_of_a_comparison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from langsteer.model.model import Model
 from langsteer.model.tokens import Tokens, pad_mask
 from langsteer.states.intervention import intervene
 from langsteer.states.touched import Touched
+from langsteer.steering.decoding.biased import biased_by
 from langsteer.steering.generation import Finite
 
 
@@ -46,6 +47,7 @@ def write_batch(
     """
     inputs = lm.steered.batch([context.ids for context in contexts])
     width = inputs["input_ids"].shape[1]
+    added = biased_by([change.logit_bias() if change is not None else None])
     with (
         torch.inference_mode(),
         _acting(lm.steered, change, [context.source for context in contexts]) as touched,
@@ -55,11 +57,12 @@ def write_batch(
             attention_mask=inputs["attention_mask"],
             stop=list(decoding.until),
             max_length=width + decoding.longest,
-            logits_processor=[Finite(lm.steered), *lm.processors, *processors],
+            logits_processor=[*added, Finite(lm.steered), *lm.processors, *processors],
             **decoding.options,
         )
     new = [row[width:] for row in ids.tolist()]
-    return [Row(*row) for row in zip(new, touched.rows(len(new)), strict=True)]
+    acted = touched.rows(len(new))
+    return [Row(ids, bool(added) or steered) for ids, steered in zip(new, acted, strict=True)]
 
 
 def _acting(

@@ -59,6 +59,11 @@ TOKENS = {
     "all": "all tokens",
 }
 
+LOGITS = {
+    method.name: method for method in (ONLY_SCRIPT, WITHIN_REACH, CONFUSION_GATE, PIVOT_WORDS)
+}
+"""What acts on logits. Some of them are fitting methods too, which are parts of recipes."""
+
 __all__ = [
     "EVALUATION_METHODS",
     "Change",
@@ -85,13 +90,13 @@ EVALUATION_METHODS: dict[str, EvaluationMethod] = {
         TRANSLATE_MT,
         TRANSLATE_SERVICE,
         TRANSLATE_FILE,
-        ONLY_SCRIPT,
-        WITHIN_REACH,
-        CONFUSION_GATE,
-        PIVOT_WORDS,
+        *LOGITS.values(),
         LORA_ENGLISH,
         LORA_SFT,
-        *sorted(STEERING, key=lambda method: method.name == DEFAULT_METHOD),
+        *sorted(
+            (method for method in STEERING if method.name not in LOGITS),
+            key=lambda method: method.name == DEFAULT_METHOD,
+        ),
         TOGETHER,
     )
 }
@@ -134,7 +139,10 @@ def _is_recipe(name: str) -> bool:
     """Whether all that is joined are fitting methods, and more is said than one of them and `@`."""
     if not is_recipe(name) or re.fullmatch(r"\w+@\w+", name.strip()):
         return False
-    bases = [re.match(r"\w*", piece.strip()) for piece in re.split(r"\+(?![\d.])", name)]
+    pieces = [piece.strip() for piece in re.split(r"\+(?![\d.])", name)]
+    if len(pieces) == 2 and any(piece in LOGITS for piece in pieces):
+        return False  # a stack
+    bases = [re.match(r"\w*", piece) for piece in pieces]
     return all(base is not None and base[0] in FITTING_METHODS for base in bases)
 
 

@@ -29,14 +29,19 @@ class PivotWords(transformers.LogitsProcessor):
     def __init__(self, model: Model, corpus: ParallelCorpus, strength: float = 1.0) -> None:
         if strength < 0:
             raise ModelError(f"a bias against the pivot's words is at least 0, not {strength}")
-        shares = [_shares(model, corpus.texts[tag]) for tag in (corpus.language, corpus.pivot)]
-        lettered = token_families(model) != SYMBOLS
-        self._bias = strength * (shares[1].log() - shares[0].log()).clamp(min=0) * lettered
+        self._bias = strength * pivot_excess(model, corpus)
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # type: ignore[override]
         if self._bias.device != scores.device:
             self._bias = self._bias.to(scores.device)
         return scores - self._bias.to(scores.dtype)
+
+
+def pivot_excess(model: Model, corpus: ParallelCorpus) -> Tensor:
+    """max(0, log q − log p) of each token [vocabulary] with letters, and 0 of the others."""
+    shares = [_shares(model, corpus.texts[tag]) for tag in (corpus.language, corpus.pivot)]
+    lettered = token_families(model) != SYMBOLS
+    return (shares[1].log() - shares[0].log()).clamp(min=0) * lettered
 
 
 def _shares(model: Model, lines: tuple[str, ...]) -> Tensor:
