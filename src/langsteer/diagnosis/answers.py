@@ -5,6 +5,7 @@ is written (`langsteer.fitting.logit_bias`), alone and together, write answers t
 the language is taken, of those that repeat themselves no more than the model as it is. It is reported once, on other lines, against the model as it is. See `langsteer.evaluation.written`.
 """
 
+import functools
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -185,7 +186,7 @@ class _Search:
             for reach in REACHES:
                 reached = reaching(clamp, reach)
                 self.changes[_name(reached)] = reached
-        away = self._difference().at("generated")
+        away = self._difference.at("generated")
         for strength in AWAY:
             name = f"{away.method}:{away.layer}@generated*{strength:g}"
             self.changes[name] = away.with_strength(strength)
@@ -204,7 +205,7 @@ class _Search:
         assert isinstance(clamp, Clamp)
         kept = replace(clamp, keeps_length=True)
         self.changes[_name(kept)] = kept
-        reads = self._difference().with_strength(READING)
+        reads = self._difference.with_strength(READING)
         part = f"{reads.method}:{reads.layer}@source*{READING:g}"
         self.changes[f"{part} + {best}"] = ChangeSequence((reads, clamp))
 
@@ -224,6 +225,7 @@ class _Search:
             self.biases = {"only_script": script, f"only_script + pivot_words*{STRONG:g}": both}
         self.changes |= self.biases
 
+    @functools.cached_property
     def _difference(self) -> SteeringVector:
         """The mean difference: as it is it reads, and turned round it writes."""
         layer = round(READING_DEPTH * self.model.layers)
