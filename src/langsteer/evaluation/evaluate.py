@@ -11,6 +11,7 @@ import numpy as np
 from langsteer.errors import BenchmarkError
 from langsteer.evaluation.benchmarks import Benchmark, load_docs, make_task, registry
 from langsteer.evaluation.harness.coverage import Coverage
+from langsteer.evaluation.harness.engine import EngineWriter
 from langsteer.evaluation.harness.model import LangsteerLM
 from langsteer.evaluation.harness.scoring import Change
 from langsteer.evaluation.harness.shown import ShownItem, shown_items
@@ -34,7 +35,8 @@ UNSTEERED, STEERED = "unsteered", "steered"
 class TaskResult:
     """A task's score without and with a vector, the mean over its items, and their difference.
 
-    `missed` counts the items of which the vector touched no token.
+    `missed` counts the items of which the vector touched no token. `engine` says who wrote the
+    answers, unsteered and steered, where another engine than transformers was to.
     """
 
     task: str
@@ -45,6 +47,7 @@ class TaskResult:
     steered: float
     change: Interval
     missed: int = 0
+    engine: Mapping[str, Any] | None = None
 
 
 def evaluate(
@@ -58,19 +61,21 @@ def evaluate(
     limit: int | None = None,
     other_weights: bool = False,
     benchmark_files: Sequence[str | Path] = (),
+    writer: EngineWriter | None = None,
 ) -> list[TaskResult]:
     """Score tasks without and with vectors, sharing what both need.
 
     `tasks` are benchmarks of langsteer (`sib200`, asked in `languages`, or in all that have a
     vector; `data` is a folder with them, None for the hub) or tasks of the harness (`xcopa_sw`).
-    `benchmark_files` are YAML files with benchmarks of one's own, or folders with them.
+    `benchmark_files` are YAML files with benchmarks of one's own, or folders with them. `writer` writes
+    answers by another engine where it can; what is chosen is always scored by transformers.
     A task of the harness is in the language that its name surely tells, else in the one of
     `languages`, else in that of most of its texts; one without a vector is refused, and so is one
     in which its vector touches no token of any item. Raises BenchmarkError, VectorError, or
     StateError for scores that are no numbers.
     """
     lm, loaded, changes = _opened(
-        model, tasks, vectors, languages, data, form, limit, other_weights, benchmark_files
+        model, tasks, vectors, languages, data, form, limit, other_weights, benchmark_files, writer
     )
     return [
         _evaluated(lm, name, task, changes[info.language or ""], info.language or "", limit)
@@ -112,6 +117,7 @@ def _opened(
     limit: int | None,
     other_weights: bool,
     benchmark_files: Sequence[str | Path],
+    writer: EngineWriter | None = None,
 ) -> tuple[LangsteerLM, dict[str, tuple[Any, TaskInfo]], dict[str, Change]]:
     """The harness's model, the tasks by name, and the changes by language."""
     if not tasks:
@@ -137,6 +143,7 @@ def _opened(
         vectors=changes,
         other_weights=other_weights,
         tasks={name: info for name, (_, info) in loaded.items()},
+        writer=writer,
     )
     return lm, loaded, changes
 
@@ -145,10 +152,17 @@ def _evaluated(
     lm: LangsteerLM, name: str, task: Any, change: Change, language: str, limit: int | None
 ) -> TaskResult:
     samples: dict[str, Any] = {}
+    written: dict[str, Any] = {}
+    if lm.engine is not None:
+        lm.engine.forget()
     with lm.variants({UNSTEERED: None, STEERED: change}):
         for variant in (UNSTEERED, STEERED):
             lm.use(variant)
             samples[variant] = run_tasks(lm, {name: task}, limit)["samples"][name]
+            if lm.engine is not None and (told := lm.engine.told(variant)) is not None:
+                written[variant] = told
+    if lm.engine is not None and not written:
+        announce(f"{name}: answers are chosen, which transformers scores: no engine wrote any")
     metric = _main_metric(task, samples[UNSTEERED][0])
     before, after = (
         np.array([float(sample[metric]) for sample in samples[variant]])
@@ -163,6 +177,7 @@ def _evaluated(
         steered=float(after.mean()),
         change=paired_bootstrap(difference, before, after),
         missed=lm.coverage.get((STEERED, name), Coverage()).missed,
+        engine=written or None,
     )
 
 

@@ -17,10 +17,10 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from langsteer.engines.vllm.offline import ARGUMENTS
-from langsteer.errors import ConfigError, LangsteerError
+from langsteer.errors import ConfigError, EngineError, LangsteerError
 from langsteer.evaluation.benchmarks import Benchmark, get_benchmark
 from langsteer.evaluation.benchmarks.loading import nearest
+from langsteer.evaluation.harness.engine import check_arguments
 from langsteer.evaluation.methods import get_method
 from langsteer.extras import need
 from langsteer.model.opening import DEFAULT_MODEL
@@ -324,12 +324,10 @@ def _check_engine(wanted: Comparison) -> None:
     if wanted.engine == "transformers" and (wanted.engine_arguments or wanted.check_engine):
         key = "engine_arguments" if wanted.engine_arguments else "check_engine"
         raise ConfigError(f"{key} is for another engine than transformers: add engine: vllm")
-    for name in wanted.engine_arguments:
-        if name not in ARGUMENTS:
-            raise ConfigError(
-                f"engine_arguments has no {name!r}{nearest(str(name), ARGUMENTS)} (what would change "
-                "answers, or would run a model's own code, is not among them)"
-            )
+    try:
+        check_arguments(wanted.engine_arguments)
+    except EngineError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _plain(chosen: Chosen) -> Any:

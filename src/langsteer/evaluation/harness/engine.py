@@ -4,9 +4,11 @@ The engine is given the tokens that transformers would be given, and gives token
 one way. What it cannot do transformers does, and the record says so.
 """
 
+import contextlib
 import math
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,12 +16,13 @@ from typing import Any
 import torch
 
 from langsteer.engines.vllm.catalogue import make_catalogue, what_hinders
-from langsteer.engines.vllm.offline import Greedy, OfflineEngine
+from langsteer.engines.vllm.offline import ARGUMENTS, Greedy, OfflineEngine
 from langsteer.engines.vllm.rows import write_rows
-from langsteer.engines.vllm.start import installed_version
+from langsteer.engines.vllm.start import check_version, installed_version
 from langsteer.engines.vllm.steering import OPEN, Prompt, Steering, steering_of
 from langsteer.engines.vllm.word import Word
 from langsteer.errors import EngineError
+from langsteer.evaluation.benchmarks.loading import nearest
 from langsteer.evaluation.harness.scoring import Change
 from langsteer.evaluation.harness.ties import WITHIN, Margins, Ties, compare_rows
 from langsteer.evaluation.harness.writing import Decoding, Row, write_batch
@@ -171,6 +174,34 @@ class EngineWriter:
         return {"gpu_memory_utilization": math.floor(100 * GPU_SHARE * min(shares)) / 100}
 
 
+def check_arguments(arguments: Iterable[str]) -> None:
+    """Raise EngineError for what is not among vLLM's arguments that may be given."""
+    for name in arguments:
+        if name not in ARGUMENTS:
+            raise EngineError(
+                f"engine_arguments has no {name!r}{nearest(str(name), ARGUMENTS)} (what would change "
+                "answers, or would run a model's own code, is not among them)"
+            )
+
+
+@contextlib.contextmanager
+def engine_writer(
+    model: Model, source: str, arguments: Mapping[str, Any], check: int
+) -> Iterator[EngineWriter]:
+    """A writer inside, with a folder of its own, which ends with it; arguments as of `EngineWriter`.
+
+    Raises EngineError where vLLM is not there, or for an argument that is not its.
+    """
+    check_version(installed_version())
+    check_arguments(arguments)
+    with tempfile.TemporaryDirectory(prefix="langsteer-") as rows:
+        writer = EngineWriter(model, source, Path(rows), arguments, check)
+        try:
+            yield writer
+        finally:
+            writer.close()
+
+
 @dataclass
 class EngineUse:
     """How a model of the harness, `lm`, writes by an engine: what it is asked, variant by variant."""
@@ -194,6 +225,11 @@ class EngineUse:
             ties = self._checked(contexts[:count], rows[:count], change, decoding)
             self.ties[variant] = self.ties.get(variant, Ties()) + ties
         return rows, seconds
+
+    def forget(self) -> None:
+        """Begin anew: what is told next is of what is written from here on."""
+        self.hindered.clear()
+        self.ties.clear()
 
     def told(self, variant: str) -> dict[str, Any] | None:
         """Who wrote under a variant, as the record of a cell says; None where nothing was written."""

@@ -4,7 +4,7 @@ Two programs that add the same numbers in another order give other last digits; 
 these, either may be written, and all that follows is other.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,15 @@ class Ties:
 
     def __add__(self, other: "Ties") -> "Ties":
         return Ties(self.items + other.items, self.differ + other.differ, self.ties + other.ties)
+
+
+def counted(checked: Sequence[Mapping[str, Any]]) -> str:
+    """In words, what was compared: records of `Ties` with what counted `within` a tie."""
+    items, differ, ties = (sum(c[name] for c in checked) for name in ("items", "differ", "ties"))
+    return (
+        f"of {items} answers that both engines wrote, {differ} differ, {ties} of these from a tie on "
+        f"(two tokens within {max(c['within'] for c in checked):g} nats)"
+    )
 
 
 class Margins(transformers.LogitsProcessor):

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from langsteer.evaluation.comparison.cells import Cell
+from langsteer.evaluation.harness.ties import counted
 from langsteer.evaluation.report.samples import DIRECT, ItemScores, item_scores
 
 
@@ -61,10 +62,4 @@ def _engine(method: str, cells: Sequence[Cell]) -> Iterable[str]:
         yield f"{method} is written by transformers: {why}."
     checked = [engine["checked"] for engine in engines if "checked" in engine]
     if checked:
-        items, differ, ties = (
-            sum(c[name] for c in checked) for name in ("items", "differ", "ties")
-        )
-        yield (
-            f"{method}: of {items} answers that both engines wrote, {differ} differ, {ties} of these from "
-            f"a tie on (two tokens within {max(c['within'] for c in checked):g} nats)."
-        )
+        yield f"{method}: {counted(checked)}."
