@@ -44,7 +44,7 @@ SHORT = {
 }
 OTHERS = {
     "--after", "--anyway", "--api-key", "--base-model", "--batch", "--before", "--benchmarks", "--beta", "--budget", "--carry", "--chat",
-    "--device", "--device-map", "--draws", "--dry-run", "--check", "--dtype", "--effect", "--engine", "--engine-arguments", "--english", "--epochs", "--everywhere", "--for", "--form", "--gains", "--gpus",
+    "--device", "--device-map", "--draws", "--dry-run", "--check", "--check-engine", "--dtype", "--effect", "--engine", "--engine-arguments", "--english", "--epochs", "--everywhere", "--for", "--form", "--gains", "--gpus",
     "--held-out", "--host", "--items", "--json", "--layer", "--license", "--limit", "--llama-server", "--log-texts", "--map",
     "--max-body", "--max-length", "--max-new-tokens", "--method", "--name", "--objective", "--on", "--only-script", "--overwrite", "--own", "--partial", "--pivot",
     "--pivot-file", "--port", "--positions", "--priors", "--private", "--queue", "--rank", "--rate", "--recipe", "--results",
