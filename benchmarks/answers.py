@@ -47,7 +47,7 @@ from benchmarks.common import (
     rounded,
 )
 from benchmarks.strength import corpus, fitted
-from langsteer.diagnosis.answers import DEPTHS, reaching
+from langsteer.diagnosis.answer_candidates import DEPTHS, reaching
 from langsteer.evaluation.benchmarks import get_benchmark, load_docs, xquad
 from langsteer.evaluation.benchmarks.flores import sentences
 from langsteer.evaluation.statistics import Array, difference, paired_bootstrap

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from langsteer.cli import options
@@ -42,15 +43,15 @@ def writing(monkeypatch: pytest.MonkeyPatch, text: Written) -> list[Any]:
     asked: list[Any] = []
 
     def generate(model: Model, prompts: Sequence[Any], change: Any, **more: Any) -> list[str]:
-        asked.append(change)
-        return [text(change)] * len(prompts)
+        asked.extend(change)
+        return [text(each) for each in change]
 
     monkeypatch.setattr(answers, "generate", generate)
     return asked
 
 
 def good_at_layer_3(change: Any) -> str:
-    """English as it is; at layer 3 and the second reach, Swahili; else Swahili over and over."""
+    """English as it is; at layer 3 and beyond the usual reach, Swahili; else Swahili over and over."""
     if change is None:
         return ENGLISH
     first = change.parts[-1]
@@ -126,14 +127,13 @@ def test_too_few_lines(llama: Model, tmp_path: Path) -> None:
 
 
 def test_ranking() -> None:
-    nothing = {"right": 20.0, "distinct_3": 80.0}
     candidates = {
         "loops": {"right": 100.0, "distinct_3": 40.0},
         "some": {"right": 60.0, "distinct_3": 99.0},
         "most": {"right": 90.0, "distinct_3": 81.0},
         "most, cleaner": {"right": 90.0, "distinct_3": 85.0},
     }
-    assert ranked(candidates, nothing) == ["most, cleaner", "most", "some", "loops"]
+    assert ranked(candidates, {"loops"}) == ["most, cleaner", "most", "some", "loops"]
 
 
 def test_answers_by_command(
@@ -160,3 +160,29 @@ def test_answers_by_command(
     assert json.loads(out)["better"] is True
     code, _, err = run(capsys, *command, "--data", str(tmp_path))
     assert (code, "--for answers has none" in err) == (1, True)
+
+
+def test_more_repetition_is_told_from_chance() -> None:
+    place = answers.MEASURES.index("distinct_3")
+    before, after = np.full((16, len(answers.MEASURES)), 80.0), np.full((16, 6), 80.0)
+    after[:, place] += np.array([-20.0, 18.0] * 8)
+    assert not answers.repeats_more(after, before)
+    after[:, place] -= 10
+    assert answers.repeats_more(after, before)
+
+
+def test_candidates_share_batches(
+    llama: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    real = answers.generate
+
+    def generate(model: Model, prompts: Sequence[Any], change: Any, **more: Any) -> list[str]:
+        sizes.append(len(prompts))
+        return real(model, prompts, change, **more)
+
+    monkeypatch.setattr(answers, "NEW_TOKENS", 3)
+    monkeypatch.setattr(answers, "generate", generate)
+    find_answers(llama, pairs(60), tmp_path / "s", budget=1.0)
+    assert max(sizes) == answers.ROWS
+    assert sum(sizes) > 4 * len(sizes)

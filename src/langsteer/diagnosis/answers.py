@@ -5,49 +5,39 @@ is written (`langsteer.fitting.logit_bias`), alone and together, write answers t
 the language is taken, of those that repeat themselves no more than the model as it is. It is reported once, on other lines, against the model as it is. See `langsteer.evaluation.written`.
 """
 
-import functools
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from langsteer.diagnosis.answer_candidates import AnswerCandidates
 from langsteer.diagnosis.halving import NOTHING, Clock
 from langsteer.diagnosis.trials import NAME, Trials
 from langsteer.errors import DiagnosisError
 from langsteer.evaluation.statistics import Array, Interval, difference, paired_bootstrap
-from langsteer.evaluation.written import MEASURES, Written, written
-from langsteer.fitting.answers import AnswerOptions, fit_layers
-from langsteer.fitting.logit_bias import only_script, pivot_words
-from langsteer.fitting.mean_difference import fit as fit_mean_difference
-from langsteer.fitting.options import PooledOptions
+from langsteer.evaluation.written import MEASURES, written
 from langsteer.model.model import Model
 from langsteer.model.tokens import Prompt
 from langsteer.progress import announce, track
 from langsteer.steering.change import Change
-from langsteer.steering.clamp import Clamp
 from langsteer.steering.folder import load
 from langsteer.steering.generation import generate
-from langsteer.steering.sequence import ChangeSequence
-from langsteer.steering.vector import SteeringVector
 from langsteer.storage.files import write_json
 from langsteer.storage.kept import read_record
 from langsteer.storage.records import PlainRecord, as_plain
 from langsteer.text.corpus import ParallelCorpus
-from langsteer.text.languages import language_name, share_script
+from langsteer.text.languages import language_name
 from langsteer.version import versions
 
 ASKED = ("\n\nGo on in {}:", "\n\nThe answer, in {}:", "\n\nNow a sentence in {}:")
-DEPTHS = (0.65, 0.72, 0.78, 0.84, 0.89)  # of the layers, of what writes
-REACHES = (0.75, 1.0, 1.25)
-READING_DEPTH, READING = 0.45, 0.5  # of what reads, and its strength
-AWAY = (-0.5, -0.25)  # strengths of the same, turned round, on what is written
-STRONG = 2.0  # strength of the bias against the pivot's words, beside the usual one
-FIRST, FEWEST, MOST = 12, 8, 96  # lines: to choose on at first, at the least, at the most
-FINALISTS, BIASED = 3, 2  # of the first round: go on as they are, and with biases beside them
-NEW_TOKENS, ROWS = 48, 16
-SHARES = {"first": 0.45, "last": 0.6, "report": 1.0}  # of the time left
+FIRST, FEWEST, MOST = 24, 8, 96  # lines: to choose on at first, at the least, at the most
+FEWEST_REPORTED = 48  # lines, where there are as many, whatever that takes
+FINALISTS = 3  # of the first round, beside what is around the best
+NEW_TOKENS, ROWS = 48, 32
+SHARES = {"first": 0.4, "last": 0.9, "report": 1.0}  # of the time left
 REPEATS = "distinct_3"
 RESULTS, BEST = "results.json", "best.safetensors"
 
@@ -163,77 +153,25 @@ class _Search:
         self.clock = Clock(60 * budget, trials.seconds)
         self.seed = seed
         self.changes: dict[str, Change | None] = {NOTHING: None}
-        self.biases: dict[str, Change] = {}
         self.standings: dict[str, AnswersStanding] = {}
 
     def run(self) -> tuple[Change, AnswersFound]:
         """The best on lines to choose on, and what it is worth on others."""
-        self._fit()
+        candidates = AnswerCandidates(self.model, self.fitted_on, self.seed)
+        self.changes |= candidates.first()
         seconds = self._seconds_of_a_line()
         first = self._round("first", list(self.changes), FIRST, seconds)
-        there = len(self.changes)
-        self._add(first)
-        names = [*first[:FINALISTS], *list(self.changes)[there:]]
-        last = self._round("last", list(dict.fromkeys(names)), len(self.lines["choose"]), seconds)
+        around = candidates.around(first)
+        self.changes |= around
+        names = list(dict.fromkeys([*first[:FINALISTS], *around]))
+        last = self._round("last", names, len(self.lines["choose"]), seconds)
         best = self.changes[last[0]]
         assert best is not None
         return best, self._found(last[0], seconds)
 
-    def _fit(self) -> None:
-        deepest = self.model.layers - 1
-        layers = sorted({min(deepest, round(depth * self.model.layers)) for depth in DEPTHS})
-        for clamp in fit_layers(self.model, self.fitted_on, layers, AnswerOptions(seed=self.seed)):
-            for reach in REACHES:
-                reached = reaching(clamp, reach)
-                self.changes[_name(reached)] = reached
-        away = self._difference.at("generated")
-        for strength in AWAY:
-            name = f"{away.method}:{away.layer}@generated*{strength:g}"
-            self.changes[name] = away.with_strength(strength)
-        self._fit_biases()
-
-    def _add(self, first: Sequence[str]) -> None:
-        """The best of the first round with biases beside them, and the best clamp with its states'
-        lengths kept, and with a part that reads.
-        """
-        acting = [name for name in first if name not in self.biases]
-        for name in acting[:BIASED]:
-            for bias in self.biases:
-                self._join(name, bias)
-        best = next(name for name in acting if isinstance(self.changes[name], Clamp))
-        clamp = self.changes[best]
-        assert isinstance(clamp, Clamp)
-        kept = replace(clamp, keeps_length=True)
-        self.changes[_name(kept)] = kept
-        reads = self._difference.with_strength(READING)
-        part = f"{reads.method}:{reads.layer}@source*{READING:g}"
-        self.changes[f"{part} + {best}"] = ChangeSequence((reads, clamp))
-
-    def _join(self, name: str, bias: str) -> None:
-        parts = [change for n in (name, bias) if (change := self.changes[n]) is not None]
-        self.changes[f"{name} + {bias}"] = ChangeSequence.of(parts)
-
-    def _fit_biases(self) -> None:
-        """In a script of its own, a language is held to it; else the pivot's words are held back."""
-        words = pivot_words(self.model, self.fitted_on)
-        strong = words.with_strength(STRONG)
-        if share_script(self.corpus.language, self.corpus.pivot):
-            self.biases = {"pivot_words": words, f"pivot_words*{STRONG:g}": strong}
-        else:
-            script = only_script(self.model, self.fitted_on)
-            both = ChangeSequence((script, strong))
-            self.biases = {"only_script": script, f"only_script + pivot_words*{STRONG:g}": both}
-        self.changes |= self.biases
-
-    @functools.cached_property
-    def _difference(self) -> SteeringVector:
-        """The mean difference: as it is it reads, and turned round it writes."""
-        layer = round(READING_DEPTH * self.model.layers)
-        return fit_mean_difference(self.model, self.fitted_on, PooledOptions(layer=layer))
-
     def _seconds_of_a_line(self) -> float:
         """What an answer takes, of the model as it is."""
-        self._write(NOTHING, "choose", min(FIRST, len(self.lines["choose"])))
+        self._write([NOTHING], "choose", min(FIRST, len(self.lines["choose"])))
         told = self.trials.told("seconds of a line")
         if told is None:
             took = self.trials.seconds / len(self.trials.known(NOTHING, "choose"))
@@ -246,42 +184,56 @@ class _Search:
         """The candidates from best to worst, on as many lines as a share of the time left pays for."""
         told = self.trials.told(f"round {name}")
         if told is None:
-            paid = int(SHARES[name] * self.clock.left / seconds / len(candidates))
+            left = self.clock.left - 2 * FEWEST_REPORTED * seconds
+            paid = int(SHARES[name] * left / seconds / len(candidates))
             lines = min(wanted, len(self.lines["choose"]), max(FEWEST, paid))
             told = self.trials.tell(f"round {name}", lines=lines)
         lines = int(told["lines"])
-        for candidate in track([NOTHING, *candidates], f"Round {name}", len(candidates) + 1):
-            self._write(candidate, "choose", lines)
-        for candidate in (NOTHING, *candidates):
-            rows = self._rows(candidate, "choose", lines)
+        self._write([NOTHING, *candidates], "choose", lines, f"Round {name}")
+        rows = {c: self._rows(c, "choose", lines) for c in (NOTHING, *candidates)}
+        for candidate, own in rows.items():
             self.standings.pop(candidate, None)
-            self.standings[candidate] = AnswersStanding(candidate, lines, _means(rows))
+            self.standings[candidate] = AnswersStanding(candidate, lines, _means(own))
         return ranked(
             {c: self.standings[c].measures for c in candidates if c != NOTHING},
-            self.standings[NOTHING].measures,
+            {c for c, own in rows.items() if repeats_more(own, rows[NOTHING])},
         )
 
-    def _write(self, name: str, part: str, count: int) -> None:
-        """Write and measure what is not known yet of the first lines of a part."""
-        known = self.trials.known(name, part)
-        missing = [i for i in range(count) if str(i) not in known]
-        for start in range(0, len(missing), ROWS):
-            index = missing[start : start + ROWS]
+    def _write(
+        self, names: Sequence[str], part: str, count: int, progress: str | None = None
+    ) -> None:
+        """Write and measure what is not known yet of the first lines of a part; candidates share batches."""
+        missing = [
+            (name, i)
+            for name in names
+            for known in [self.trials.known(name, part)]
+            for i in range(count)
+            if str(i) not in known
+        ]
+        starts = range(0, len(missing), ROWS)
+        for start in track(starts, progress, len(starts)):
+            batch = missing[start : start + ROWS]
             started = time.perf_counter()
-            measured = self._measured([self.lines[part][i] for i in index], index, name)
-            rows = [np.array([getattr(each, m) for m in MEASURES]) for each in measured]
-            self.trials.add(
-                name, part, [str(i) for i in index], rows, time.perf_counter() - started
-            )
+            measured = self._measured(part, batch)
+            seconds = (time.perf_counter() - started) / len(batch)
+            for name in dict.fromkeys(name for name, _ in batch):
+                own = {
+                    str(i): row for (n, i), row in zip(batch, measured, strict=True) if n == name
+                }
+                self.trials.add(name, part, list(own), list(own.values()), seconds * len(own))
 
-    def _measured(self, lines: Sequence[str], index: Sequence[int], name: str) -> list[Written]:
+    def _measured(self, part: str, batch: Sequence[tuple[str, int]]) -> list[Array]:
+        """The measures of what candidates by name write after lines."""
         language = language_name(self.corpus.language)
+        lines = [self.lines[part][i] for _, i in batch]
         prompts = [
             Prompt(line, after=ASKED[i % len(ASKED)].format(language))
-            for line, i in zip(lines, index, strict=True)
+            for line, (_, i) in zip(lines, batch, strict=True)
         ]
-        answers = generate(self.model, prompts, self.changes[name], max_new_tokens=NEW_TOKENS)
-        return written(answers, self.corpus.language, lines)
+        changes = [self.changes[name] for name, _ in batch]
+        answers = generate(self.model, prompts, changes, max_new_tokens=NEW_TOKENS)
+        measured = written(answers, self.corpus.language, lines)
+        return [np.array([getattr(each, m) for m in MEASURES]) for each in measured]
 
     def _rows(self, name: str, part: str, count: int) -> Array:
         """The measures of the first lines, [lines, measures]."""
@@ -291,11 +243,10 @@ class _Search:
     def _found(self, best: str, seconds: float) -> AnswersFound:
         paid = int(SHARES["report"] * self.clock.left / seconds / 2)
         told = self.trials.told("report") or self.trials.tell(
-            "report", lines=min(len(self.lines["report"]), max(4 * FEWEST, paid))
+            "report", lines=min(len(self.lines["report"]), max(FEWEST_REPORTED, paid))
         )
         lines = int(told["lines"])
-        for name in (NOTHING, best):
-            self._write(name, "report", lines)
+        self._write([NOTHING, best], "report", lines, "Reporting on other lines")
         before, after = (self._rows(name, "report", lines) for name in (NOTHING, best))
         changes = {
             measure: paired_bootstrap(difference, before[:, m], after[:, m])
@@ -318,27 +269,22 @@ class _Search:
         )
 
 
-def reaching(clamp: Clamp, reach: float) -> Clamp:
-    """The same clamp with its level at another reach; see `AnswerOptions`."""
-    low, high = clamp.options["levels"]
-    options = {**clamp.options, "reach": reach}
-    return replace(clamp, level=low + reach * (high - low), options=options)
+def repeats_more(own: Array, nothing: Array) -> bool:
+    """Whether answers [lines, measures] repeat themselves more than those of the model as it is, by more
+    than a standard error: few lines tell no small differences, and the report looks again.
+    """
+    change = (own - nothing)[:, MEASURES.index(REPEATS)]
+    return bool(change.mean() < -change.std() / math.sqrt(len(change)))
 
 
-def _name(clamp: Clamp) -> str:
-    """The recipe that fits it again."""
-    kept = ", keeps_length=True" * clamp.keeps_length
-    return f"answers(reach={clamp.options['reach']:g}{kept}):{clamp.layer}"
-
-
-def ranked(candidates: dict[str, dict[str, float]], nothing: dict[str, float]) -> list[str]:
-    """Names from best to worst: first those that repeat themselves no more than the model as it is,
+def ranked(candidates: Mapping[str, Mapping[str, float]], repeating: Collection[str]) -> list[str]:
+    """Names from best to worst by their measures: first those that are not `repeating` themselves,
     by answers in the language, and where these are as many, by less repetition; then the others.
     """
 
     def key(name: str) -> tuple[bool, float, float]:
         own = candidates[name]
-        return own[REPEATS] < nothing[REPEATS], -own["right"], -own[REPEATS]
+        return name in repeating, -own["right"], -own[REPEATS]
 
     return sorted(candidates, key=key)
 
