@@ -31,10 +31,14 @@ from benchmarks.common import (
 )
 from langsteer.diagnosis.diagnose import diagnose
 from langsteer.diagnosis.find import find_recipe
+from langsteer.diagnosis.fits import PROJECTED, Fits
 from langsteer.diagnosis.task import read_task
+from langsteer.diagnosis.trials import Trials
 from langsteer.errors import LangsteerError
 from langsteer.evaluation.statistics import Array
+from langsteer.fitting.projection import layers_at
 from langsteer.model.model import Model
+from langsteer.text.corpus import ParallelCorpus
 from langsteer.text.readers import read_corpus
 
 FILE = RESULTS / "recipes.jsonl"
@@ -53,7 +57,10 @@ def searched(model: Model, about: dict[str, Any], work: Path) -> dict[str, Any]:
     corpus = read_corpus(str(SHARED / "ntrex"), [tag])
     corpus = corpus.lines(range(0, len(corpus), max(1, len(corpus) // about["lines"])))
     folder = work / model.name / f"{about['task']}.{tag}"
-    share_fits(folder / "fits", work / model.name / f"fits.{tag}")
+    shared = work / model.name / f"fits.{tag}"
+    share_fits(folder / "fits", shared)
+    if about["prefitted"]:
+        prefit(model, corpus, shared)
     _, found = find_recipe(
         model, task, corpus, folder, budget=about["budget"], limit=about["items"]
     )
@@ -62,6 +69,14 @@ def searched(model: Model, about: dict[str, Any], work: Path) -> dict[str, Any]:
     for row, own in zip(made["reported"], found.reported, strict=True):
         row["values"] = [round(value, digits) for value in own.values]
     return made
+
+
+def prefit(model: Model, corpus: ParallelCorpus, folder: Path) -> None:
+    """Fit what every search begins with, once for all tasks, outside of their minutes."""
+    fits = Fits(model, corpus, folder, Trials(folder / "trials.jsonl", {"model": model.name}))
+    fits.default()
+    fits.at_layers("mean_difference", fits.layers)
+    fits.at_layers("projection", layers_at(model, PROJECTED))
 
 
 def share_fits(own: Path, shared: Path) -> None:
@@ -80,6 +95,9 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=None, help="of a task, at most")
     parser.add_argument("--budget", type=float, default=15.0, help="minutes of a search")
     parser.add_argument("--lines", type=int, default=400, help="of NTREX to fit on, about")
+    parser.add_argument(
+        "--prefit", action="store_true", help="what every search fits is fitted before its minutes"
+    )
     parser.add_argument("--model", default=None)
     parser.add_argument("--work", type=Path, default=Path("recipes-work"))
     parser.add_argument("--summary", action="store_true", help="with --table: each task pooled")
@@ -91,6 +109,7 @@ def main() -> None:
                 about = {"kind": kind, "task": task, "language": language, "items": chosen.items}
                 about["model"] = model.name
                 about["lines"] = chosen.lines if kind == "search" else None
+                about["prefitted"] = chosen.prefit if kind == "search" else None
                 about["budget"] = chosen.budget if kind == "search" else None
                 if find_line(FILE, about) is None:
                     run(model, about, chosen.work)

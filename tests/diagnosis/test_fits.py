@@ -32,7 +32,7 @@ def test_the_default_is_what_fit_learns(fits: Fits) -> None:
     assert default.change.positions == "prompt"
     assert default.change.strength == STRENGTH
     assert default.name == f"learned:{default.change.layers[0]}@prompt*{STRENGTH:g}"
-    assert fits.trials.longest_fit() > 0
+    assert fits.longest() > 0
     assert [file.suffix for file in fits.folder.glob("learned*")] == [".safetensors"]
 
 
@@ -40,6 +40,7 @@ def test_fits_are_kept(fits: Fits, monkeypatch: pytest.MonkeyPatch) -> None:
     first = fits.at_layers("mean_difference", [0, 1])
     monkeypatch.setattr("langsteer.diagnosis.fits.get_method", None)
     again = fits.at_layers("mean_difference", [0, 1])
+    assert Fits(fits.model, fits.corpus, fits.folder, fits.trials).longest() == fits.longest() > 0
     assert [c.tensors()["values"].tolist() for c in first] == [
         c.tensors()["values"].tolist() for c in again
     ]

@@ -26,7 +26,6 @@ def test_what_was_written_is_there_again(tmp_path: Path) -> None:
     assert again.known("a", "some") == {}
     assert again.told("round first") == {"items": 3, "took": 2.0}
     assert again.seconds == first.seconds == 4.0
-    assert again.longest_fit() == 2.0
 
 
 def test_a_line_that_was_cut_off_is_dropped(tmp_path: Path) -> None:

@@ -223,8 +223,7 @@ class _Search:
 
     def _may_fit(self) -> bool:
         """Whether one more fit, as long as the default's was, is a small part of the time left."""
-        took = self.trials.longest_fit()
-        return took < FIT_SHARE * self._left_to_choose()
+        return self.fits.longest() < FIT_SHARE * self._left_to_choose()
 
     def _prepare(self) -> None:
         """Ask development items of the model as it is: as many as a tenth of the budget pays for."""

@@ -20,10 +20,13 @@ from langsteer.steering.change import Change
 from langsteer.steering.folder import load
 from langsteer.steering.sequence import ChangeSequence
 from langsteer.steering.vector import SteeringVector
+from langsteer.storage.files import write_json
+from langsteer.storage.kept import read_record
 from langsteer.text.corpus import ParallelCorpus
 
 DEPTHS = (0.45, 0.3, 0.6, 0.2, 0.7, 0.1, 0.8)  # the likelier first: time may not do for all
 PROJECTED = (0.45, 0.3, 0.6)
+SECONDS = "seconds.json"  # beside the fitted changes: what each took
 READING: tuple[PositionKind, ...] = ("source", "prompt")
 
 
@@ -92,7 +95,15 @@ class Fits:
                     file.unlink(missing_ok=True)
             seconds = time.perf_counter() - started
             self.trials.tell(f"fit {label} {missing}", seconds, fitted=label, took=seconds)
+            write_json(
+                self.folder / SECONDS, {**read_record(self.folder / SECONDS), label: seconds}
+            )
         return [there[layer] for layer in layers]
+
+    def longest(self) -> float:
+        """The seconds of the fit that took longest, of those that are kept too."""
+        took = read_record(self.folder / SECONDS).values()
+        return max((float(s) for s in took if isinstance(s, int | float)), default=0.0)
 
     def default(self) -> Candidate:
         """What `fit` learns where nothing is said, with its own layer, positions and strength."""

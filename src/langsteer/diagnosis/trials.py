@@ -66,10 +66,6 @@ class Trials:
         self._append({"key": key, "seconds": round(seconds, 3), "values": as_kept(values)})
         return self._told[key]
 
-    def longest_fit(self) -> float:
-        """The seconds of the fit that took longest."""
-        return max((float(told.get("took", 0.0)) for told in self._told.values()), default=0.0)
-
     def _append(self, line: dict[str, Any]) -> None:
         with save_errors(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
