@@ -3,11 +3,13 @@
     python -m benchmarks.recipes --tasks bmlama53 sib200 --languages id el sw --budget 15 [--model smollm2-135m]
     python -m benchmarks.recipes --table
     python -m benchmarks.recipes --table --summary
+    python -m benchmarks.recipes --table --verdicts
 
 Vectors are fitted on NTREX; a recipe is chosen on development items and reported once on others. Each diagnosis and
 each search is a line of benchmarks/results/recipes.jsonl, written as it comes; those that are there are not
 made again, and a search that was stopped goes on from its folder in `--work`. Searches of one model and language share
-what they fit. `--summary` pools the languages of a task, and holds the diagnoses beside what the searches won.
+what they fit. `--summary` pools the languages of a task, `--verdicts`
+holds the diagnoses beside what the searches won.
 """
 
 import argparse
@@ -101,7 +103,10 @@ def main() -> None:
     parser.add_argument("--model", default=None)
     parser.add_argument("--work", type=Path, default=Path("recipes-work"))
     parser.add_argument("--summary", action="store_true", help="with --table: each task pooled")
-    chosen = arguments(parser, lambda asked: summary() if asked.summary else table())
+    parser.add_argument(
+        "--verdicts", action="store_true", help="with --table: what came of each kind"
+    )
+    chosen = arguments(parser, shown)
     model = langsteer.load_model(chosen.model) if chosen.model else langsteer.load_model()
     for task in chosen.tasks:
         for language in chosen.languages:
@@ -128,6 +133,10 @@ def run(model: Model, about: dict[str, Any], work: Path) -> None:
     add_line(FILE, {**about, "load": load, **{k: v for k, v in made.items() if k not in about}})
     told = made["verdict"]["sentences"] if about["kind"] == "diagnose" else told_of(made)
     print(json.dumps({**about, "told": told}, ensure_ascii=False), flush=True)
+
+
+def shown(asked: argparse.Namespace) -> str:
+    return summary() if asked.summary else verdicts() if asked.verdicts else table()
 
 
 def told_of(made: dict[str, Any]) -> list[Any]:
@@ -182,7 +191,7 @@ def _gain(gain: dict[str, float] | None) -> str:
 
 def summary() -> str:
     """Each task of each model over its languages, in Markdown; the newest search of each."""
-    newest = {(s["model"], s["task"], s["language"]): s for s in searches() if has_values(s)}
+    newest = {key_of(line): line for line in searches() if has_values(line)}
     tasks: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for (model, task, _), line in newest.items():
         tasks.setdefault((model, task), []).append(line)
@@ -201,6 +210,39 @@ def summary() -> str:
         )
     heads = ["model", "task", "languages", "nothing", "chosen", "what is written", "the default"]
     return markdown([*heads, "English", "written in"], rows)
+
+
+def verdicts() -> str:
+    """What a diagnosis said of a task in a language, beside what the search for a recipe won there."""
+    diagnoses = {key_of(line): line for line in read_lines(FILE) if line["kind"] == "diagnose"}
+    found = {key_of(line): line for line in searches()}
+    kinds: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {}
+    for key in diagnoses.keys() & found.keys():
+        said = diagnoses[key]["verdict"]
+        kinds.setdefault(said["kind"], []).append((said, found[key]))
+    rows = []
+    for kind, pairs in sorted(kinds.items()):
+        gains = [line["reported"][1]["gain"] for _, line in pairs]
+        bounds = [
+            gain["low"] <= said["most"]
+            for (said, _), gain in zip(pairs, gains, strict=True)
+            if said["most"] is not None
+        ]
+        rows.append(
+            [
+                kind,
+                str(len(pairs)),
+                str(sum(gain["low"] > 0 for gain in gains)),
+                str(sum(gain["high"] < 0 for gain in gains)),
+                f"{sum(bounds)} of {len(bounds)}" if bounds else "",
+            ]
+        )
+    heads = ["verdict", "tasks and languages", "better than nothing", "worse", "within the bound"]
+    return markdown(heads, rows)
+
+
+def key_of(line: dict[str, Any]) -> tuple[str, str, str]:
+    return line["model"], line["task"], line["language"]
 
 
 def has_values(line: dict[str, Any]) -> bool:
