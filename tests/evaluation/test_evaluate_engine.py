@@ -8,14 +8,16 @@ import pytest
 
 pytest.importorskip("lm_eval", reason="lm-eval is not installed")
 
+import torch
 from typer.testing import CliRunner
 
 from langsteer.cli import app, options
-from langsteer.errors import EngineError
+from langsteer.errors import EngineError, VectorError
 from langsteer.evaluation import evaluate as evaluation
 from langsteer.evaluation.evaluate import STEERED, UNSTEERED, evaluate
 from langsteer.evaluation.harness import engine
 from langsteer.model.model import Model
+from langsteer.steering.logit_bias import LogitBias
 from tests.helpers import make_vector
 from tests.made.written import StandIn, written_benchmark
 
@@ -126,3 +128,18 @@ def test_what_is_refused(
     refused = CliRunner().invoke(app, arguments)
     assert isinstance(refused.exception, EngineError)
     assert message in str(refused.exception)
+
+
+def test_a_bias_does_nothing_where_answers_are_chosen(llama: Model, data: Path) -> None:
+    about = {"name": llama.name, "fingerprint": llama.fingerprint}
+    bias = LogitBias(torch.ones(llama.vocab_size), "sw", "en", about, "test")
+    with pytest.raises(VectorError, match="at 'generated' touched no token of 4 items"):
+        evaluate(llama, ["sib200"], {"sw": bias}, data=data, limit=4)
+
+
+def test_a_bias_where_answers_are_written(llama: Model, tmp_path: Path) -> None:
+    about = {"name": llama.name, "fingerprint": llama.fingerprint}
+    bias = LogitBias(torch.ones(llama.vocab_size), "sw", "en", about, "test")
+    keys = asked(llama, tmp_path) | {"vectors": {"sw": bias}}
+    (found,) = evaluate(**keys)
+    assert (found.missed, found.change.value) == (0, 0.0)

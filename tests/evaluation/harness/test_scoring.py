@@ -16,6 +16,7 @@ from langsteer.evaluation.harness.scoring import Change, Question, score
 from langsteer.model.model import Model
 from langsteer.model.tokens import Tokens, encode, encode_suffix
 from langsteer.states.intervention import intervene
+from langsteer.steering.logit_bias import LogitBias
 from tests.helpers import ARCHITECTURES, build_model, tiny, vector_at
 
 CONTEXTS = ["hello there", "a", "something longer here"]
@@ -244,3 +245,12 @@ def test_the_sum_of_a_part_of_the_vocabulary_is_torchs() -> None:
     logits[1] = -torch.inf  # a part that a model never says
     wanted = logits.logsumexp(-1)
     assert torch.allclose(_log_sum_exp_in_place(logits, logits.amax(-1)), wanted)
+
+
+def test_a_bias_of_what_is_written_changes_no_score(llama: Model) -> None:
+    about = {"name": llama.name, "fingerprint": llama.fingerprint}
+    bias = LogitBias(torch.ones(llama.vocab_size), "sw", "en", about, "test")
+    question = Question(encode(llama, ["abc"])[0], ((5, 6), (7,)))
+    plain, biased, steered = score(llama, [question], [None, bias, vector_at(llama, 1, "all")])
+    assert biased.loglikelihoods == plain.loglikelihoods
+    assert steered.loglikelihoods != plain.loglikelihoods

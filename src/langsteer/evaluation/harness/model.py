@@ -233,7 +233,7 @@ class LangsteerLM(HFLM):
         told = Counted()
         for request, tag, tokens in zip(requests, tags, touched, strict=True):
             change = self._change(self._active, tag)
-            if change is not None and change.interventions():
+            if change is not None and (change.interventions() or change.logit_bias() is not None):
                 told.note(
                     request.task_name or "", item_key(request), change.positions, bool(tokens)
                 )

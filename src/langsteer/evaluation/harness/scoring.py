@@ -62,6 +62,8 @@ def score(
     if len(parts) > len(questions):
         apart = score(model, parts, changes, budget=budget, progress=progress, where=where)
         return [scores.joined(owners) for scores in apart]
+    # what changes no state, such as a bias of what is written, is the model as it is
+    changes = [change if change and change.interventions() else None for change in changes]
     different = list({id(change): change for change in changes}.values())
     if len(different) < len(changes):
         once = score(model, questions, different, budget=budget, progress=progress, where=where)
