@@ -69,7 +69,17 @@ from langsteer.version import __version__
 FILE = RESULTS / "answers.jsonl"
 TASKS = ("go_on", "translate", "xquad")
 LINES, ROWS, KEPT = 400, 32, 4
-SHOWN = ("right", "strict", "score", "distinct_1", "distinct_2", "distinct_3", "copied", "words")
+SHOWN = (
+    "right",
+    "other",
+    "strict",
+    "score",
+    "distinct_1",
+    "distinct_2",
+    "distinct_3",
+    "copied",
+    "words",
+)
 
 
 @dataclass(frozen=True)

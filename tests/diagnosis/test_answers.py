@@ -164,7 +164,8 @@ def test_answers_by_command(
 
 def test_more_repetition_is_told_from_chance() -> None:
     place = answers.MEASURES.index("distinct_3")
-    before, after = np.full((16, len(answers.MEASURES)), 80.0), np.full((16, 6), 80.0)
+    before = np.full((16, len(answers.MEASURES)), 80.0)
+    after = before.copy()
     after[:, place] += np.array([-20.0, 18.0] * 8)
     assert not answers.repeats_more(after, before)
     after[:, place] -= 10

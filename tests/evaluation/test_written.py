@@ -53,8 +53,13 @@ def test_in_language() -> None:
         f"<blockquote><strong>{GREEK[:32]}</strong></blockquote>",
         "Ναι.",
         "",
+        "* Η γάτα\n* κάθεται\n* <b>στο χαλί μας</b>\n* Η γάτα",
+        "* the cat\n* sits on\n* the mat",
+        "Ναι.\nΝαι.\nΝαι.\nΝαι.\nΝαι.\nΝαι.\nΝαι.\nΝαι.",
     ]
-    assert in_language(answers, "el").tolist() == [100, 100, 0, 100, 0, 0]
+    assert in_language(answers, "el").tolist() == [100, 100, 0, 100, 0, 0, 100, 0, 0]
+    others = [measured.other for measured in written(answers, "el")]
+    assert others == [0, 0, 100, 0, 0, 0, 0, 100, 0]
     assert in_language([ENGLISH, GREEK], "en").tolist() == [100, 0]
 
 
@@ -69,6 +74,7 @@ def test_all_measures_of_answers() -> None:
     measured = written([GREEK, "", "a a a a a"], "el", [GREEK, "x", "b b"])
     assert [column(measured, m).tolist() for m in MEASURES] == [
         [100, 0, 0],
+        [0, 0, 0],
         [100, 100, 20],
         [100, 100, 25],
         [100, 100, pytest.approx(100 / 3)],

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 SHOWN = 8  # of the candidates
 TITLES = {
     "right": "in the language, %",
+    "other": "in another, %",
     "distinct_1": "different words, %",
     "distinct_2": "different pairs of words, %",
     "distinct_3": "different threes of words, %",

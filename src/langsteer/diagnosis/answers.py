@@ -95,6 +95,7 @@ def find_answers(
     about = {
         "model": model.fingerprint,
         "for": "answers",
+        "measures": list(MEASURES),
         "corpus": corpus.describe(),
         "limit": limit,
         "seed": seed,

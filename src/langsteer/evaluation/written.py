@@ -30,12 +30,14 @@ _MARKUP = regex.compile(r"</?\p{L}[^<>\n]*>?")
 
 @dataclass(frozen=True)
 class Written:
-    """Measures of an answer: whether it is in the language (100 or 0), the shares (0 to 100)
+    """Measures of an answer: whether it is in the language, and whether it is in another one (100 or 0;
+    neither where it has too few letters to be in any), the shares (0 to 100)
     of its n-grams of one, two and three words that are different, and of its runs of four words that
     the question has too, and how many words it has. One with fewer words repeats and copies nothing.
     """
 
     right: float
+    other: float
     distinct_1: float
     distinct_2: float
     distinct_3: float
@@ -53,28 +55,43 @@ def written(
     asked = [""] * len(answers) if questions is None else questions
     return [
         Written(
-            right=right,
+            right=100.0 * (told is True),
+            other=100.0 * (told is False),
             distinct_1=_percent(distinct(answer, 1), 1.0),
             distinct_2=_percent(distinct(answer, 2), 1.0),
             distinct_3=_percent(distinct(answer, 3), 1.0),
             copied=_percent(copied(answer, question), 0.0),
             words=float(len(words(answer))),
         )
-        for answer, question, right in zip(
-            answers, asked, in_language(answers, language).tolist(), strict=True
-        )
+        for answer, question, told in zip(answers, asked, _told_in(answers, language), strict=True)
     ]
 
 
 def in_language(answers: Sequence[str], language: str) -> Array:
     """100 where the first line of an answer that is long enough to tell is in the language, else 0.
 
-    Marks of HTML are in no language. Languages so near that a line cannot tell them apart count as
-    one, and an answer without such a line is in none.
+    Where no line is, all of its different lines are judged together. Marks of HTML are in no language.
+    Languages so near that a line cannot tell them apart count as one, and an answer with too few
+    letters is in none.
     """
-    judged = [next(filter(is_judged, _lines(answer)), "") for answer in answers]
+    return np.array([100.0 * (told is True) for told in _told_in(answers, language)])
+
+
+def _told_in(answers: Sequence[str], language: str) -> list[bool | None]:
+    """Whether each answer is in the language; None where it has too few letters to be in any."""
+    judged = [_judged(answer) for answer in answers]
     told = identify(judged)
-    return np.array([100.0 * (t is not None and same_language(t.language, language)) for t in told])
+    return [
+        (t is not None and same_language(t.language, language)) if text else None
+        for t, text in zip(told, judged, strict=True)
+    ]
+
+
+def _judged(answer: str) -> str:
+    """The text that tells an answer's language; empty where there is none."""
+    lines = [line.strip() for line in _lines(answer)]
+    whole = "\n".join(dict.fromkeys(lines))
+    return next(filter(is_judged, [*lines, whole]), "")
 
 
 def same_language(found: str, language: str) -> bool:
