@@ -54,7 +54,7 @@ def test_in_language() -> None:
         "Ναι.",
         "",
         "* Η γάτα\n* κάθεται\n* <b>στο χαλί μας</b>\n* Η γάτα",
-        "* the cat\n* sits on\n* the mat",
+        "* the cat\n* sits on\n* the mat there",
         "Ναι.\nΝαι.\nΝαι.\nΝαι.\nΝαι.\nΝαι.\nΝαι.\nΝαι.",
     ]
     assert in_language(answers, "el").tolist() == [100, 100, 0, 100, 0, 0, 100, 0, 0]
