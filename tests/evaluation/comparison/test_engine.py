@@ -191,3 +191,16 @@ def test_the_configuration_is_kept(tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text(given.as_yaml(), encoding="utf-8")
     assert read_comparison(tmp_path / "c.yaml") == given
     assert "engine" not in asked(tmp_path, engine="transformers").as_yaml()
+
+
+def test_a_bias_beside_a_vector_is_a_row(tmp_path: Path) -> None:
+    recipe = "mean_difference:1@generated*-0.5 + pivot_words*2"
+    outcome = compare(asked(tmp_path, methods=["direct", recipe]))
+    assert [failure.error for failure in outcome.failed] == []
+    told = cell(tmp_path, recipe)
+    assert (
+        told.settings["engine"]["why"]
+        == "vLLM adds vectors, and this has a part that is a logit bias"
+    )
+    assert told.missed == 0
+    assert answers(told) != answers(cell(tmp_path, "direct"))
