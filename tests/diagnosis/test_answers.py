@@ -128,10 +128,10 @@ def test_too_few_lines(llama: Model, tmp_path: Path) -> None:
 
 def test_ranking() -> None:
     candidates = {
-        "loops": {"right": 100.0, "distinct_3": 40.0},
-        "some": {"right": 60.0, "distinct_3": 99.0},
-        "most": {"right": 90.0, "distinct_3": 81.0},
-        "most, cleaner": {"right": 90.0, "distinct_3": 85.0},
+        "loops": {"right": 100.0, "other": 0.0, "distinct_3": 40.0},
+        "some": {"right": 95.0, "other": 5.0, "distinct_3": 99.0},
+        "most": {"right": 92.0, "other": 0.0, "distinct_3": 81.0},
+        "most, cleaner": {"right": 92.0, "other": 0.0, "distinct_3": 85.0},
     }
     assert ranked(candidates, {"loops"}) == ["most, cleaner", "most", "some", "loops"]
 

@@ -155,38 +155,34 @@ class _Search:
         self.seed = seed
         self.changes: dict[str, Change | None] = {NOTHING: None}
         self.standings: dict[str, AnswersStanding] = {}
+        self.took: list[float] = []  # seconds of an answer, batch by batch
 
     def run(self) -> tuple[Change, AnswersFound]:
         """The best on lines to choose on, and what it is worth on others."""
         candidates = AnswerCandidates(self.model, self.fitted_on, self.seed)
         self.changes |= candidates.first()
-        seconds = self._seconds_of_a_line()
-        first = self._round("first", list(self.changes), FIRST, seconds)
+        self._write([NOTHING], "choose", min(FIRST, len(self.lines["choose"])))
+        first = self._round("first", list(self.changes), FIRST)
         around = candidates.around(first)
         self.changes |= around
         names = list(dict.fromkeys([*first[:FINALISTS], *around]))
-        last = self._round("last", names, len(self.lines["choose"]), seconds)
+        last = self._round("last", names, len(self.lines["choose"]))
         best = self.changes[last[0]]
         assert best is not None
-        return best, self._found(last[0], seconds)
+        return best, self._found(last[0])
 
-    def _seconds_of_a_line(self) -> float:
-        """What an answer takes, of the model as it is."""
-        self._write([NOTHING], "choose", min(FIRST, len(self.lines["choose"])))
-        told = self.trials.told("seconds of a line")
-        if told is None:
-            took = self.trials.seconds / len(self.trials.known(NOTHING, "choose"))
-            told = self.trials.tell("seconds of a line", value=took)
-        return float(told["value"])
+    @property
+    def _seconds(self) -> float:
+        """What an answer takes; the first batch, which loads what others use, counts where it is alone."""
+        batches = self.took[1:] or self.took or [1.0]
+        return float(np.mean(batches))
 
-    def _round(
-        self, name: str, candidates: Sequence[str], wanted: int, seconds: float
-    ) -> list[str]:
+    def _round(self, name: str, candidates: Sequence[str], wanted: int) -> list[str]:
         """The candidates from best to worst, on as many lines as a share of the time left pays for."""
         told = self.trials.told(f"round {name}")
         if told is None:
-            left = self.clock.left - 2 * FEWEST_REPORTED * seconds
-            paid = int(SHARES[name] * left / seconds / len(candidates))
+            left = self.clock.left - 2 * FEWEST_REPORTED * self._seconds
+            paid = int(SHARES[name] * left / self._seconds / len(candidates))
             lines = min(wanted, len(self.lines["choose"]), max(FEWEST, paid))
             told = self.trials.tell(f"round {name}", lines=lines)
         lines = int(told["lines"])
@@ -217,6 +213,7 @@ class _Search:
             started = time.perf_counter()
             measured = self._measured(part, batch)
             seconds = (time.perf_counter() - started) / len(batch)
+            self.took.append(seconds)
             for name in dict.fromkeys(name for name, _ in batch):
                 own = {
                     str(i): row for (n, i), row in zip(batch, measured, strict=True) if n == name
@@ -241,8 +238,8 @@ class _Search:
         known = self.trials.known(name, part)
         return np.stack([known[str(i)] for i in range(count)])
 
-    def _found(self, best: str, seconds: float) -> AnswersFound:
-        paid = int(SHARES["report"] * self.clock.left / seconds / 2)
+    def _found(self, best: str) -> AnswersFound:
+        paid = int(SHARES["report"] * self.clock.left / self._seconds / 2)
         told = self.trials.told("report") or self.trials.tell(
             "report", lines=min(len(self.lines["report"]), max(FEWEST_REPORTED, paid))
         )
@@ -280,12 +277,13 @@ def repeats_more(own: Array, nothing: Array) -> bool:
 
 def ranked(candidates: Mapping[str, Mapping[str, float]], repeating: Collection[str]) -> list[str]:
     """Names from best to worst by their measures: first those that are not `repeating` themselves,
-    by answers in the language, and where these are as many, by less repetition; then the others.
+    by answers in the language less those in another, and where these are as many, by less
+    repetition; then the others.
     """
 
     def key(name: str) -> tuple[bool, float, float]:
         own = candidates[name]
-        return name in repeating, -own["right"], -own[REPEATS]
+        return name in repeating, own["other"] - own["right"], -own[REPEATS]
 
     return sorted(candidates, key=key)
 
