@@ -33,11 +33,12 @@ from langsteer.text.languages import language_name
 from langsteer.version import versions
 
 ASKED = ("\n\nGo on in {}:", "\n\nThe answer, in {}:", "\n\nNow a sentence in {}:")
-FIRST, FEWEST, MOST = 24, 8, 96  # lines: to choose on at first, at the least, at the most
+FIRST, FEWEST, MOST = 16, 8, 96  # lines: to choose on at first, at the least, at the most
 FEWEST_REPORTED = 48  # lines, where there are as many, whatever that takes
-FINALISTS = 3  # of the first round, beside what is around the best
+FINALISTS = 3  # of the first round go into the second, beside what is around the best
+LAST = 4  # of the second go into the last
 NEW_TOKENS, ROWS = 48, 32
-SHARES = {"first": 0.4, "last": 0.9, "report": 1.0}  # of the time left
+SHARES = {"first": 0.3, "second": 0.5, "last": 0.9, "report": 1.0}  # of the time left
 REPEATS = "distinct_3"
 RESULTS, BEST = "results.json", "best.safetensors"
 
@@ -166,7 +167,8 @@ class _Search:
         around = candidates.around(first)
         self.changes |= around
         names = list(dict.fromkeys([*first[:FINALISTS], *around]))
-        last = self._round("last", names, len(self.lines["choose"]))
+        second = self._round("second", names, FIRST)
+        last = self._round("last", second[:LAST], len(self.lines["choose"]))
         best = self.changes[last[0]]
         assert best is not None
         return best, self._found(last[0])
