@@ -30,6 +30,7 @@ from benchmarks.common import (
     find_line,
     markdown,
     read_lines,
+    rounded,
 )
 from langsteer.diagnosis.diagnose import diagnose
 from langsteer.diagnosis.find import find_recipe
@@ -37,7 +38,7 @@ from langsteer.diagnosis.fits import PROJECTED, Fits
 from langsteer.diagnosis.task import read_task
 from langsteer.diagnosis.trials import Trials
 from langsteer.errors import LangsteerError
-from langsteer.evaluation.statistics import Array
+from langsteer.evaluation.statistics import Array, mean_over_groups
 from langsteer.fitting.projection import layers_at
 from langsteer.model.model import Model
 from langsteer.text.corpus import ParallelCorpus
@@ -45,7 +46,6 @@ from langsteer.text.readers import read_corpus
 
 FILE = RESULTS / "recipes.jsonl"
 KINDS = ("diagnose", "search")
-DRAWS = 10_000
 
 
 def diagnosed(model: Model, about: dict[str, Any]) -> dict[str, Any]:
@@ -266,13 +266,7 @@ def pooled(values: list[dict[str, Array]], kind: str) -> str:
     have as many, since theirs are translations of each other."""
     if not all(kind in own for own in values):
         return ""
-    gains = [own[kind] - own["nothing"] for own in values]
-    drawn = [
-        gain[np.random.default_rng(0).integers(0, len(gain), (DRAWS, len(gain)))].mean(1)
-        for gain in gains
-    ]
-    low, high = np.percentile(np.mean(drawn, axis=0), [2.5, 97.5])
-    return bracketed([round(float(x), 1) for x in (np.mean([g.mean() for g in gains]), low, high)])
+    return bracketed(rounded(mean_over_groups([own[kind] - own["nothing"] for own in values])))
 
 
 if __name__ == "__main__":

@@ -3,9 +3,13 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from rich.console import Console
 
-from langsteer.cli import options
+from langsteer.cli import options, recipes
+from langsteer.diagnosis.found import Found, Reported, gain_over_languages
+from langsteer.evaluation.statistics import difference, paired_bootstrap
 from langsteer.model.model import Model
 from langsteer.steering.folder import load
 from tests.helpers import pairs, run
@@ -65,3 +69,33 @@ def test_what_is_searched_for_is_not_named(
 def test_options_of_a_search_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run(capsys, "fit", "-l", "sw", "-o", str(tmp_path / "o"), "--anyway")
     assert (code, err) == (1, "langsteer: --anyway: --for is needed with it\n")
+
+
+def found_of(tag: str, before: list[float], after: list[float]) -> Found:
+    gain = paired_bootstrap(difference, np.array(before), np.array(after))
+    reported = (
+        Reported("nothing", float(np.mean(before)), None, tuple(before)),
+        Reported("learned:1@source*1", float(np.mean(after)), gain, tuple(after)),
+    )
+    return Found(
+        "tiny", "items", tag, "halves", "points", False, "learned:1@source*1", gain.low > 0, reported,
+        None, (), 1, 40, len(before), 1.0, 2.0, {},
+    )  # fmt: skip
+
+
+def test_several_languages_together_tell_more_than_each(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = [0.0] * 40
+    searches = [
+        found_of("sw", before, [100.0 * (i in (0, 1, 2)) for i in range(40)]),
+        found_of("tr", before, [100.0 * (i in (7, 8, 9, 10)) for i in range(40)]),
+    ]
+    monkeypatch.setattr(recipes.shared, "console", lambda *_: Console(width=200))
+    recipes._print_together(searches)
+    said = capsys.readouterr().out
+    assert "Over the 2 languages together, what was chosen has +8.8 [" in said
+    together = gain_over_languages(searches)
+    assert together.high - together.low < searches[1].gain.high - searches[1].gain.low
+    assert recipes._too_few(searches[0]).startswith(" So many items show differences of ")
+    assert recipes._too_few(found_of("sw", before, before)) == ""

@@ -14,6 +14,7 @@ from langsteer.evaluation.statistics import (
     gap_closed,
     holm,
     mcnemar,
+    mean_over_groups,
     paired_bootstrap,
     percentile_interval,
     resampled_means,
@@ -199,3 +200,16 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
         found = paired_bootstrap(difference, np.zeros(100), sample, draws=500, seed=trial)
         covered += found.low <= 1.0 <= found.high
     assert 0.89 <= covered / 200 <= 0.99
+
+
+def test_a_mean_over_groups_counts_each_alike() -> None:
+    small, large = np.full(4, 10.0), np.zeros(400)
+    interval = mean_over_groups([small, large])
+    assert (interval.value, interval.low, interval.high) == (5.0, 5.0, 5.0)
+
+
+def test_groups_of_as_many_items_are_drawn_together() -> None:
+    values = np.random.default_rng(0).normal(size=50)
+    alone, apart = mean_over_groups([values]), mean_over_groups([values, -values])
+    assert mean_over_groups([values, values]) == alone
+    assert apart.low == pytest.approx(apart.high) == pytest.approx(0.0)

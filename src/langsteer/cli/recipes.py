@@ -39,17 +39,34 @@ def search_for(
         check_apart(task, text)
         check_place(files[tag], settings["overwrite"])
     given = read_changes(*vectors) if vectors else {}
-    model, told = open_model(), []
+    model, told, searches = open_model(), [], []
     for tag, task in tasks.items():
         file = files[tag]
         folder = file.with_suffix(".search")
         change, found = find_recipe(model, task, text, folder, vectors=given, **settings)
         written = write_if_better(change, found, file, anyway=anyway)
+        searches.append(found)
         told.append({**found.as_json(), "written": None if written is None else str(written)})
         if not as_json:
             _print(found, folder, written)
     if as_json:
         shared.print_json(told if len(told) > 1 else told[0])
+    elif len(searches) > 1:
+        _print_together(searches)
+
+
+def _print_together(searches: "Sequence[Found]") -> None:
+    """What the recipes of all languages are worth: more items, so less chance, than in each alone."""
+    from langsteer.diagnosis.found import gain_over_languages
+
+    gain = gain_over_languages(searches)
+    line = (
+        f"Over the {len(searches)} languages together, what was chosen has {signed(gain)} "
+        f"{searches[0].unit} over nothing."
+    )
+    if gain.low > 0 and not all(found.better for found in searches):
+        line += " That is more than chance, though it is not in each alone: --anyway writes all of them."
+    shared.console().print(line)
 
 
 def _print(found: "Found", folder: Path, written: Path | None) -> None:
@@ -65,11 +82,21 @@ def _print(found: "Found", folder: Path, written: Path | None) -> None:
     else:
         console.print(
             f"Nothing that was tried is better than nothing by more than chance: the best, {found.recipe}, "
-            f"has {gain} {found.unit}."
+            f"has {gain} {found.unit}.{_too_few(found)}"
         )
     if found.beats_translation is not None:
         console.print(f"Against the translation: {signed(found.beats_translation)} {found.unit}.")
     print_files(folder, written, "vector")
+
+
+def _too_few(found: "Found") -> str:
+    """How large a gain the items show, where the best's was smaller."""
+    from langsteer.diagnosis.verdict import smallest_seen
+
+    seen = smallest_seen(found.report_items)
+    if found.unit != "points" or not 0 < found.gain.value < seen:
+        return ""
+    return f" So many items show differences of {seen:.0f} points or more: more of them may tell."
 
 
 def _chosen(found: "Found") -> Table:

@@ -1,9 +1,12 @@
 """What a search for a recipe found, and what a better one is worth on items that nothing was chosen on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from langsteer.diagnosis.halving import Standing
-from langsteer.evaluation.statistics import Interval
+from langsteer.evaluation.statistics import Interval, mean_over_groups
 from langsteer.storage.records import PlainRecord
 
 
@@ -53,3 +56,16 @@ class Found(PlainRecord):
         gain = self.reported[1].gain
         assert gain is not None
         return gain
+
+
+def gain_over_languages(searches: Sequence[Found]) -> Interval:
+    """What the chosen recipes are worth over doing nothing, on average over languages that count alike.
+
+    Items are drawn within a language, and the same ones in languages that have as many, whose items
+    may be translations of each other.
+    """
+    gains = [
+        np.array(found.reported[1].values) - np.array(found.reported[0].values)
+        for found in searches
+    ]
+    return mean_over_groups(gains)

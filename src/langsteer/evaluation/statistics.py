@@ -48,6 +48,20 @@ def paired_bootstrap(
     return percentile_interval(float(statistic(*columns)), values)
 
 
+def mean_over_groups(groups: Sequence[Array], draws: int = DRAWS, seed: int = 0) -> Interval:
+    """The mean of the means of groups [items] each, items drawn within a group; in groups with as many
+    items the same ones are drawn.
+    """
+
+    def means(group: Array) -> Array:
+        drawn = np.random.default_rng(seed).integers(0, len(group), (draws, len(group)))
+        return np.asarray(group[drawn].mean(-1))
+
+    samples = [np.asarray(group, dtype=np.float64) for group in groups]
+    value = float(np.mean([sample.mean() for sample in samples]))
+    return percentile_interval(value, np.mean([means(sample) for sample in samples], axis=0))
+
+
 def percentile_interval(value: float, values: Array) -> Interval:
     """The interval of an estimate from its resampled values [draws]; those undefined are left out."""
     known = values[~np.isnan(values)]
