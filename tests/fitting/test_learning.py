@@ -314,7 +314,10 @@ def test_bad_requests(llama: Model) -> None:
         fit(llama, pairs(), "el")
     vectors = {"learned", "mean_difference", "principal_component", "probe", "answers"}
     papers = {"subspace_removal", "lrp2", "mrre", "recover", "itlc", "language_vector"}
-    assert set(METHODS) == vectors | papers | {"low_rank", "projection", "projection_all"}
+    assert set(METHODS) == vectors | papers | {"low_rank", "projection", "projection_all"} | {
+        "pivot_words",
+        "only_script",
+    }
 
 
 def test_the_real_model_is_brought_nearer_to_english(gemma: Model) -> None:

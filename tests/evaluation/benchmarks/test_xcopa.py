@@ -14,6 +14,7 @@ from langsteer.evaluation.benchmarks import (
     load_translations,
     make_task,
 )
+from langsteer.evaluation.benchmarks.common import harness_config
 from tests.made.tasks import asked, harness_task
 
 SIB = get_benchmark("sib200")
@@ -86,3 +87,14 @@ def test_xcopa_native_form_is_the_harness_s(shared: Path, tag: str) -> None:
     ours = make_task(XCOPA, tag, docs[:20], shots=2, examples=docs[20:25])
     theirs = harness_task(f"xcopa/default_{XCOPA.codes[tag]}.yaml", docs[:20], docs[20:25], 2)
     assert asked(ours) == asked(theirs)
+
+
+def test_the_harness_behind_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the environment, or a folder above it, is a link to another place."""
+    import lm_eval.tasks
+
+    real = Path(str(lm_eval.tasks.__file__))
+    (tmp_path / "tasks").symlink_to(real.parent, target_is_directory=True)
+    monkeypatch.setattr(lm_eval.tasks, "__file__", str(tmp_path / "tasks" / real.name))
+    found = harness_config("xcopa/default_et.yaml")
+    assert callable(found["doc_to_choice"])

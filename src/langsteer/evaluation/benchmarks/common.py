@@ -123,7 +123,7 @@ def harness_config(path: str, without: tuple[str, ...] = ()) -> dict[str, Any]:
 
     Keys in `without` are left out, and the functions they name are not imported.
     """
-    tasks = Path(str(harness("lm_eval.tasks").__file__)).parent
+    tasks = Path(str(harness("lm_eval.tasks").__file__)).parent.resolve()  # as the harness does
     loader = harness("lm_eval.tasks._yaml_loader")
     if not (tasks / path).is_file():
         raise BenchmarkError(
