@@ -56,7 +56,7 @@ def test_a_model_is_opened_once_a_process_and_kept(tmp_path: Path) -> None:
 
 def test_two_that_claim_the_same_are_not_done_at_once(tmp_path: Path) -> None:
     claim = frozenset({"sw.safetensors"})
-    units = [MadeUnit(str(n), tmp_path, claims=claim, seconds=0.1) for n in range(4)]
+    units = [MadeUnit(str(n), tmp_path, claims=claim, seconds=0.5) for n in range(4)]
     units += [MadeUnit("free", tmp_path, seconds=0.1)]
     ended = done(units)
     times = sorted(ended[str(n)].results[0][3:] for n in range(4))
