@@ -196,7 +196,7 @@ def main() -> None:
     parser.add_argument("--strengths", nargs="+", type=float, default=[0.5, 1.0])
     parser.add_argument("--part", choices=("development", "test"), default="development")
     parser.add_argument("--dtype", default="bfloat16")
-    chosen = arguments(parser, lambda chosen: table(chosen))
+    chosen = arguments(parser, table)
     model = langsteer.load_model(dtype=chosen.dtype)
     for condition, strength in tried(chosen):
         for language in chosen.languages:

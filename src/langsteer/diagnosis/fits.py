@@ -94,7 +94,7 @@ class Fits:
                 if file is not None:
                     file.unlink(missing_ok=True)
             seconds = time.perf_counter() - started
-            self.trials.tell(f"fit {label} {missing}", seconds, fitted=label, took=seconds)
+            self.trials.tell(f"fit {label} {missing}", seconds, fitted=label)
             write_json(
                 self.folder / SECONDS, {**read_record(self.folder / SECONDS), label: seconds}
             )

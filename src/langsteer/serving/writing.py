@@ -81,6 +81,7 @@ class Running:
         self._cache: Any = None
         self._attention = torch.empty(0)  # [rows, columns]: 1 where there is a token
         self._steering = contextlib.ExitStack()
+        self._added: Sequence[transformers.LogitsProcessor] = []  # to the logits of these rows
 
     @property
     def rows(self) -> Sequence[Row]:
@@ -109,7 +110,7 @@ class Running:
         with _steered(self._ready, rows, pad_mask([row.prompt.source for row in rows])):
             output = self._run(batch)
         self._on_batch(len(rows))
-        self._choose(rows, output.logits[:, -1])
+        self._choose(rows, output.logits[:, -1], biased_by(_changes(rows)))
         return output.past_key_values, batch["attention_mask"]
 
     def _put(self, rows: Sequence[Row], cache: Any, attention: Tensor) -> None:
@@ -134,7 +135,7 @@ class Running:
             output = self._run(inputs, past_key_values=self._cache)
             self._attention = attention
             self._on_batch(len(self._rows))
-            self._choose(self._rows, output.logits[:, -1])
+            self._choose(self._rows, output.logits[:, -1], self._added)
             self._leave()
 
     def clear(self) -> None:
@@ -152,9 +153,12 @@ class Running:
     def _run(self, inputs: Any, **more: Any) -> Any:
         return self._ready.network(**inputs, **more, **self._last, use_cache=True, return_dict=True)
 
-    def _choose(self, rows: Sequence[Row], scores: Tensor) -> None:
-        """Give each row its next token, of logits [rows, vocabulary]."""
-        scores = _biased(rows, scores)
+    def _choose(
+        self, rows: Sequence[Row], scores: Tensor, added: Sequence[transformers.LogitsProcessor]
+    ) -> None:
+        """Give each row its next token, of logits [rows, vocabulary] and what is `added` to them."""
+        for processor in added:
+            scores = processor(None, scores)  # type: ignore[arg-type]
         check_logits(self._ready.model, scores)
         if self._processors:
             scores = torch.cat([self._processed(row, scores[i]) for i, row in enumerate(rows)])
@@ -187,6 +191,7 @@ class Running:
     def _steer(self) -> None:
         """Have what is written from here on steered, as the rows are now."""
         self._steering.close()
+        self._added = biased_by(_changes(self._rows))
         if self._rows:
             self._steering.enter_context(_steered(self._ready, self._rows, None))
 
@@ -257,7 +262,7 @@ def give_up(row: Row | ChoiceRow) -> bool:
 @contextlib.contextmanager
 def _steered(ready: Steered, rows: Sequence[Row], mask: Tensor | None) -> Iterator[None]:
     """Steer each row by its own change: prompts of this mask, or, without one, what is written."""
-    changes = [row.used.change if row.used is not None else None for row in rows]
+    changes = _changes(rows)
     if mask is None:
         changes = [change if change and _acts_on_written(change) else None for change in changes]
     if all(change is None for change in changes):
@@ -267,12 +272,8 @@ def _steered(ready: Steered, rows: Sequence[Row], mask: Tensor | None) -> Iterat
         yield
 
 
-def _biased(rows: Sequence[Row], scores: Tensor) -> Tensor:
-    """Logits [rows, vocabulary] with what each row's change adds to them."""
-    changes = [row.used.change if row.used is not None else None for row in rows]
-    for processor in biased_by([c.logit_bias() if c is not None else None for c in changes]):
-        scores = processor(None, scores)  # type: ignore[arg-type]
-    return scores
+def _changes(rows: Sequence[Row]) -> list[Change | None]:
+    return [row.used.change if row.used is not None else None for row in rows]
 
 
 def _acts_on_written(change: Change) -> bool:

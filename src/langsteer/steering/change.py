@@ -253,9 +253,7 @@ def steer(
     with contextlib.ExitStack() as stack:
         for change in distinct.values():
             change.check_fits(here, other_weights=other_weights)
-        biases = {name: change.logit_bias(strength) for name, change in distinct.items()}
-        per_row = [biases.get(id(change)) for change in given]
-        stack.enter_context(biased(here, per_row, any_thread))
+        stack.enter_context(biased(here, given, strength, any_thread))
         for change in distinct.values():
             chosen = None if rows is None else torch.tensor([row is change for row in rows])
             items = [replace(item, rows=chosen) for item in change.interventions(strength)]

@@ -47,7 +47,7 @@ def write_batch(
     """
     inputs = lm.steered.batch([context.ids for context in contexts])
     width = inputs["input_ids"].shape[1]
-    added = biased_by([change.logit_bias() if change is not None else None])
+    added = biased_by([change])
     with (
         torch.inference_mode(),
         _acting(lm.steered, change, [context.source for context in contexts]) as touched,

@@ -3,7 +3,7 @@
 import contextlib
 import threading
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import transformers
@@ -34,20 +34,36 @@ class Biased(transformers.LogitsProcessor):
         return (scores + self._table[rows]).to(scores.dtype)
 
 
-def biased_by(biases: Sequence[Tensor | None]) -> list[transformers.LogitsProcessor]:
-    """What adds these, where any is there: a processor, or none."""
+class HasBias(Protocol):
+    """A change, as far as it acts on logits."""
+
+    def logit_bias(self, strength: float | None = None) -> Tensor | None: ...
+
+
+def biased_by(
+    changes: Sequence[HasBias | None], strength: float | None = None
+) -> list[transformers.LogitsProcessor]:
+    """What adds the biases of changes, of one for all rows or of one (or None) a row: a processor, or
+    none where no change has any.
+    """
+    distinct = {id(change): change for change in changes if change is not None}
+    made = {name: change.logit_bias(strength) for name, change in distinct.items()}
+    biases = [made.get(id(change)) for change in changes]
     return [Biased(biases)] if any(bias is not None for bias in biases) else []
 
 
 @contextlib.contextmanager
 def biased(
-    model: Model, biases: Sequence[Tensor | None], any_thread: bool = False
+    model: Model,
+    changes: Sequence[HasBias | None],
+    strength: float | None = None,
+    any_thread: bool = False,
 ) -> Iterator[None]:
-    """Inside, every `generate` adds these first; in the thread that entered, or, with `any_thread`,
-    in all.
+    """Inside, every `generate` adds the biases of changes first; in the thread that entered, or, with
+    `any_thread`, in all.
     """
     owner = None if any_thread else threading.get_ident()
-    added = biased_by(biases)
+    added = biased_by(changes, strength)
 
     @contextlib.contextmanager
     def adding(prompt: Tensor | None, arguments: dict[str, Any]) -> Iterator[None]:
