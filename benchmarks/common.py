@@ -24,6 +24,7 @@ from langsteer.states.intervention import Intervention, PositionKind
 from langsteer.steering.change import Change
 from langsteer.storage.files import write_json
 from langsteer.text.corpus import ParallelCorpus, spread
+from langsteer.text.readers import read_corpus
 from langsteer.version import versions
 
 RESULTS = Path(__file__).parent / "results"
@@ -218,6 +219,12 @@ def _processor() -> str:
     except OSError:
         return platform.processor()
     return next((line.split(":", 1)[1].strip() for line in lines if "model name" in line), "")
+
+
+def some_news(language: str, lines: int) -> ParallelCorpus:
+    """About so many pairs of NTREX, spread evenly."""
+    corpus = read_corpus(str(SHARED / "ntrex"), [language])
+    return corpus.lines(range(0, len(corpus), max(1, len(corpus) // lines)))
 
 
 def noisy(text: ParallelCorpus, share: float) -> ParallelCorpus:

@@ -31,6 +31,7 @@ from benchmarks.common import (
     markdown,
     read_lines,
     rounded,
+    some_news,
 )
 from langsteer.diagnosis.diagnose import diagnose
 from langsteer.diagnosis.find import find_recipe
@@ -42,7 +43,6 @@ from langsteer.evaluation.statistics import Array, mean_over_groups
 from langsteer.fitting.projection import layers_at
 from langsteer.model.model import Model
 from langsteer.text.corpus import ParallelCorpus
-from langsteer.text.readers import read_corpus
 
 FILE = RESULTS / "recipes.jsonl"
 KINDS = ("diagnose", "search")
@@ -56,8 +56,7 @@ def diagnosed(model: Model, about: dict[str, Any]) -> dict[str, Any]:
 def searched(model: Model, about: dict[str, Any], work: Path) -> dict[str, Any]:
     tag = about["language"]
     task = read_task(about["task"], tag, data=SHARED)
-    corpus = read_corpus(str(SHARED / "ntrex"), [tag])
-    corpus = corpus.lines(range(0, len(corpus), max(1, len(corpus) // about["lines"])))
+    corpus = some_news(tag, about["lines"])
     folder = work / model.name / f"{about['task']}.{tag}"
     shared = work / model.name / f"fits.{tag}"
     share_fits(folder / "fits", shared)

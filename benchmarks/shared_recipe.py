@@ -31,6 +31,7 @@ from benchmarks.common import (
     markdown,
     read_lines,
     rounded,
+    some_news,
 )
 from langsteer.diagnosis.fits import Candidate, Fits, cheap_candidates, learned_candidates, refined
 from langsteer.diagnosis.halving import NOTHING, Scorer
@@ -40,7 +41,6 @@ from langsteer.diagnosis.task import read_task
 from langsteer.diagnosis.trials import Trials
 from langsteer.evaluation.statistics import Array, difference, paired_bootstrap
 from langsteer.model.model import Model
-from langsteer.text.readers import read_corpus
 from langsteer.version import __version__
 
 FILE = RESULTS / "shared_recipe.jsonl"
@@ -67,8 +67,7 @@ class Part:
 
 def part_of(model: Model, name: str, tag: str, work: Path, most: int) -> Part:
     task = read_task(name, tag, data=SHARED)
-    corpus = read_corpus(str(SHARED / "ntrex"), [tag])
-    corpus = corpus.lines(range(0, len(corpus), max(1, len(corpus) // LINES))).only(tag)
+    corpus = some_news(tag, LINES).only(tag)
     about = {"model": model.fingerprint, "task": name, "language": tag, "items": task.fingerprint}
     trials = Trials(work / f"{name}.{tag}.jsonl", about)
     items = task.development[:most]
