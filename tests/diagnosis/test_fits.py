@@ -12,8 +12,10 @@ from langsteer.diagnosis.fits import (
     refined,
     together,
     used,
+    written_candidates,
 )
 from langsteer.diagnosis.trials import Trials
+from langsteer.errors import FitError
 from langsteer.fitting.learned import STRENGTH
 from langsteer.fitting.recipe import parse_recipe
 from langsteer.model.model import Model
@@ -68,6 +70,28 @@ def test_names_are_recipes_that_differ(fits: Fits) -> None:
     assert {c.label for c in candidates} == {"mean_difference", "projection"}
     few = cheap_candidates(fits, lambda: False)
     assert {c.label for c in few} == {"mean_difference"}
+
+
+def test_what_acts_on_what_is_written(fits: Fits, monkeypatch: pytest.MonkeyPatch) -> None:
+    candidates = written_candidates(fits)
+    assert {c.change.positions for c in candidates} == {"generated"}
+    for candidate in candidates:
+        parts = parse_recipe(candidate.name)
+        assert [part.method for part in parts] == [p.method for p in candidate.change.used_parts]
+    clamps = [c for c in candidates if c.change.layers]
+    biases = [c for c in candidates if not c.change.layers]
+    assert (len(clamps), len(biases)) == (1, 2)
+    both = {c.name: c.change for c in refined([clamps[0], *biases])}
+    assert f"{clamps[0].name} + {biases[0].name}" in both
+    assert f"{clamps[0].name} + {biases[1].name}" in both
+    again = [c.change for c in written_candidates(fits)]
+    assert again[0].tensors()["values"].equal(clamps[0].change.tensors()["values"])
+
+    def too_small(*args: object) -> None:
+        raise FitError("the corpus is too small")
+
+    monkeypatch.setattr("langsteer.diagnosis.answer_candidates.pivot_words", too_small)
+    assert [c.name for c in written_candidates(fits)] == [c.name for c in clamps]
 
 
 def test_learning_stops_where_there_is_no_time(fits: Fits) -> None:

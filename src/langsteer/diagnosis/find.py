@@ -19,6 +19,7 @@ from langsteer.diagnosis.fits import (
     cheap_candidates,
     learned_candidates,
     refined,
+    written_candidates,
 )
 from langsteer.diagnosis.found import Found, Reported
 from langsteer.diagnosis.halving import ALL, FEWEST, NOTHING, Clock, Scorer, Standing, affordable
@@ -182,7 +183,8 @@ class _Search:
         """The best candidate on development items, and what it is worth on the others."""
         self._prepare()
         default, some = self.fits.default(), self.scorer.some
-        pool = [default, *cheap_candidates(self.fits, self._may_fit)]
+        pool = [default, *(written_candidates(self.fits) if self.scale.unit == "nats" else ())]
+        pool += cheap_candidates(self.fits, self._may_fit)
         pool += averaged_candidates(self.vectors, self.task.language, default.change)
         first = self._round("first", some, pool, default)
         learned = learned_candidates(self.fits, _layers_of(first), self._may_fit)

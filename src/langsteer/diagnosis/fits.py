@@ -1,12 +1,15 @@
 """What a search chooses among: changes that are fitted once, and kept, and the ways to use them."""
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from langsteer.diagnosis.answer_candidates import DEPTHS as WRITING_DEPTHS
+from langsteer.diagnosis.answer_candidates import AnswerCandidates, clamp_name
 from langsteer.diagnosis.trials import Trials
-from langsteer.errors import LangsteerError, VectorError
+from langsteer.errors import FitError, LangsteerError, VectorError
 from langsteer.fitting.average import average
 from langsteer.fitting.descent import checkpoint_files
 from langsteer.fitting.methods import get_method
@@ -17,6 +20,7 @@ from langsteer.fitting.readings import PivotReadings
 from langsteer.model.model import Model
 from langsteer.states.intervention import PositionKind
 from langsteer.steering.change import Change
+from langsteer.steering.clamp import Clamp
 from langsteer.steering.folder import load
 from langsteer.steering.sequence import ChangeSequence
 from langsteer.steering.vector import SteeringVector
@@ -60,8 +64,9 @@ def used(
 
 
 def together(first: Candidate, second: Candidate) -> Candidate:
-    """Two single changes, one after another."""
-    return Candidate(f"{first.name} + {second.name}", ChangeSequence((first.change, second.change)))
+    """Two changes, one after another."""
+    both = ChangeSequence.of([first.change, second.change])
+    return Candidate(f"{first.name} + {second.name}", both)
 
 
 class Fits:
@@ -153,6 +158,20 @@ def cheap_candidates(fits: Fits, may_fit: Callable[[], bool]) -> list[Candidate]
     return [*candidates[:half], *maps, *candidates[half:]]
 
 
+def written_candidates(fits: Fits) -> list[Candidate]:
+    """What acts on a text that is written in the language: clamps at several layers, and biases; none
+    where the corpus is too small for them.
+    """
+    candidates: list[Candidate] = []
+    with contextlib.suppress(FitError):
+        clamps = fits.at_layers("answers", layers_at(fits.model, WRITING_DEPTHS))
+        candidates += [Candidate(clamp_name(c), c) for c in clamps if isinstance(c, Clamp)]
+    with contextlib.suppress(FitError):
+        biases = AnswerCandidates(fits.model, fits.corpus, fits.seed).biases
+        candidates += [Candidate(name, bias) for name, bias in biases.items()]
+    return candidates
+
+
 def learned_candidates(
     fits: Fits, layers: Sequence[int], may_fit: Callable[[], bool]
 ) -> list[Candidate]:
@@ -230,6 +249,9 @@ def refined(best: Sequence[Candidate]) -> list[Candidate]:
     reading = [c for c in best if c.reads and c.label]
     writing = [c for c in best if c.change.positions == "generated"]
     candidates += [together(r, w) for r in reading[:2] for w in writing[:2]]
+    moving = [c for c in writing if c.change.layers]
+    biases = [c for c in writing if not c.change.layers]
+    candidates += [together(m, b) for m in moving[:1] for b in biases[:2]]
     if len(reading) > 1 and reading[0].change.layers != reading[1].change.layers:
         candidates.append(together(reading[0], reading[1]))
     return candidates

@@ -102,12 +102,15 @@ class Scorer:
         parts = [
             (missing, own[start : start + TOGETHER])
             for missing, group in groups.items()
-            for own in [sorted(group, key=lambda c: -min(c.change.layers))]
+            for own in [sorted(group, key=self._lowest_last)]
             for start in range(0, len(own), TOGETHER)
         ]
         label = f"{len(candidates)} recipes on {items} items"
         for missing, part in track(parts, label, len(parts)):
             self._score_part(missing, part, stage)
+
+    def _lowest_last(self, candidate: Candidate) -> int:
+        return -min(candidate.change.layers, default=self.model.layers)
 
     def nothing(self, stage: str, items: int) -> None:
         """Score the model as it is on the first items."""

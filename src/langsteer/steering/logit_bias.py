@@ -24,8 +24,8 @@ from langsteer.version import __version__
 class LogitBias(Change):
     """logits ← logits + strength × values [vocabulary], for each token that is written.
 
-    It changes no hidden state, so that it has no layer, and says nothing where an answer is chosen. The
-    rest is as in `Change`.
+    It changes no hidden state, so that it has no layer. Where answers are scored and not written, their
+    tokens count as written. The rest is as in `Change`.
     """
 
     kind: ClassVar[FileKind] = FileKind("langsteer logit bias", 1, "logit bias")

@@ -1,8 +1,10 @@
 """Scores equal those of a plain forward pass a question, whatever is shared between them."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -17,6 +19,7 @@ from langsteer.model.model import Model
 from langsteer.model.tokens import Tokens, encode, encode_suffix
 from langsteer.states.intervention import intervene
 from langsteer.steering.logit_bias import LogitBias
+from langsteer.steering.sequence import ChangeSequence
 from tests.helpers import ARCHITECTURES, build_model, tiny, vector_at
 
 CONTEXTS = ["hello there", "a", "something longer here"]
@@ -41,7 +44,15 @@ def changes(model: Model) -> list[Change | None]:
         vector_at(model, 1, "all"),
         vector_at(model, 0, "prompt"),
         vector_at(model, 3, "generated"),
+        biasing(model),
+        ChangeSequence((vector_at(model, 2, "all"), biasing(model))),
     ]
+
+
+def biasing(model: Model) -> LogitBias:
+    values = torch.randn(model.vocab_size, generator=torch.Generator().manual_seed(0))
+    about = {"name": model.name, "fingerprint": model.fingerprint}
+    return LogitBias(values, "sw", "en", about, "test", strength=0.5)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -65,7 +76,8 @@ def by_hand(model: Model, question: Question, change: Change | None) -> list[flo
                 mask = torch.tensor([question.context.source])
                 with intervene(model, list(change.interventions()), change.positions, mask):
                     logits = model.network(**inputs, use_cache=False).logits
-        logprobs = torch.log_softmax(logits[0].float(), -1)
+        bias = change.logit_bias() if change is not None else None
+        logprobs = torch.log_softmax(logits[0].float() + (0 if bias is None else bias), -1)
         at = len(question.context) - 1
         found.append(sum(float(logprobs[at + t, token]) for t, token in enumerate(answer)))
     return found
@@ -247,10 +259,11 @@ def test_the_sum_of_a_part_of_the_vocabulary_is_torchs() -> None:
     assert torch.allclose(_log_sum_exp_in_place(logits, logits.amax(-1)), wanted)
 
 
-def test_a_bias_of_what_is_written_changes_no_score(llama: Model) -> None:
-    about = {"name": llama.name, "fingerprint": llama.fingerprint}
-    bias = LogitBias(torch.ones(llama.vocab_size), "sw", "en", about, "test")
+def test_a_bias_of_what_is_written_counts_in_the_answers(llama: Model) -> None:
+    bias = biasing(llama)
     question = Question(encode(llama, ["abc"])[0], ((5, 6), (7,)))
-    plain, biased, steered = score(llama, [question], [None, bias, vector_at(llama, 1, "all")])
-    assert biased.loglikelihoods == plain.loglikelihoods
-    assert steered.loglikelihoods != plain.loglikelihoods
+    flat = replace(bias, values=torch.full_like(bias.values, 3.0))
+    plain, biased, same = score(llama, [question], [None, bias, flat])
+    assert not np.allclose(biased.loglikelihoods[0], plain.loglikelihoods[0])
+    assert np.allclose(same.loglikelihoods[0], plain.loglikelihoods[0], atol=1e-4)
+    assert (plain.touched, biased.touched) == ([[0, 0]], [[2, 1]])

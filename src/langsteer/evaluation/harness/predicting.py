@@ -9,9 +9,15 @@ from langsteer.model.model import Model
 
 
 def predicted(
-    model: Model, states: Tensor, rows: Sequence[int], wanted: Sequence[int]
+    model: Model,
+    states: Tensor,
+    rows: Sequence[int],
+    wanted: Sequence[int],
+    bias: Tensor | None = None,
 ) -> tuple[list[float], list[bool]]:
-    """The log-probability of the token `wanted[i]` after `states[rows[i]]`, and whether it is the likeliest."""
+    """The log-probability of the token `wanted[i]` after `states[rows[i]]`, and whether it is the likeliest;
+    with `bias` [vocabulary] added to the logits.
+    """
     at = torch.tensor(rows, device=states.device)
     tokens = torch.tensor(wanted, device=states.device)
     logit = torch.full((len(rows),), -torch.inf, device=states.device)
@@ -19,6 +25,8 @@ def predicted(
     best_token = torch.zeros(len(states), dtype=torch.long, device=states.device)
     for start, block in model.logit_blocks(states):
         logits = block.float().to(states.device)
+        if bias is not None:
+            logits = logits + bias[start : start + logits.shape[-1]].to(logits)
         here = (tokens >= start) & (tokens < start + logits.shape[-1])
         logit[here] = logits[at[here], tokens[here] - start]
         highest, place = logits.max(-1)

@@ -61,6 +61,16 @@ class Question:
         return Tokens(ids, list(self.texts[a][:-1]) if self.texts else [False] * len(ids))
 
 
+@dataclass(frozen=True)
+class BatchScores:
+    """What some of the questions gave; the fields are those of `Scores`, and `touched` its `where`."""
+
+    loglikelihoods: list[list[float]]
+    greedy: list[list[bool]]
+    touched: list[list[Tensor]]
+    seconds: float
+
+
 @dataclass
 class Scores:
     """What one change gave: for each question, each answer's log-likelihood, and whether it is what
@@ -77,6 +87,15 @@ class Scores:
     seconds: float = 0.0
     touched: list[list[int]] = field(default_factory=list)
     where: list[list[Tensor]] = field(default_factory=list)
+
+    def enter(self, index: Sequence[int], batch: BatchScores, where: bool) -> None:
+        """Put in what the questions at the places in `index` gave; with `where`, which tokens were changed."""
+        self.seconds += batch.seconds
+        for place, i in enumerate(index):
+            self.loglikelihoods[i] = batch.loglikelihoods[place]
+            self.greedy[i] = batch.greedy[place]
+            self.touched[i] = [int(tokens.sum()) for tokens in batch.touched[place]]
+            self.where[i] = batch.touched[place] if where else []
 
     def joined(self, owners: Sequence[int]) -> "Scores":
         """Those of whole questions, of which these are parts: `owners` has the place of the whole of each."""

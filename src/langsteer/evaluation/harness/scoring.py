@@ -18,6 +18,7 @@ from langsteer.errors import ModelError
 from langsteer.evaluation.harness import caches
 from langsteer.evaluation.harness.predicting import predicted
 from langsteer.evaluation.harness.question import (
+    BatchScores,
     Question,
     Scores,
     check_scores,
@@ -62,8 +63,6 @@ def score(
     if len(parts) > len(questions):
         apart = score(model, parts, changes, budget=budget, progress=progress, where=where)
         return [scores.joined(owners) for scores in apart]
-    # what changes no state, such as a bias of what is written, is the model as it is
-    changes = [change if change and change.interventions() else None for change in changes]
     different = list({id(change): change for change in changes}.values())
     if len(different) < len(changes):
         once = score(model, questions, different, budget=budget, progress=progress, where=where)
@@ -72,29 +71,33 @@ def score(
     length = _common_start(model, questions)
     rest = [question.without(length) for question in questions]
     results = [no_scores(len(questions), length + sum(map(len, rest))) for _ in changes]
+    passes, of_pass = _passes(changes)
+    biases = [None if change is None else change.logit_bias() for change in changes]
     # What changes the lowest layer last is run first; every other goes on from its states.
-    order = sorted(range(len(changes)), key=lambda c: -_lowest(model, changes[c]))
+    order = sorted(range(len(passes)), key=lambda p: -_lowest(model, passes[p]))
     groups = list(batches(_sizes(model, rest, length), budget or token_budget(model)))
     with torch.inference_mode(), frozen(model):
-        stem = _Stem(model, questions[0].context, length, changes, order)
-        for c, run in stem.runs.items():
-            results[c].seconds += run.seconds
+        stem = _Stem(model, questions[0].context, length, passes, order)
+        for scores, p in zip(results, of_pass, strict=True):
+            scores.seconds += stem.runs[p].seconds if stem.runs else 0.0
         for index in track(groups, progress, len(groups)):
             batch = _Batch(model, [rest[i] for i in index], stem)
-            for c in order:
-                _put(results[c], index, batch.run(c), where)
+            for p in order:
+                states = batch.run(p)
+                for c in [c for c, own in enumerate(of_pass) if own == p]:
+                    results[c].enter(index, batch.scores(states, biases[c]), where)
             _check_some(model, [results[c].loglikelihoods for c in _deciding(changes)], index)
     return results
 
 
-def _put(scores: Scores, index: Sequence[int], batch: "_BatchScores", where: bool) -> None:
-    """Enter what a batch of the questions in `index` gave."""
-    scores.seconds += batch.seconds
-    for place, i in enumerate(index):
-        scores.loglikelihoods[i] = batch.loglikelihoods[place]
-        scores.greedy[i] = batch.greedy[place]
-        scores.touched[i] = [int(tokens.sum()) for tokens in batch.touched[place]]
-        scores.where[i] = batch.touched[place] if where else []
+def _passes(changes: Sequence[Change | None]) -> tuple[list[Change | None], list[int]]:
+    """What passes are run under, and which of them each change reads its scores from: one that changes
+    no state, such as a bias of what is written, from that of the model as it is.
+    """
+    moving = [change if change and change.interventions() else None for change in changes]
+    passes = list({id(change): change for change in moving}.values())
+    places = {id(change): place for place, change in enumerate(passes)}
+    return passes, [places[id(change)] for change in moving]
 
 
 def _deciding(changes: Sequence[Change | None]) -> list[int]:
@@ -113,9 +116,11 @@ def _check_some(
 
 
 @dataclass(frozen=True)
-class _BatchScores:
-    loglikelihoods: list[list[float]]
-    greedy: list[list[bool]]
+class _BatchStates:
+    """The last states of contexts and of each group of tails, and which tokens were changed."""
+
+    hidden: Tensor
+    tails: list[Tensor]
     touched: list[list[Tensor]]
     seconds: float
 
@@ -208,8 +213,8 @@ class _Batch:
     def _read_of(self, q: int, a: int) -> Tokens:
         return self.questions[q].read(a)
 
-    def run(self, c: int) -> _BatchScores:
-        """Score under change `c`; the first to be run is what the others go on from."""
+    def run(self, c: int) -> _BatchStates:
+        """Read under change `c`; the first to be run is what the others go on from."""
         clock = Clock(self.model)
         decode = functools.partial(
             _decode, self.model, change=self.stem.changes[c], keep=self.stem.keep
@@ -232,14 +237,28 @@ class _Batch:
             )
             for i, tail in enumerate(self.tails)
         ]
-        scores = self._read(context.hidden, [run.hidden for run in tails])
         touched = self._touched(self.stem.touched(c), context, tails)
         seconds = clock.seconds()
         if self.trunk:
             layer = _lowest(self.model, self.stem.changes[c])
             seconds += sum(run.reached[layer] for run in (self.trunk[0], *self.trunk[1]))
         self.trunk = self.trunk or (context, tails)
-        return _BatchScores(*scores, touched, seconds)
+        return _BatchStates(context.hidden, [run.hidden for run in tails], touched, seconds)
+
+    def scores(self, states: _BatchStates, bias: Tensor | None) -> BatchScores:
+        """The answers' scores from what was read, with `bias` [vocabulary] added to the logits."""
+        clock = Clock(self.model)
+        read = self._read(states.hidden, states.tails, bias)
+        touched = states.touched if bias is None else self._all_written(states.touched)
+        return BatchScores(*read, touched, states.seconds + clock.seconds())
+
+    def _all_written(self, touched: list[list[Tensor]]) -> list[list[Tensor]]:
+        """The same, with the tokens that an answer's are predicted from."""
+        made = [[tokens.clone() for tokens in row] for row in touched]
+        for question, row in zip(self.questions, made, strict=True):
+            for answer, tokens in zip(question.answers, row, strict=True):
+                tokens[-(len(answer) + question.scored) :] = True
+        return made
 
     def _tail_inputs(self, tail: Sequence[tuple[int, int]]) -> dict[str, Tensor]:
         read = [self._read_of(q, a).ids for q, a in tail]
@@ -277,7 +296,7 @@ class _Batch:
         return touched
 
     def _read(
-        self, hidden: Tensor, tails: Sequence[Tensor]
+        self, hidden: Tensor, tails: Sequence[Tensor], bias: Tensor | None
     ) -> tuple[list[list[float]], list[list[bool]]]:
         """Apply the head to the states that predict an answer's token, and add up by answer."""
         total = [[0.0] * len(question.answers) for question in self.questions]
@@ -292,7 +311,7 @@ class _Batch:
                     wanted.append(self.questions[q].scored_token(a, t))
                     owners.append((q, a))
             states = torch.stack([states for states, _ in part])
-            values, likeliest = predicted(self.model, states, rows, wanted)
+            values, likeliest = predicted(self.model, states, rows, wanted, bias)
             for (q, a), value, same in zip(owners, values, likeliest, strict=True):
                 total[q][a] += value
                 greedy[q][a] &= same
