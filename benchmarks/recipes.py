@@ -15,6 +15,7 @@ holds the diagnoses beside what the searches won.
 import argparse
 import json
 import os
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from benchmarks.common import (
 from langsteer.diagnosis.diagnose import diagnose
 from langsteer.diagnosis.find import find_recipe
 from langsteer.diagnosis.fits import PROJECTED, Fits
+from langsteer.diagnosis.found import Found, better_together
 from langsteer.diagnosis.task import read_task
 from langsteer.diagnosis.trials import Trials
 from langsteer.errors import LangsteerError
@@ -196,7 +198,8 @@ def summary() -> str:
         tasks.setdefault((model, task), []).append(line)
     rows = []
     for (model, task), lines in tasks.items():
-        values = [of_kinds(line) for line in lines]
+        written = written_of(lines)
+        values = [of_kinds(line, w) for line, w in zip(lines, written, strict=True)]
         rows.append(
             [
                 model,
@@ -204,7 +207,7 @@ def summary() -> str:
                 str(len(lines)),
                 f"{np.mean([own['nothing'].mean() for own in values]):.1f}",
                 *(pooled(values, kind) for kind in ("chosen", "written", "default", "english")),
-                str(sum(line["better"] for line in lines)),
+                str(sum(written)),
             ]
         )
     heads = ["model", "task", "languages", "nothing", "chosen", "what is written", "the default"]
@@ -248,15 +251,23 @@ def has_values(line: dict[str, Any]) -> bool:
     return all(row.get("values") for row in line["reported"])
 
 
-def of_kinds(line: dict[str, Any]) -> dict[str, Array]:
-    """The items' values by what was done; written is the chosen recipe, or nothing where none was better."""
+def written_of(lines: list[dict[str, Any]]) -> list[bool]:
+    """Which of a task's searches, of one language each, `fit --for` of all of the languages would write."""
+    names = [field.name for field in fields(Found)]
+    searches = [Found.from_json({name: line[name] for name in names}) for line in lines]
+    together, _ = better_together(searches)
+    return [found.better or place in together for place, found in enumerate(searches)]
+
+
+def of_kinds(line: dict[str, Any], written: bool) -> dict[str, Array]:
+    """The items' values by what was done; written is the chosen recipe, or nothing where none was."""
     own = {row["name"]: np.array(row["values"]) for row in line["reported"]}
     made = {
         "nothing": own["nothing"],
         "chosen": own[line["recipe"]],
         "default": own[default_of(line)],
     }
-    made["written"] = made["chosen" if line["better"] else "nothing"]
+    made["written"] = made["chosen" if written else "nothing"]
     return made | ({"english": own["english"]} if "english" in own else {})
 
 

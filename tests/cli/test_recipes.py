@@ -1,6 +1,7 @@
 """langsteer fit --for: what is printed, written, and refused."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from langsteer.diagnosis.found import Found, Reported, gain_over_languages
 from langsteer.evaluation.statistics import difference, paired_bootstrap
 from langsteer.model.model import Model
 from langsteer.steering.folder import load
-from tests.helpers import pairs, run
+from tests.helpers import make_vector, pairs, run
 from tests.made.questions import item_rows, written
 
 
@@ -83,19 +84,66 @@ def found_of(tag: str, before: list[float], after: list[float]) -> Found:
     )  # fmt: skip
 
 
+def hits(*places: int) -> list[float]:
+    return [100.0 * (i in places) for i in range(40)]
+
+
 def test_several_languages_together_tell_more_than_each(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    llama: Model,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    before = [0.0] * 40
-    searches = [
-        found_of("sw", before, [100.0 * (i in (0, 1, 2)) for i in range(40)]),
-        found_of("tr", before, [100.0 * (i in (7, 8, 9, 10)) for i in range(40)]),
-    ]
-    monkeypatch.setattr(recipes.shared, "console", lambda *_: Console(width=200))
+    before = [0.0] * 39 + [100.0]
+    after = {
+        "sw": hits(0, 1, 2, 39),
+        "tr": hits(7, 8, 9, 39),
+        "el": hits(11, 12),
+        "de": before,
+        "hi": hits(*range(20)),
+    }
+    searches = []
+    for tag, values in after.items():
+        found = found_of(tag, before, values)
+        file = tmp_path / f"{tag}.safetensors"
+        assert found.better == (tag == "hi")
+        searches.append(recipes._Search(make_vector(llama, language=tag), found, file))
+    recipes._write_together(searches)
+    written = [search.found.language for search in searches if search.written]
+    assert written == ["sw", "tr", "el"]
+    told = load(tmp_path / "sw.safetensors").scores["search"]["gain_of_languages_together"]
+    unsure = gain_over_languages([search.found for search in searches[:4]])
+    assert told == asdict(unsure) == searches[0].as_json()["gain_of_languages_together"]
+    assert unsure.high - unsure.low < searches[1].found.gain.high - searches[1].found.gain.low
+
+    monkeypatch.setattr(recipes.shared, "console", lambda *_: Console(width=300))
     recipes._print_together(searches)
     said = capsys.readouterr().out
-    assert "Over the 2 languages together, what was chosen has +8.8 [" in said
-    together = gain_over_languages(searches)
-    assert together.high - together.low < searches[1].gain.high - searches[1].gain.low
-    assert recipes._too_few(searches[0]).startswith(" So many items show differences of ")
-    assert recipes._too_few(found_of("sw", before, before)) == ""
+    assert "Over the 5 languages together, what was chosen has +13.0 [" in said
+    assert "are not better than nothing alone have +4.4 [" in said
+    assert [line for line in said.splitlines() if line.startswith("Written: ")] == [
+        f"Written: {tmp_path / tag}.safetensors" for tag in ("sw", "tr", "el")
+    ]
+
+
+def test_languages_that_gain_nothing_together_are_not_written(
+    llama: Model, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    searches = [
+        recipes._Search(
+            make_vector(llama, language=tag),
+            found_of(tag, hits(3), after),
+            tmp_path / f"{tag}.safetensors",
+        )
+        for tag, after in (("sw", hits(0, 3)), ("tr", hits(9)))
+    ]
+    recipes._write_together(searches)
+    recipes._print_together(searches)
+    assert list(tmp_path.iterdir()) == []
+    assert "more than chance" not in capsys.readouterr().out
+
+
+def test_how_many_items_a_small_gain_needs() -> None:
+    found = found_of("sw", hits(), hits(0, 1))
+    assert recipes._too_few(found).startswith(" So many items show differences of ")
+    assert recipes._too_few(found_of("sw", hits(), hits())) == ""

@@ -1,6 +1,7 @@
 """What `langsteer fit --for` does and prints: a search for the recipe that is best for a task."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,9 @@ from langsteer.cli.searches import print_files, signed
 if TYPE_CHECKING:
     from langsteer.diagnosis.found import Found
     from langsteer.diagnosis.items import TaskItems
+    from langsteer.evaluation.statistics import Interval
     from langsteer.model.model import Model
+    from langsteer.steering.change import Change
     from langsteer.text.corpus import ParallelCorpus
 
 SHOWN = 10  # of the candidates
@@ -39,34 +42,76 @@ def search_for(
         check_apart(task, text)
         check_place(files[tag], settings["overwrite"])
     given = read_changes(*vectors) if vectors else {}
-    model, told, searches = open_model(), [], []
+    model = open_model()
+    searches: list[_Search] = []
     for tag, task in tasks.items():
         file = files[tag]
-        folder = file.with_suffix(".search")
-        change, found = find_recipe(model, task, text, folder, vectors=given, **settings)
+        change, found = find_recipe(model, task, text, _folder(file), vectors=given, **settings)
         written = write_if_better(change, found, file, anyway=anyway)
-        searches.append(found)
-        told.append({**found.as_json(), "written": None if written is None else str(written)})
+        searches.append(_Search(change, found, file, written))
         if not as_json:
-            _print(found, folder, written)
+            _print(found, _folder(file), written)
+    if not anyway:
+        _write_together(searches)
     if as_json:
+        told = [search.as_json() for search in searches]
         shared.print_json(told if len(told) > 1 else told[0])
     elif len(searches) > 1:
         _print_together(searches)
 
 
-def _print_together(searches: "Sequence[Found]") -> None:
-    """What the recipes of all languages are worth: more items, so less chance, than in each alone."""
+@dataclass
+class _Search:
+    """One that is done, and where its change was written, by its own gain or that of several `together`."""
+
+    change: "Change"
+    found: "Found"
+    file: Path
+    written: Path | None = None
+    together: "Interval | None" = None
+
+    def as_json(self) -> dict[str, Any]:
+        told = {**self.found.as_json(), "written": self.written and str(self.written)}
+        if self.together is not None:
+            told["gain_of_languages_together"] = asdict(self.together)
+        return told
+
+
+def _folder(file: Path) -> Path:
+    """Where all is kept that was tried for a file."""
+    return file.with_suffix(".search")
+
+
+def _write_together(searches: "Sequence[_Search]") -> None:
+    """Write what gains where languages that are not better than nothing alone are so together."""
+    from langsteer.diagnosis.find import write_if_better
+    from langsteer.diagnosis.found import better_together
+
+    places, gain = better_together([search.found for search in searches])
+    for search in [searches[place] for place in places]:
+        search.together = gain
+        search.written = write_if_better(
+            search.change, search.found, search.file, anyway=True, together=gain
+        )
+
+
+def _print_together(searches: "Sequence[_Search]") -> None:
+    """What the recipes of all languages are worth: more items than those of one, which show a smaller gain."""
     from langsteer.diagnosis.found import gain_over_languages
 
-    gain = gain_over_languages(searches)
-    line = (
-        f"Over the {len(searches)} languages together, what was chosen has {signed(gain)} "
-        f"{searches[0].unit} over nothing."
-    )
-    if gain.low > 0 and not all(found.better for found in searches):
-        line += " That is more than chance, though it is not in each alone: --anyway writes all of them."
-    shared.console().print(line)
+    unit = searches[0].found.unit
+    gain = gain_over_languages([search.found for search in searches])
+    line = f"Over the {len(searches)} languages together, what was chosen has {signed(gain)} {unit} over nothing."
+    others = [search for search in searches if search.together is not None]
+    if others and (shared_gain := others[0].together) is not None:
+        line += (
+            f" Those that are not better than nothing alone have {signed(shared_gain)} {unit} together, "
+            "which is more than chance, so that those of them that gain are written too:"
+        )
+    console = shared.console()
+    console.print(line)
+    for search in others:
+        console.print(f"Written: {search.written}")
 
 
 def _print(found: "Found", folder: Path, written: Path | None) -> None:

@@ -28,7 +28,7 @@ from langsteer.diagnosis.scoring import Scoring, answer_scores, asked, scale_of
 from langsteer.diagnosis.task import check_apart
 from langsteer.diagnosis.trials import DIGITS, NAME, Trials
 from langsteer.errors import DiagnosisError, VectorError
-from langsteer.evaluation.statistics import Array, difference, paired_bootstrap
+from langsteer.evaluation.statistics import Array, Interval, difference, paired_bootstrap
 from langsteer.model.model import Model
 from langsteer.progress import announce
 from langsteer.steering.change import Change
@@ -88,11 +88,18 @@ def find_recipe(
 
 
 def write_if_better(
-    change: Change, found: Found, file: str | Path, *, anyway: bool = False
+    change: Change,
+    found: Found,
+    file: str | Path,
+    *,
+    anyway: bool = False,
+    together: Interval | None = None,
 ) -> Path | None:
     """Save what a search found where it is better than nothing by more than chance, or `anyway`.
 
-    Its `scores` say how it was chosen and what it won. Raises SaveError.
+    `together` is the mean gain of several languages, where it is that of all of them and not of this one
+    that is above nothing (`better_together`). Its `scores` say how it was chosen and what it won.
+    Raises SaveError.
     """
     if not found.better and not anyway:
         return None
@@ -104,6 +111,7 @@ def write_if_better(
         "gain": asdict(found.gain),
         "unit": found.unit,
         "better_than_nothing": found.better,
+        **({"gain_of_languages_together": asdict(together)} if together else {}),
     }
     told = replace(change, scores={**change.scores, "search": scores})  # type: ignore[type-var]
     return told.save(file)

@@ -69,3 +69,18 @@ def gain_over_languages(searches: Sequence[Found]) -> Interval:
         for found in searches
     ]
     return mean_over_groups(gains)
+
+
+def better_together(searches: Sequence[Found]) -> tuple[list[int], Interval | None]:
+    """Which recipes are worth writing though none is better than nothing alone, and what they share.
+
+    Those of languages that are not better alone are taken together: where their mean gain is above
+    nothing by more than chance, it is worth writing those that gain. The mean gain is None where no two are left.
+    """
+    unsure = [place for place, found in enumerate(searches) if not found.better]
+    if len(unsure) < 2:
+        return [], None
+    gain = gain_over_languages([searches[place] for place in unsure])
+    if not gain.low > 0:
+        return [], gain
+    return [place for place in unsure if searches[place].gain.value > 0], gain
