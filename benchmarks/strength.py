@@ -19,7 +19,8 @@ kept, scaled, priorless: see benchmarks.variants
 
 each with its layer. Vectors are fitted on the built-in corpus (or `--corpus ntrex`), with a share of its lines moved to
 other translations with `--noise`, and measured on training items of SIB-200, which nothing else reports on, without
-labels in the fit; at the tokens of the text, or at those that `--positions` names. Runs that are there are not made
+labels in the fit; at the tokens of the text, or at those that `--positions` names. What was chosen there is reported
+on test items with `--part test`. Runs that are there are not made
 again. `--table` prints the table of what is there.
 """
 
@@ -76,7 +77,11 @@ MASSIVE = 10  # numbers of a vector that are far larger than the rest
 NEAREST = 3
 MANY = 400  # lines
 RIDGE = 0.1  # of the mean of the covariance's diagonal
-USUAL = {"positions": "source", "noise": 0.0}  # in lines that do not say
+USUAL: dict[str, Any] = {
+    "positions": "source",
+    "noise": 0.0,
+    "part": "train",
+}  # in lines that do not say
 
 
 def corpus(name: str, language: str, lines: int | None) -> ParallelCorpus:
@@ -293,6 +298,7 @@ def main() -> None:
     parser.add_argument("--lines", type=int)
     parser.add_argument("--positions", choices=POSITIONS, default=USUAL["positions"])
     parser.add_argument("--noise", type=float, default=USUAL["noise"])
+    parser.add_argument("--part", choices=("train", "test"), default=USUAL["part"])
     parser.add_argument("--dtype", default="bfloat16")
     chosen = arguments(parser, lambda chosen: table(read_lines(FILE), chosen))
     model = langsteer.load_model(dtype=chosen.dtype)
@@ -308,6 +314,7 @@ def main() -> None:
                 "dtype": chosen.dtype,
                 "positions": chosen.positions,
                 "noise": chosen.noise,
+                "part": chosen.part,
             }
             if not all(_key(about | {"strength": s}) in done for s in chosen.strengths):
                 _run(model, about, chosen.strengths)
@@ -352,9 +359,10 @@ def _run(model: langsteer.Model, about: dict[str, Any], strengths: Sequence[floa
     vector = _made(model, text, about).at(about["positions"])
     seconds = time.perf_counter() - start
     changes = [None, *(vector.with_strength(strength) for strength in strengths)]
-    direct, *steered = answers(model, about["language"], about["items"], changes)
+    direct, *steered = answers(model, about["language"], about["items"], changes, about["part"])
     for strength, hits in zip(strengths, steered, strict=True):
         change = paired_bootstrap(difference, direct["calibrated"], hits["calibrated"])
+        raw_change = paired_bootstrap(difference, direct["raw"], hits["raw"])
         line = {
             **about,
             "strength": strength,
@@ -364,6 +372,7 @@ def _run(model: langsteer.Model, about: dict[str, Any], strengths: Sequence[floa
             "change": rounded(change),
             "raw_direct": round(float(direct["raw"].mean()), 1),
             "raw_steered": round(float(hits["raw"].mean()), 1),
+            "raw_change": rounded(raw_change),
             "fit_seconds": round(seconds, 1),
             "version": __version__,
         }
