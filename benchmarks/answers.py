@@ -13,6 +13,7 @@ ban                  no token of another script (langsteer.steering.decoding.onl
 reach                the same, where one of the language's script is among the likeliest
 gate                 the language confusion gate, untrained (langsteer.steering.decoding.confusion_gate)
 words                tokens that English uses more are less likely (langsteer.steering.decoding.pivot_words); words:STRENGTH
+own:MOST             tokens that the language uses more are likelier, by MOST nats at the most
 answers:LAYER:REACH  a clamp on what is written (langsteer.fitting.answers); with :kept, states keep their lengths;
                      with :all, it acts on the prompt too
 away_half            half of the mean difference at layer 8, turned round, on what is written
@@ -57,9 +58,10 @@ from langsteer.model.model import Model
 from langsteer.model.tokens import Prompt
 from langsteer.steering.change import Change
 from langsteer.steering.clamp import Clamp
+from langsteer.steering.decoding.biased import Biased
 from langsteer.steering.decoding.confusion_gate import ConfusionGate
 from langsteer.steering.decoding.only_script import OnlyScript
-from langsteer.steering.decoding.pivot_words import PivotWords
+from langsteer.steering.decoding.pivot_words import PivotWords, language_excess
 from langsteer.steering.generation import generate
 from langsteer.text.corpus import ParallelCorpus
 from langsteer.text.identify import identify
@@ -167,6 +169,9 @@ def processors_of(model: Model, language: str, condition: str) -> list[LogitsPro
         "gate": lambda: ConfusionGate(model),
         "words": lambda strength="1": PivotWords(
             model, corpus("ntrex", language, LINES), float(strength)
+        ),
+        "own": lambda most="1": Biased(
+            [language_excess(model, corpus("ntrex", language, LINES)).clamp(max=float(most))]
         ),
     }
     parts = [part.split(":") for part in condition.split("+")]

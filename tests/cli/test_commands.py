@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from langsteer import cli
-from langsteer.cli import commands
+from langsteer.cli import commands, options
 from langsteer.cli.commands import COMMANDS, load_command
+from langsteer.model.model import Model
 from langsteer.version import __version__
-from tests.helpers import run
+from tests.helpers import make_vector, run
 
 GOES_ON = "; the same command goes on from what is done"
 HEAVY = ("torch", "transformers", "numpy", "sklearn", "matplotlib")
@@ -125,3 +126,30 @@ def test_stopped_before_there_are_commands(
 
     monkeypatch.setattr(cli, "_run", stop)
     assert run(capsys) == (130, "", "langsteer: stopped\n")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["analyze", "-l", "sw"], ["vectors", "sw.safetensors", "-m", "tiny"]],
+    ids=["analyze", "vectors"],
+)
+def test_a_folder_of_others_is_refused_before_a_model_is_opened(
+    command: list[str],
+    llama: Model,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def opened(*_: object) -> Model:
+        raise AssertionError("the model was opened")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(options, "open_model", opened)
+    make_vector(llama).save("sw.safetensors")
+    page = tmp_path / "taken" / "index.html"
+    page.parent.mkdir()
+    page.write_text("mine", encoding="utf-8")
+    code, _, err = run(capsys, *command, "-o", "taken")
+    assert code == 1
+    assert "index.html" in err
+    assert page.read_text(encoding="utf-8") == "mine"

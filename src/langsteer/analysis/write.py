@@ -70,7 +70,7 @@ def analyze_into(
     options: AnalysisOptions = AnalysisOptions(),
 ) -> tuple[LayerResults, list[Path]]:
     """`analyze`, and write the numbers, the figures and the page into a folder."""
-    _check_first(folder, LayerResults)
+    check_output(folder, LayerResults)
     results = analyze(model, corpus, vectors, lines=lines, tuned_lens=tuned_lens, options=options)
     numbers = results.write(folder)
     return results, [numbers, *write_report(results, folder)]
@@ -87,7 +87,7 @@ def drift_into(
 
     `options` are those of `drift`. Raises MissingExtraError without an extra, and SaveError.
     """
-    _check_first(folder, Drift)
+    check_output(folder, Drift)
     drifted = drift(base, tuned, corpus, **options)
     return drifted.results, write_drift(drifted, folder)
 
@@ -104,14 +104,14 @@ def examine_into(
     folder: str | Path, vectors: Iterable[SteeringVector], *arguments: Any, **options: Any
 ) -> tuple[VectorResults, list[Path]]:
     """`examine`, and write the numbers, the figures and the page into a folder."""
-    _check_first(folder, VectorResults)
+    check_output(folder, VectorResults)
     results = examine(vectors, *arguments, **options)
     numbers = results.write(folder)
     return results, [numbers, *write_report(results, folder)]
 
 
-def _check_first(folder: str | Path, kind: type[FiledRecord]) -> None:
-    """Raise, before the work, what writing would raise after it: a missing package, a bad folder."""
+def check_output(folder: str | Path, kind: type[FiledRecord]) -> None:
+    """Raise, before the work, what writing results of a kind would raise after it: MissingExtraError or SaveError."""
     for module in ("scipy", "matplotlib"):
         need(module, "analysis", "the figures")
     need("jinja2", "analysis", "the page")

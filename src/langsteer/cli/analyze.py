@@ -61,7 +61,8 @@ def command(
     """
     from langsteer.analysis.inputs import check_languages, vectors_for
     from langsteer.analysis.layers.analyze import AnalysisOptions
-    from langsteer.analysis.write import analyze_into
+    from langsteer.analysis.layers.results import LayerResults
+    from langsteer.analysis.write import analyze_into, check_output
     from langsteer.text.readers import read_corpus
 
     named = shared.listed(languages)
@@ -71,6 +72,7 @@ def command(
     tags = check_languages(named or list(steering), pivot)
     text = read_corpus(corpus, tags, pivot=pivot, pivot_file=pivot_file, split=split)
     shared.print_checks(text)
+    check_output(output, LayerResults)
     results, written = analyze_into(
         output,
         shared.open_model(shared.named_model(model, model_argument), dtype, device, device_map),

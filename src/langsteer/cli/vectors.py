@@ -67,7 +67,8 @@ def command(
         similarity_text,
         transfer_text,
     )
-    from langsteer.analysis.write import examine_into
+    from langsteer.analysis.vectors.results import VectorResults
+    from langsteer.analysis.write import check_output, examine_into
     from langsteer.steering.folder import read_vectors
     from langsteer.steering.vector import check_comparable
 
@@ -75,6 +76,8 @@ def command(
     text = texts_for(vectors, corpus, pivot_file, split) if model is not None and transfer else None
     if text is not None:
         shared.print_checks(text)
+    if output is not None:
+        check_output(output, VectorResults)
     opened = None if model is None else shared.open_model(model, dtype, device, device_map)
     options: dict[str, Any] = {
         "lines": lines,

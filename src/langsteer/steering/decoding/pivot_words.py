@@ -39,9 +39,18 @@ class PivotWords(transformers.LogitsProcessor):
 
 def pivot_excess(model: Model, corpus: ParallelCorpus) -> Tensor:
     """max(0, log q − log p) of each token [vocabulary] with letters, and 0 of the others."""
-    shares = [_shares(model, corpus.texts[tag]) for tag in (corpus.language, corpus.pivot)]
+    return _excess(model, corpus, corpus.pivot, corpus.language)
+
+
+def language_excess(model: Model, corpus: ParallelCorpus) -> Tensor:
+    """The other half: max(0, log p − log q) of each token [vocabulary] with letters, and 0 of the others."""
+    return _excess(model, corpus, corpus.language, corpus.pivot)
+
+
+def _excess(model: Model, corpus: ParallelCorpus, more: str, less: str) -> Tensor:
+    shares = [_shares(model, corpus.texts[tag]) for tag in (more, less)]
     lettered = token_families(model) != SYMBOLS
-    return (shares[1].log() - shares[0].log()).clamp(min=0) * lettered
+    return (shares[0].log() - shares[1].log()).clamp(min=0) * lettered
 
 
 def _shares(model: Model, lines: tuple[str, ...]) -> Tensor:
