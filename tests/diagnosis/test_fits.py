@@ -80,7 +80,7 @@ def test_what_acts_on_what_is_written(fits: Fits, monkeypatch: pytest.MonkeyPatc
         assert [part.method for part in parts] == [p.method for p in candidate.change.used_parts]
     clamps = [c for c in candidates if c.change.layers]
     biases = [c for c in candidates if not c.change.layers]
-    assert (len(clamps), len(biases)) == (1, 2)
+    assert (len(clamps), len(biases)) == (1, 3)
     both = {c.name: c.change for c in refined([clamps[0], *biases])}
     assert f"{clamps[0].name} + {biases[0].name}" in both
     assert f"{clamps[0].name} + {biases[1].name}" in both

@@ -316,6 +316,7 @@ def test_bad_requests(llama: Model) -> None:
     papers = {"subspace_removal", "lrp2", "mrre", "recover", "itlc", "language_vector"}
     assert set(METHODS) == vectors | papers | {"low_rank", "projection", "projection_all"} | {
         "pivot_words",
+        "language_words",
         "only_script",
     }
 

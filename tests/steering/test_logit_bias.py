@@ -148,10 +148,21 @@ def test_fitted_biases_do_what_the_processors_do() -> None:
 
 def test_as_parts_of_a_recipe() -> None:
     model = build()
-    recipe = "mean_difference:1@generated*-0.5 + only_script + pivot_words*2"
+    recipe = "mean_difference:1@generated*-0.5 + only_script + pivot_words*2 + language_words"
     made = langsteer.learn(model, TEXT, "el", method=recipe)
-    assert [part.method for part in made.parts] == ["mean_difference", "only_script", "pivot_words"]
-    assert [part.strength for part in made.parts] == [-0.5, 1.0, 2.0]
+    methods = ["mean_difference", "only_script", "pivot_words", "language_words"]
+    assert [part.method for part in made.parts] == methods
+    assert [part.strength for part in made.parts] == [-0.5, 1.0, 2.0, 1.0]
+
+
+def test_the_languages_own_words_are_likelier_up_to_a_point() -> None:
+    model = build()
+    bias = langsteer.fit(model, TEXT, "el", method="language_words", most=0.5)
+    assert isinstance(bias, LogitBias)
+    assert float(bias.values[number(" και")]) == 0.5
+    assert float(bias.values[number(" the")]) == 0.0
+    with pytest.raises(FitError, match="above 0, not 0"):
+        langsteer.fit(model, TEXT, "el", method="language_words", most=0)
 
 
 def test_a_bias_has_no_layer_and_one_strength() -> None:

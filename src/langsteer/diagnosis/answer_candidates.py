@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from langsteer.fitting.answers import AnswerOptions, fit_layers
-from langsteer.fitting.logit_bias import only_script, pivot_words
+from langsteer.fitting.logit_bias import language_words, only_script, pivot_words
 from langsteer.fitting.mean_difference import fit as fit_mean_difference
 from langsteer.fitting.options import PooledOptions
 from langsteer.model.model import Model
@@ -32,7 +32,9 @@ class AnswerCandidates:
         self.single: dict[str, Change] = {}
 
     def first(self) -> dict[str, Change]:
-        """Clamps at several layers, the mean difference turned round, and biases."""
+        """Clamps at several layers, the mean difference turned round, also with the strongest biases
+        beside it, and biases.
+        """
         deepest = self.model.layers - 1
         layers = sorted({min(deepest, round(depth * self.model.layers)) for depth in DEPTHS})
         clamps = fit_layers(self.model, self.corpus, layers, AnswerOptions(seed=self.seed))
@@ -42,18 +44,17 @@ class AnswerCandidates:
             for strength in AWAY
         }
         self.single = {**{clamp_name(c): c for c in clamps}, **turned}
-        return {**self.single, **self.biases}
+        most_turned, strongest = next(iter(turned)), list(self.biases)[-1]
+        return {**self.single, **self.biases, **self._beside(most_turned, [strongest])}
 
     def around(self, ranked: Sequence[str]) -> dict[str, Change]:
         """Of the first ones, from best to worst: the best with biases beside them, and the best clamp at
         other levels, with its states' lengths kept, and with a part that reads.
         """
         acting = [name for name in ranked if name in self.single]
-        made: dict[str, Change] = {
-            f"{name} + {bias}": ChangeSequence.of([self.single[name], self.biases[bias]])
-            for name in acting[:BIASED]
-            for bias in self.biases
-        }
+        made: dict[str, Change] = {}
+        for name in acting[:BIASED]:
+            made |= self._beside(name, list(self.biases))
         best, clamp = next(
             (name, change)
             for name in acting
@@ -67,15 +68,29 @@ class AnswerCandidates:
         made |= {clamp_name(other): other for other in others}
         return {**made, f"{part} + {best}": ChangeSequence((reads, clamp))}
 
+    def _beside(self, name: str, biases: Sequence[str]) -> dict[str, Change]:
+        """A change of the states with each of some biases beside it."""
+        return {
+            f"{name} + {bias}": ChangeSequence.of([self.single[name], self.biases[bias]])
+            for bias in biases
+        }
+
     @functools.cached_property
     def biases(self) -> dict[str, Change]:
-        """In a script of its own, a language is held to it; else the pivot's words are held back."""
+        """In a script of its own, a language is held to it; in any, the pivot's words are held back, and the
+        language's own made likelier; the strongest last.
+        """
         words = pivot_words(self.model, self.corpus)
         strong, name = words.with_strength(STRONG), f"pivot_words*{STRONG:g}"
+        both = ChangeSequence((strong, language_words(self.model, self.corpus)))
         if share_script(self.corpus.language, self.corpus.pivot):
-            return {"pivot_words": words, name: strong}
+            return {"pivot_words": words, name: strong, f"{name} + language_words": both}
         script = only_script(self.model, self.corpus)
-        return {"only_script": script, f"only_script + {name}": ChangeSequence((script, strong))}
+        return {
+            "only_script": script,
+            f"only_script + {name}": ChangeSequence((script, strong)),
+            f"only_script + {name} + language_words": ChangeSequence.of((script, both)),
+        }
 
     @functools.cached_property
     def _difference(self) -> SteeringVector:

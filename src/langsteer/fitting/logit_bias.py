@@ -1,6 +1,7 @@
 """Biases of what is written, as changes that a file can hold: alone, or beside a change of the states.
 
-`pivot_words` makes tokens that the pivot uses more less likely (see `langsteer.steering.decoding.pivot_words`);
+`pivot_words` makes tokens that the pivot uses more less likely, `language_words` those that the language uses more
+likelier (see `langsteer.steering.decoding.pivot_words`);
 `only_script` makes those of other scripts as good as impossible (`langsteer.steering.decoding.only_script`).
 """
 
@@ -13,7 +14,7 @@ from langsteer.errors import FitError
 from langsteer.fitting.options import Method, Options, check_corpus
 from langsteer.model.model import Model
 from langsteer.states.intervention import PositionKind
-from langsteer.steering.decoding.pivot_words import pivot_excess
+from langsteer.steering.decoding.pivot_words import language_excess, pivot_excess
 from langsteer.steering.decoding.vocabulary import foreign_tokens
 from langsteer.steering.logit_bias import LogitBias
 from langsteer.text.corpus import ParallelCorpus
@@ -40,12 +41,35 @@ class BiasOptions(Options):
         return (1.0,)
 
 
+@dataclass(frozen=True)
+class LanguageWordsOptions(BiasOptions):
+    """`most`: how much is added to a logit at the most, before the strength, in nats. Words of grammar are
+    hundreds of times as frequent as in the pivot, and would be all that is written.
+    """
+
+    most: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.most > 0:
+            raise FitError(f"the most that is added to a logit is above 0, not {self.most}")
+
+
 def pivot_words(
     model: Model, corpus: ParallelCorpus, options: BiasOptions = BiasOptions()
 ) -> LogitBias:
     """Less of the pivot's words. Raises FitError where the corpus is too small to count in."""
     check_corpus(corpus)
     return _bias(model, corpus, options, "pivot_words", -pivot_excess(model, corpus))
+
+
+def language_words(
+    model: Model, corpus: ParallelCorpus, options: LanguageWordsOptions = LanguageWordsOptions()
+) -> LogitBias:
+    """More of the language's words. Raises FitError where the corpus is too small to count in."""
+    check_corpus(corpus)
+    values = language_excess(model, corpus).clamp(max=options.most)
+    return _bias(model, corpus, options, "language_words", values)
 
 
 def only_script(
@@ -71,13 +95,18 @@ def _bias(
     )
 
 
-def _method(name: str, fit: Callable[..., LogitBias], title: str) -> Method:
+def _method(
+    name: str,
+    fit: Callable[..., LogitBias],
+    title: str,
+    kind: type[BiasOptions] = BiasOptions,
+) -> Method:
     def learn(
         model: Model,
         corpus: ParallelCorpus,
         layers: Sequence[int] = (),
         strengths: Sequence[float] | None = None,
-        options: BiasOptions = BiasOptions(),
+        options: BiasOptions = kind(),
     ) -> LogitBias:
         if layers or len(strengths or ()) > 1:
             raise FitError(
@@ -87,8 +116,11 @@ def _method(name: str, fit: Callable[..., LogitBias], title: str) -> Method:
         made = fit(model, corpus, options)
         return made.with_strength(strengths[0]) if strengths else made
 
-    return Method(name, fit, BiasOptions, learn=learn, title=title, quick=True)
+    return Method(name, fit, kind, learn=learn, title=title, quick=True)
 
 
 PIVOT_WORDS = _method("pivot_words", pivot_words, "less of the pivot's words")
+LANGUAGE_WORDS = _method(
+    "language_words", language_words, "more of the language's words", LanguageWordsOptions
+)
 ONLY_SCRIPT = _method("only_script", only_script, "only the language's script")

@@ -11,6 +11,7 @@ METHODS = {
     "probe": "langsteer.fitting.probe:METHOD",
     "answers": "langsteer.fitting.answers:METHOD",
     "pivot_words": "langsteer.fitting.logit_bias:PIVOT_WORDS",
+    "language_words": "langsteer.fitting.logit_bias:LANGUAGE_WORDS",
     "only_script": "langsteer.fitting.logit_bias:ONLY_SCRIPT",
     "low_rank": "langsteer.fitting.low_rank:METHOD",
     "projection": "langsteer.fitting.projection:METHOD",

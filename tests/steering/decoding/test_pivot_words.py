@@ -7,7 +7,7 @@ import torch
 
 from langsteer.errors import ModelError
 from langsteer.model.model import Model
-from langsteer.steering.decoding.pivot_words import PivotWords
+from langsteer.steering.decoding.pivot_words import PivotWords, language_excess, pivot_excess
 from langsteer.text.corpus import ParallelCorpus
 from tests.made.scripts import build, number
 
@@ -37,6 +37,13 @@ def test_words_of_the_pivot_are_less_likely(model: Model) -> None:
 def test_words_of_the_language_names_and_symbols_are_as_likely(model: Model) -> None:
     for text in (" και", "α", "Rome", "ن", ",", "<eos>"):
         assert lowered(model, text) == 0.0, text
+
+
+def test_the_languages_own_words(model: Model) -> None:
+    own, pivots = language_excess(model, TEXT), pivot_excess(model, TEXT)
+    assert float(own[number(" και")]) == pytest.approx(math.log(3), abs=0.2)
+    assert float(own[number(" the")]) == float(own[number(",")]) == 0.0
+    assert not bool(((own > 0) & (pivots > 0)).any())
 
 
 def test_a_negative_strength_is_refused(model: Model) -> None:

@@ -6,7 +6,8 @@ added to each, logits are lowered by
     strength × max(0, log q − log p)
 
 for tokens with letters: by about 6 for ` the`, which no line of the language has, by 1 for a word seen once in English, and
-by nothing for what neither side has. It is Bayes' rule with unigrams, of which only the half that takes away is used.
+by nothing for what neither side has. It is Bayes' rule with unigrams, of which this is the half that takes away; the
+other makes what the language uses more likelier.
 """
 
 import torch
