@@ -8,7 +8,8 @@ English after a sentence in the language (`into_english`: share of answers in En
 (`into_language`: share of answers in the language). Conditions: `default` steers all of the prompt with a learned vector
 at the strength of the defaults, `learned` the sentence that is read alone, `translation` that with one of the objective
 `translation`, `mean_difference` with a mean difference; `away` steers what is written with the mean difference turned
-round, from English towards the language; `both` is `learned_half` and `away` together; `_half` is half strength.
+round, from English towards the language; `away_words` is half of that, with biases of words and scripts
+beside it; `both` is `learned_half` and `away` together; `_half` is half strength.
 Vectors are fitted on NTREX. Each run is a line of benchmarks/results/generation.jsonl, with
 the change against `none` in points and its paired 95% bootstrap interval; runs that are there are not made again.
 `--table` prints the table of what is there; its means are over the languages that have every condition asked for.
@@ -38,6 +39,7 @@ from benchmarks.common import (
     rounded,
 )
 from benchmarks.strength import corpus, fitted_vector
+from langsteer.diagnosis.answer_candidates import AnswerCandidates
 from langsteer.evaluation.benchmarks.flores import sentences
 from langsteer.evaluation.statistics import Array, difference, paired_bootstrap
 from langsteer.model.model import Model
@@ -58,13 +60,17 @@ LINES, BATCH, NEW_TOKENS, EXAMPLES = 400, 16, 48, 4
 
 @dataclass(frozen=True)
 class Condition:
-    """A fit (none: unsteered), the tokens it acts on, the strength, and what it is tried at."""
+    """A fit (none: unsteered), the tokens it acts on, the strength, and what it is tried at.
+
+    `words`: what is written is biased too, as strongly as `fit --for answers` tries.
+    """
 
     fit: str | None = None
     positions: PositionKind = "source"
     strength: float = 1.0
     tasks: tuple[str, ...] = TASKS
     also: "Condition | None" = None
+    words: bool = False
 
 
 TRANSLATION = "learned:8:objective=translation"
@@ -80,6 +86,7 @@ CONDITIONS = {
     "mean_difference_half": Condition("mean_difference:8", strength=0.5),
     "away": AWAY,
     "away_half": AWAY_HALF,
+    "away_words": replace(AWAY_HALF, words=True),
     "both": Condition("learned:8", strength=0.5, tasks=WRITING, also=AWAY),
     "both_half": Condition("learned:8", strength=0.5, tasks=WRITING, also=AWAY_HALF),
 }
@@ -139,11 +146,21 @@ def steered(model: Model, language: str, about: Condition | None) -> Iterator[No
         yield
 
 
+def biased(
+    model: Model, language: str, about: Condition
+) -> contextlib.AbstractContextManager[None]:
+    """Inside, what is written is biased, where a condition asks for it."""
+    if not about.words:
+        return contextlib.nullcontext()
+    *_, strongest = AnswerCandidates(model, corpus("ntrex", language, LINES)).biases.values()
+    return strongest.applied(model)
+
+
 def answered(model: Model, prompts: list[Prompt], language: str, about: Condition) -> list[str]:
     answers: list[str] = []
     vector = vector_of(model, language, about)
     starts = range(0, len(prompts), BATCH)
-    with steered(model, language, about.also):
+    with steered(model, language, about.also), biased(model, language, about):
         for start in track(starts, "Writing", len(starts)):
             answers += generate(
                 model,
