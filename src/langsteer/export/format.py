@@ -65,7 +65,11 @@ def vectors_of(changes: Sequence[Change], title: str) -> list[SteeringVector]:
         outer = 1.0 if isinstance(change, SteeringVector) else change.strength
         for part in change.parts:
             if not isinstance(part, SteeringVector):
-                why = "depends on the token" if part.layers else "acts on logits"
+                why = (
+                    "depends on the token"
+                    if part.layers
+                    else "acts on logits (export it by itself: --to logit-bias)"
+                )
                 raise ExportError(
                     f"a {title} holds steering vectors: what is added is the same at every token. "
                     f"That of {change.language} is a {part.kind.name}, which {why}"

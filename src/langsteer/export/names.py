@@ -7,5 +7,6 @@ FORMATS = {
     "gguf": "langsteer.export.gguf:FORMAT",
     "llama-server": "langsteer.export.llama_server:FORMAT",
     "lm-eval": "langsteer.export.lm_eval:FORMAT",
+    "logit-bias": "langsteer.export.logit_bias:FORMAT",
     "merged": "langsteer.export.merged:FORMAT",
 }
