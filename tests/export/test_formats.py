@@ -70,8 +70,9 @@ def test_another_packages_format_is_used_from_the_command_line(
         export(file, "norms", tmp_path / "x.txt", everywhere=True)
     code, _, err = run(capsys, "export", str(file), "--to", "pdf", "-o", str(tmp_path / "x"))
     assert code == 2
-    assert "'pdf' is not one of gguf, llama-server, lm-eval, merged, norms, wrong" in " ".join(
-        err.replace("│", " ").split()
+    assert (
+        "'pdf' is not one of gguf, llama-server, lm-eval, logit-bias, merged, norms, wrong"
+        in " ".join(err.replace("│", " ").split())
     )
     with pytest.raises(PluginError, match="gives a str, not a ExportFormat"):
         get_format("wrong")
