@@ -47,8 +47,8 @@ def added(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_formats_by_name() -> None:
-    own = ["gguf", "llama-server", "lm-eval", "merged"]
-    assert list(FORMATS)[:4] == own == list(EXPORTS)
+    own = ["gguf", "llama-server", "lm-eval", "logit-bias", "merged"]
+    assert list(FORMATS)[:5] == own == list(EXPORTS)
     assert all(get_format(name).name == name for name in own)
     with pytest.raises(ExportError, match=r"no format 'pdf'; there are gguf, llama-server, lm"):
         get_format("pdf")
