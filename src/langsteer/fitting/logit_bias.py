@@ -20,6 +20,7 @@ from langsteer.steering.logit_bias import LogitBias
 from langsteer.text.corpus import ParallelCorpus
 
 UNLIKELY = 1e4  # what is taken from the logit of a token that is banned: where all are, they keep their order
+MOST = 1.0  # nats that are added to a word of the language, before the strength
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class LanguageWordsOptions(BiasOptions):
     hundreds of times as frequent as in the pivot, and would be all that is written.
     """
 
-    most: float = 1.0
+    most: float = MOST
 
     def __post_init__(self) -> None:
         super().__post_init__()

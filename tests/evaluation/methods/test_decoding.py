@@ -12,6 +12,7 @@ from langsteer.evaluation.comparison.configuration import comparison
 from langsteer.evaluation.comparison.run import compare
 from langsteer.evaluation.harness.model import LangsteerLM
 from langsteer.evaluation.methods import get_method
+from langsteer.steering.decoding.biased import Biased
 from langsteer.steering.decoding.confusion_gate import ConfusionGate
 from langsteer.steering.decoding.only_script import OnlyScript
 from langsteer.steering.decoding.pivot_words import PivotWords
@@ -30,6 +31,7 @@ GREEK = (" και", " το", "α", "ν.")
         ("within_reach", ConfusionGate),
         ("confusion_gate", ConfusionGate),
         ("pivot_words", PivotWords),
+        ("language_words", Biased),
     ],
 )
 def test_a_plan_with_what_bans(name: str, kind: type, tmp_path: Path) -> None:
@@ -42,11 +44,12 @@ def test_a_plan_with_what_bans(name: str, kind: type, tmp_path: Path) -> None:
         get_method(name).prepare(given, other="en")
 
 
-def test_words_are_counted_in_the_corpus(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["pivot_words", "language_words"])
+def test_words_are_counted_in_the_corpus(name: str, tmp_path: Path) -> None:
     flores(tmp_path)
     given = setting(build(), tmp_path, "flores_from_english", corpus=None)
     with pytest.raises(MethodError, match="needs a parallel corpus"):
-        get_method("pivot_words").prepare(given)
+        get_method(name).prepare(given)
 
 
 def test_steering_goes_on_top(tmp_path: Path) -> None:

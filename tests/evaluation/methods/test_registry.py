@@ -34,6 +34,7 @@ def test_every_method_that_is_promised() -> None:
         "within_reach",
         "confusion_gate",
         "pivot_words",
+        "language_words",
         "lora_english",
         "lora_sft",
         "mean_difference",

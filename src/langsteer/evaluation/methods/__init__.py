@@ -22,6 +22,7 @@ from langsteer.evaluation.methods.common import (
 )
 from langsteer.evaluation.methods.decoding import (
     CONFUSION_GATE,
+    LANGUAGE_WORDS,
     ONLY_SCRIPT,
     PIVOT_WORDS,
     WITHIN_REACH,
@@ -60,7 +61,8 @@ TOKENS = {
 }
 
 LOGITS = {
-    method.name: method for method in (ONLY_SCRIPT, WITHIN_REACH, CONFUSION_GATE, PIVOT_WORDS)
+    method.name: method
+    for method in (ONLY_SCRIPT, WITHIN_REACH, CONFUSION_GATE, PIVOT_WORDS, LANGUAGE_WORDS)
 }
 """What acts on logits. Some of them are fitting methods too, which are parts of recipes."""
 

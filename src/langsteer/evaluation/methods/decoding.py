@@ -15,10 +15,13 @@ from langsteer.evaluation.methods.common import (
     asked_docs,
     form_of,
 )
+from langsteer.fitting.logit_bias import MOST
 from langsteer.model.model import Model
+from langsteer.steering.decoding.biased import Biased
 from langsteer.steering.decoding.confusion_gate import ConfusionGate
 from langsteer.steering.decoding.only_script import OnlyScript
-from langsteer.steering.decoding.pivot_words import PivotWords
+from langsteer.steering.decoding.pivot_words import PivotWords, language_excess
+from langsteer.text.corpus import ParallelCorpus
 
 Maker = Callable[[Model, str], LogitsProcessor]
 
@@ -42,10 +45,24 @@ def _plan(setting: Setting, name: str, make: Callable[[], LogitsProcessor]) -> P
 
 def pivot_words(setting: Setting, strength: float = 1.0) -> Plan:
     """From the setting's parallel corpus. Raises MethodError where there is none."""
-    if setting.corpus is None:
-        raise MethodError("pivot_words needs a parallel corpus to count words in")
-    pair = setting.corpus.only(setting.language)
+    pair = _counted(setting, "pivot_words")
     return _plan(setting, "pivot_words", lambda: PivotWords(setting.model, pair, strength))
+
+
+def language_words(setting: Setting, strength: float = 1.0, most: float = MOST) -> Plan:
+    """From the setting's parallel corpus. Raises MethodError where there is none."""
+    pair = _counted(setting, "language_words")
+
+    def make() -> LogitsProcessor:
+        return Biased([strength * language_excess(setting.model, pair).clamp(max=most)])
+
+    return _plan(setting, "language_words", make)
+
+
+def _counted(setting: Setting, name: str) -> ParallelCorpus:
+    if setting.corpus is None:
+        raise MethodError(f"{name} needs a parallel corpus to count words in")
+    return setting.corpus.only(setting.language)
 
 
 ONLY_SCRIPT = _method("only_script", "Only the language's script", OnlyScript)
@@ -59,4 +76,7 @@ CONFUSION_GATE = _method(
 )
 PIVOT_WORDS = EvaluationMethod(
     "pivot_words", "Less of the pivot's words", pivot_words, kind="logits"
+)
+LANGUAGE_WORDS = EvaluationMethod(
+    "language_words", "More of the language's words", language_words, kind="logits"
 )
