@@ -36,10 +36,9 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
-from torch import Tensor
 
 import langsteer
-from benchmarks import gated, variants
+from benchmarks import estimators, gated, variants
 from benchmarks.common import (
     RESULTS,
     SHARED,
@@ -56,13 +55,11 @@ from benchmarks.common import (
 from langsteer.evaluation.benchmarks import get_benchmark, load_docs
 from langsteer.evaluation.demo import AFTER, BEFORE, TOPICS
 from langsteer.evaluation.harness.choices import batch_calibrated, choice_scores
-from langsteer.evaluation.statistics import difference, paired_bootstrap
+from langsteer.evaluation.statistics import difference, mean_over_groups, paired_bootstrap
 from langsteer.fitting import low_rank
 from langsteer.fitting.average import average
 from langsteer.fitting.descent import SUFFIXES, DescentOptions, Pairs
-from langsteer.fitting.options import pair_states
 from langsteer.model.tokens import Prompt
-from langsteer.states.capture import mean_states
 from langsteer.states.intervention import POSITIONS
 from langsteer.steering.change import Change
 from langsteer.steering.vector import SteeringVector
@@ -73,10 +70,8 @@ from langsteer.version import __version__
 
 FILE = RESULTS / "strength.jsonl.gz"
 LANGUAGES = ("sw", "et", "tr", "el", "hi", "id", "ar", "ja")
-MASSIVE = 10  # numbers of a vector that are far larger than the rest
 NEAREST = 3
 MANY = 400  # lines
-RIDGE = 0.1  # of the mean of the covariance's diagonal
 USUAL: dict[str, Any] = {
     "positions": "source",
     "noise": 0.0,
@@ -128,7 +123,7 @@ def fitted_vector(
 
 def _made(model: langsteer.Model, text: ParallelCorpus, about: dict[str, Any]) -> Change:
     name, _, layer = about["fit"].partition(":")
-    if name in DIFFERENCES:
+    if name in estimators.ESTIMATORS:
         return difference_vector(model, text, name, int(layer))
     if name in gated.NAMES:
         return gated.fit(model, text, int(layer), name)
@@ -177,53 +172,7 @@ def difference_vector(
 ) -> SteeringVector:
     """The mean difference, estimated in another way."""
     vector = fitted_vector(model, text, f"mean_difference:{layer}")
-    return replace(vector, values=DIFFERENCES[name](model, text, vector).float())
-
-
-def _median(model: langsteer.Model, text: ParallelCorpus, vector: SteeringVector) -> Tensor:
-    _, there, here = next(pair_states(model, text, [vector.layer], "mean"))
-    return (there - here).median(0).values
-
-
-def _moderate(model: langsteer.Model, text: ParallelCorpus, vector: SteeringVector) -> Tensor:
-    values = vector.values.clone()
-    values[values.abs().topk(MASSIVE).indices] = 0.0
-    return values
-
-
-def _whitened(model: langsteer.Model, text: ParallelCorpus, vector: SteeringVector) -> Tensor:
-    _, _, here = next(pair_states(model, text, [vector.layer], "mean"))
-    covariance = torch.cov(here.T)
-    ridge = RIDGE * covariance.diagonal().mean() * torch.eye(len(covariance))
-    values = torch.linalg.solve(covariance + ridge, vector.values.double())
-    return values * vector.values.norm() / values.norm()
-
-
-def _in_place(model: langsteer.Model, text: ParallelCorpus, vector: SteeringVector) -> Tensor:
-    there, here = (
-        mean_states(
-            model, [Prompt(line, BEFORE, AFTER) for line in text.texts[tag]], [vector.layer]
-        ).mean[vector.layer]
-        for tag in (text.pivot, text.language)
-    )
-    return there - here
-
-
-def _by_token(model: langsteer.Model, text: ParallelCorpus, vector: SteeringVector) -> Tensor:
-    there, here = (
-        variants.token_states(model, text.texts[tag], vector.layer).mean(0)
-        for tag in (text.pivot, text.language)
-    )
-    return there - here
-
-
-DIFFERENCES = {
-    "median": _median,
-    "moderate": _moderate,
-    "whitened": _whitened,
-    "in_place": _in_place,
-    "by_token": _by_token,
-}
+    return replace(vector, values=estimators.ESTIMATORS[name](model, text, vector).float())
 
 
 def together(model: langsteer.Model, about: dict[str, Any], name: str) -> SteeringVector:
@@ -337,16 +286,20 @@ def table(lines: Sequence[dict[str, Any]], chosen: argparse.Namespace) -> str:
             }
             cells = [_cell(by_language.get(tag)) for tag in languages]
             present = [by_language[tag] for tag in languages if tag in by_language]
-            means = (
-                [
-                    np.mean([line["change"][0] for line in present]),
-                    np.mean([line["raw_steered"] - line["raw_direct"] for line in present]),
-                ]
-                if len(present) == len(languages)
-                else []
-            )
-            rows.append([fit, f"{strength:g}", *cells, *(f"{mean:+.1f}" for mean in means)])
+            means = _means(present) if len(present) == len(languages) else []
+            rows.append([fit, f"{strength:g}", *cells, *means])
     return markdown(heads, rows)
+
+
+def _means(lines: Sequence[dict[str, Any]]) -> list[str]:
+    """The mean change over languages, calibrated and raw; with its interval, where items' values are kept."""
+    if all("values" in line for line in lines):
+        kinds = ("calibrated", "raw")
+        groups = [[np.array(line["values"][kind]) for line in lines] for kind in kinds]
+        return [bracketed(rounded(mean_over_groups(group))) for group in groups]
+    calibrated = np.mean([line["change"][0] for line in lines])
+    raw = np.mean([line["raw_steered"] - line["raw_direct"] for line in lines])
+    return [f"{calibrated:+.1f}", f"{raw:+.1f}"]
 
 
 def _cell(line: dict[str, Any] | None) -> str:
@@ -376,8 +329,10 @@ def _run(model: langsteer.Model, about: dict[str, Any], strengths: Sequence[floa
             "fit_seconds": round(seconds, 1),
             "version": __version__,
         }
+        if about["part"] == "test":
+            line["values"] = {kind: (hits[kind] - direct[kind]).tolist() for kind in hits}
         add_line(FILE, line)
-        print(json.dumps(line), flush=True)
+        print(json.dumps({k: v for k, v in line.items() if k != "values"}), flush=True)
 
 
 def relative(change: Change) -> float | None:
