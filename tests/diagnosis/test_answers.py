@@ -133,7 +133,11 @@ def test_ranking() -> None:
         "most": {"right": 92.0, "other": 0.0, "distinct_3": 81.0},
         "most, cleaner": {"right": 92.0, "other": 0.0, "distinct_3": 85.0},
     }
-    assert ranked(candidates, {"loops"}) == ["most, cleaner", "most", "some", "loops"]
+    more = dict.fromkeys(candidates, 0.0) | {"loops": 20.0}
+    assert ranked(candidates, more) == ["most, cleaner", "most", "some", "loops"]
+    assert ranked(candidates, more | {"loops": 9.0})[2] == "loops"
+    assert ranked(candidates, more | {"loops": 1.0})[0] == "loops"
+    assert ranked(candidates, more | {"loops": 1.0}, strict=True)[-1] == "loops"
 
 
 def test_answers_by_command(
@@ -167,9 +171,9 @@ def test_more_repetition_is_told_from_chance() -> None:
     before = np.full((16, len(answers.MEASURES)), 80.0)
     after = before.copy()
     after[:, place] += np.array([-20.0, 18.0] * 8)
-    assert not answers.repeats_more(after, before)
+    assert answers.more_repetition(after, before) == 0
     after[:, place] -= 10
-    assert answers.repeats_more(after, before)
+    assert answers.more_repetition(after, before) > 0
 
 
 def test_candidates_share_batches(

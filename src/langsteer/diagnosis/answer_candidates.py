@@ -21,7 +21,6 @@ REACHES = (0.75, 1.25)  # of the best clamp, beside 1
 READING_DEPTH, READING = 0.45, 0.5  # of what reads, and its strength
 AWAY = (-0.5, -0.25)  # strengths of the same, turned round, on what is written
 STRONG = 2.0  # strength of the bias against the pivot's words, beside the usual one
-BIASED = 2  # of the first round have biases put beside them
 
 
 class AnswerCandidates:
@@ -48,13 +47,12 @@ class AnswerCandidates:
         return {**self.single, **self.biases, **self._beside(most_turned, [strongest])}
 
     def around(self, ranked: Sequence[str]) -> dict[str, Change]:
-        """Of the first ones, from best to worst: the best with biases beside them, and the best clamp at
-        other levels, with its states' lengths kept, and with a part that reads.
+        """Of the first ones, from best to worst: the best with each bias beside it, the next with the
+        strongest, and the best clamp at other levels, with its states' lengths kept, and with a part that reads.
         """
         acting = [name for name in ranked if name in self.single]
-        made: dict[str, Change] = {}
-        for name in acting[:BIASED]:
-            made |= self._beside(name, list(self.biases))
+        biases = list(self.biases)
+        made = {**self._beside(acting[0], biases), **self._beside(acting[1], biases[-1:])}
         best, clamp = next(
             (name, change)
             for name in acting

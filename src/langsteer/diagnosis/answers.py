@@ -7,7 +7,7 @@ the language is taken, of those that repeat themselves no more than the model as
 
 import math
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -195,7 +195,8 @@ class _Search:
             self.standings[candidate] = AnswersStanding(candidate, lines, _means(own))
         return ranked(
             {c: self.standings[c].measures for c in candidates if c != NOTHING},
-            {c for c, own in rows.items() if repeats_more(own, rows[NOTHING])},
+            {c: more_repetition(own, rows[NOTHING]) for c, own in rows.items()},
+            strict=name == "last",
         )
 
     def _write(
@@ -269,23 +270,27 @@ class _Search:
         )
 
 
-def repeats_more(own: Array, nothing: Array) -> bool:
-    """Whether answers [lines, measures] repeat themselves more than those of the model as it is, by more
-    than a standard error: few lines tell no small differences, and the report looks again.
+def more_repetition(own: Array, nothing: Array) -> float:
+    """By how many points answers [lines, measures] repeat themselves more than those of the model as it is, beyond
+    a standard error: few lines tell no small differences, and the report looks again.
     """
     change = (own - nothing)[:, MEASURES.index(REPEATS)]
-    return bool(change.mean() < -change.std() / math.sqrt(len(change)))
+    return max(0.0, float(-change.mean() - change.std() / math.sqrt(len(change))))
 
 
-def ranked(candidates: Mapping[str, Mapping[str, float]], repeating: Collection[str]) -> list[str]:
-    """Names from best to worst by their measures: first those that are not `repeating` themselves,
-    by answers in the language less those in another, and where these are as many, by less
-    repetition; then the others.
+def ranked(
+    candidates: Mapping[str, Mapping[str, float]],
+    repetition: Mapping[str, float],
+    strict: bool = False,
+) -> list[str]:
+    """Names from best to worst by their measures: by answers in the language, less those in another, less the
+    `repetition` that each has beyond that of the model as it is, and where these are as many, by less
+    repetition. Where it is `strict`, those that have any such repetition come last.
     """
 
     def key(name: str) -> tuple[bool, float, float]:
-        own = candidates[name]
-        return name in repeating, own["other"] - own["right"], -own[REPEATS]
+        own, more = candidates[name], repetition[name]
+        return strict and more > 0, own["other"] - own["right"] + more, -own[REPEATS]
 
     return sorted(candidates, key=key)
 
