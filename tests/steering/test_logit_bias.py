@@ -157,7 +157,8 @@ def test_as_parts_of_a_recipe() -> None:
 
 def test_the_languages_own_words_are_likelier_up_to_a_point() -> None:
     model = build()
-    bias = langsteer.fit(model, TEXT, "el", method="language_words", most=0.5)
+    text = ParallelCorpus({"el": LINES, "en": (" the and",) * len(LINES)}, "en", "made")
+    bias = langsteer.fit(model, text, "el", method="language_words", most=0.5)
     assert isinstance(bias, LogitBias)
     assert float(bias.values[number(" και")]) == 0.5
     assert float(bias.values[number(" the")]) == 0.0

@@ -41,9 +41,18 @@ def test_words_of_the_language_names_and_symbols_are_as_likely(model: Model) -> 
 
 def test_the_languages_own_words(model: Model) -> None:
     own, pivots = language_excess(model, TEXT), pivot_excess(model, TEXT)
-    assert float(own[number(" και")]) == pytest.approx(math.log(3), abs=0.2)
+    assert float(own[number(" και")]) == pytest.approx(math.log(3), abs=1e-5)
     assert float(own[number(" the")]) == float(own[number(",")]) == 0.0
     assert not bool(((own > 0) & (pivots > 0)).any())
+
+
+def test_what_neither_side_has_is_left_alone_though_one_is_longer(model: Model) -> None:
+    longer = ParallelCorpus(
+        {"el": (" και το το το", " και α α"), "en": (" the", " and")}, "en", "made"
+    )
+    for text in ("日本", "ن", "Rome"):
+        for excess in (language_excess(model, longer), pivot_excess(model, longer)):
+            assert float(excess[number(text)]) == 0.0, text
 
 
 def test_a_negative_strength_is_refused(model: Model) -> None:

@@ -1,7 +1,7 @@
 """A bias against tokens that the pivot uses more than the language: for languages that share a script with it.
 
-With p the share that a token has in the language's side of parallel text, and q in the pivot's side, one occurrence
-added to each, logits are lowered by
+With p the number of times that a token is in the language's side of parallel text, and q in the pivot's side, which
+say the same, one occurrence added to each, logits are lowered by
 
     strength × max(0, log q − log p)
 
@@ -49,15 +49,12 @@ def language_excess(model: Model, corpus: ParallelCorpus) -> Tensor:
 
 
 def _excess(model: Model, corpus: ParallelCorpus, more: str, less: str) -> Tensor:
-    shares = [_shares(model, corpus.texts[tag]) for tag in (more, less)]
+    counts = [_counts(model, corpus.texts[tag]) for tag in (more, less)]
     lettered = token_families(model) != SYMBOLS
-    return (shares[0].log() - shares[1].log()).clamp(min=0) * lettered
+    return (counts[0] / counts[1]).log().clamp(min=0).float() * lettered
 
 
-def _shares(model: Model, lines: tuple[str, ...]) -> Tensor:
-    """The share of each token [vocabulary] in some lines, one occurrence added to each of those seen
-    or not.
-    """
+def _counts(model: Model, lines: tuple[str, ...]) -> Tensor:
+    """How often each token [vocabulary] is in some lines, and once more."""
     ids = torch.tensor([i for tokens in encode(model, lines) for i in tokens.ids])
-    counts = torch.bincount(ids, minlength=model.vocab_size).double() + 1
-    return (counts / len(ids)).float()
+    return torch.bincount(ids, minlength=model.vocab_size).double() + 1
