@@ -39,10 +39,10 @@ def test_it_runs_to_its_end(shared: Path, tmp_path: Path) -> None:
         "benchmarks": LOCAL,
         "languages": ["sw"],
         "methods": [small(m) for m in keys["methods"] if not NEEDS_THE_HUB & set(names(m))],
-        "corpus": {"path": str(shared / "ntrex"), "lines": 16},
+        "corpus": {"path": str(shared / "ntrex"), "lines": 24},
         "data": str(shared),
         "output": str(tmp_path / "paper"),
-        "limit": 2,
+        "limit": 4,
         "dtype": "float32",
     }
     done = compare(comparison(keys))
