@@ -19,7 +19,7 @@ answers:LAYER:REACH  a clamp on what is written (langsteer.fitting.answers); wit
 away_half            half of the mean difference at layer 8, turned round, on what is written
 read                 half of the mean difference at layer 8, at the sentence
 
-Vectors and clamps are fitted on NTREX. Each run is a line of benchmarks/results/answers.jsonl with the measures of
+Vectors and clamps are fitted on NTREX. Each run is a line of benchmarks/results/answers.jsonl.gz with the measures of
 `langsteer.evaluation.written` and of each item's score; runs that are there are not made again. `--table` prints what is
 there: means, and in brackets the change against `none` with its paired 95% bootstrap interval.
 """
@@ -68,7 +68,7 @@ from langsteer.text.identify import identify
 from langsteer.text.languages import language_name
 from langsteer.version import __version__
 
-FILE = RESULTS / "answers.jsonl"
+FILE = RESULTS / "answers.jsonl.gz"
 TASKS = ("go_on", "translate", "xquad")
 LINES, ROWS, KEPT = 400, 32, 4
 SHOWN = (

@@ -10,7 +10,7 @@ at the strength of the defaults, `learned` the sentence that is read alone, `tra
 `translation`, `mean_difference` with a mean difference; `away` steers what is written with the mean difference turned
 round, from English towards the language; `away_words` is half of that, with biases of words and scripts
 beside it; `both` is `learned_half` and `away` together; `_half` is half strength.
-Vectors are fitted on NTREX. Each run is a line of benchmarks/results/generation.jsonl, with
+Vectors are fitted on NTREX. Each run is a line of benchmarks/results/generation.jsonl.gz, with
 the change against `none` in points and its paired 95% bootstrap interval; runs that are there are not made again.
 `--table` prints the table of what is there; its means are over the languages that have every condition asked for.
 """
@@ -52,7 +52,7 @@ from langsteer.text.identify import identify
 from langsteer.text.languages import language_name
 from langsteer.version import __version__
 
-FILE = RESULTS / "generation.jsonl"
+FILE = RESULTS / "generation.jsonl.gz"
 TASKS = ("translate", "into_english", "into_language")
 WRITING = ("into_language",)
 LINES, BATCH, NEW_TOKENS, EXAMPLES = 400, 16, 48, 4
