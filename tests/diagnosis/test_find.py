@@ -178,7 +178,8 @@ def test_references_are_searched_for_in_nats(llama: Model, tmp_path: Path) -> No
     change, found = find_recipe(llama, task, pairs(8), tmp_path / "search", budget=0.01)
     assert found.unit == "nats"
     tried = (tmp_path / "search" / "trials.jsonl").read_text(encoding="utf-8")
-    assert '"answers(reach=1):' in tried
+    assert '"candidate": "answers(reach=1):' in tried
+    assert '"candidate": "mean_difference:' in tried
     assert [row.name for row in found.reported][:2] == ["nothing", found.recipe]
     questions = asked(llama, [item.own for item in task.report], task.report)
     before, after = answer_scores(llama, questions, [None, change])

@@ -5,6 +5,7 @@ reported once, on other items, against doing nothing.
 """
 
 import contextlib
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -191,8 +192,9 @@ class _Search:
         """The best candidate on development items, and what it is worth on the others."""
         self._prepare()
         default, some = self.fits.default(), self.scorer.some
-        pool = [default, *(written_candidates(self.fits) if self.scale.unit == "nats" else ())]
-        pool += cheap_candidates(self.fits, self._may_fit)
+        cheap = cheap_candidates(self.fits, self._may_fit)
+        writing = written_candidates(self.fits) if self.scale.unit == "nats" else []
+        pool = [default, *_by_turns(cheap, writing)]
         pool += averaged_candidates(self.vectors, self.task.language, default.change)
         first = self._round("first", some, pool, default)
         learned = learned_candidates(self.fits, _layers_of(first), self._may_fit)
@@ -296,6 +298,12 @@ class _Search:
         )
         paid = int(60 * REPORT_SHARE * self.budget / (ways * self.scorer.seconds_of_all))
         return min(len(self.task.report), max(paid, FEWEST_REPORTED))
+
+
+def _by_turns(first: Sequence[Candidate], second: Sequence[Candidate]) -> list[Candidate]:
+    """Of both, so that where time does for a few there are some of each."""
+    pairs = itertools.zip_longest(first, second)
+    return [candidate for pair in pairs for candidate in pair if candidate is not None]
 
 
 def _layers_of(candidates: Sequence[Candidate]) -> list[int]:

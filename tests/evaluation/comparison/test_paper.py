@@ -27,6 +27,7 @@ def test_the_file_is_understood() -> None:
     ]
 
 
+@pytest.mark.timeout(3600)
 @pytest.mark.skipif(
     "LANGSTEER_PAPER" not in os.environ, reason="takes many minutes: set LANGSTEER_PAPER=1"
 )
