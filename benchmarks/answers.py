@@ -171,7 +171,7 @@ def processors_of(model: Model, language: str, condition: str) -> list[LogitsPro
             model, corpus("ntrex", language, LINES), float(strength)
         ),
         "own": lambda most="1": Biased(
-            [language_excess(model, corpus("ntrex", language, LINES)).clamp(max=float(most))]
+            [language_excess(model, corpus("ntrex", language, LINES), float(most))]
         ),
     }
     parts = [part.split(":") for part in condition.split("+")]

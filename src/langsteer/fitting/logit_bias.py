@@ -69,7 +69,7 @@ def language_words(
 ) -> LogitBias:
     """More of the language's words. Raises FitError where the corpus is too small to count in."""
     check_corpus(corpus)
-    values = language_excess(model, corpus).clamp(max=options.most)
+    values = language_excess(model, corpus, options.most)
     return _bias(model, corpus, options, "language_words", values)
 
 

@@ -54,7 +54,7 @@ def language_words(setting: Setting, strength: float = 1.0, most: float = MOST) 
     pair = _counted(setting, "language_words")
 
     def make() -> LogitsProcessor:
-        return Biased([strength * language_excess(setting.model, pair).clamp(max=most)])
+        return Biased([strength * language_excess(setting.model, pair, most)])
 
     return _plan(setting, "language_words", make)
 

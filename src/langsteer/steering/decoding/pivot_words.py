@@ -43,9 +43,12 @@ def pivot_excess(model: Model, corpus: ParallelCorpus) -> Tensor:
     return _excess(model, corpus, corpus.pivot, corpus.language)
 
 
-def language_excess(model: Model, corpus: ParallelCorpus) -> Tensor:
-    """The other half: max(0, log p − log q) of each token [vocabulary] with letters, and 0 of the others."""
-    return _excess(model, corpus, corpus.language, corpus.pivot)
+def language_excess(model: Model, corpus: ParallelCorpus, most: float | None = None) -> Tensor:
+    """The other half: max(0, log p − log q) of each token [vocabulary] with letters, `most` at the most, and 0
+    of the others.
+    """
+    excess = _excess(model, corpus, corpus.language, corpus.pivot)
+    return excess.clamp(max=most) if most is not None else excess
 
 
 def _excess(model: Model, corpus: ParallelCorpus, more: str, less: str) -> Tensor:
