@@ -122,6 +122,12 @@ def scores(task: str, answers: Sequence[str], references: list[str] | None) -> A
     pairs = list(zip(map(first_line, answers), references, strict=True))
     if task == "translate":
         return np.array([sacrebleu.sentence_chrf(a, [r], word_order=2).score for a, r in pairs])
+    return f1_scores(answers, references)
+
+
+def f1_scores(answers: Sequence[str], references: Sequence[str]) -> Array:
+    """F1 of each first line, 0 to 100, as SQuAD counts."""
+    pairs = zip(map(first_line, answers), references, strict=True)
     rows = [xquad._scores({"answers": {"text": [r]}}, [a])["f1"] for a, r in pairs]
     return 100 * np.array(rows)
 

@@ -15,13 +15,14 @@ holds the diagnoses beside what the searches won.
 import argparse
 import json
 import os
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import langsteer
+from benchmarks.answers import ROWS, f1_scores
 from benchmarks.common import (
     RESULTS,
     SHARED,
@@ -38,16 +39,20 @@ from langsteer.diagnosis.diagnose import diagnose
 from langsteer.diagnosis.find import find_recipe
 from langsteer.diagnosis.fits import PROJECTED, Fits
 from langsteer.diagnosis.found import Found, better_together
+from langsteer.diagnosis.items import TaskItems
 from langsteer.diagnosis.task import read_task
 from langsteer.diagnosis.trials import Trials
 from langsteer.errors import LangsteerError
-from langsteer.evaluation.statistics import Array, mean_over_groups
+from langsteer.evaluation.statistics import Array, difference, mean_over_groups, paired_bootstrap
 from langsteer.fitting.projection import layers_at
 from langsteer.model.model import Model
+from langsteer.steering.change import Change
+from langsteer.steering.generation import generate
 from langsteer.text.corpus import ParallelCorpus
 
 FILE = RESULTS / "recipes.jsonl"
 KINDS = ("diagnose", "search")
+ANSWERED = {"xquad": (48, 24)}  # items whose answers are written and scored too, and their tokens
 
 
 def diagnosed(model: Model, about: dict[str, Any]) -> dict[str, Any]:
@@ -64,14 +69,39 @@ def searched(model: Model, about: dict[str, Any], work: Path) -> dict[str, Any]:
     share_fits(folder / "fits", shared)
     if about["prefitted"]:
         prefit(model, corpus, shared)
-    _, found = find_recipe(
+    change, found = find_recipe(
         model, task, corpus, folder, budget=about["budget"], limit=about["items"]
     )
     made = found.as_json()
+    if about["task"] in ANSWERED:
+        fits = Fits(model, corpus, shared, Trials(shared / "trials.jsonl", {"model": model.name}))
+        changes = {
+            "nothing": None,
+            found.recipe: change,
+            fits.default().name: fits.default().change,
+        }
+        made["answered"] = answered(model, task.limited(about["items"]), changes)
     digits = 0 if found.unit == "points" else 2
     for row, own in zip(made["reported"], found.reported, strict=True):
         row["values"] = [round(value, digits) for value in own.values]
     return made
+
+
+def answered(
+    model: Model, task: TaskItems, changes: dict[str, Change | None]
+) -> dict[str, list[float]]:
+    """F1 of what is written under each change, 0 to 100, of the first of the items to report on."""
+    count, tokens = ANSWERED[task.source]
+    items = task.report[:count]
+    values = {}
+    for name, change in changes.items():
+        texts: list[str] = []
+        for start in range(0, len(items), ROWS):
+            prompts = [item.own.prompt for item in items[start : start + ROWS]]
+            texts += generate(model, prompts, change, max_new_tokens=tokens)
+        references = [item.own.answers[0].strip() for item in items]
+        values[name] = [round(own, 1) for own in f1_scores(texts, references).tolist()]
+    return values
 
 
 def prefit(model: Model, corpus: ParallelCorpus, folder: Path) -> None:
@@ -151,7 +181,28 @@ def told_of(made: dict[str, Any]) -> list[Any]:
 
 
 def searches() -> list[dict[str, Any]]:
-    return [line for line in read_lines(FILE) if line["kind"] == "search"]
+    """The searches; where answers were written too, what those are worth comes as a line of its own."""
+    lines = [line for line in read_lines(FILE) if line["kind"] == "search"]
+    return [own for line in lines for own in (line, *as_answered(line))]
+
+
+def as_answered(line: dict[str, Any]) -> list[dict[str, Any]]:
+    if not line.get("answered"):
+        return []
+    values = {name: np.array(own) for name, own in line["answered"].items()}
+    rows = [
+        {
+            "name": name,
+            "value": float(own.mean()),
+            "gain": asdict(paired_bootstrap(difference, values["nothing"], own))
+            if name != "nothing"
+            else None,
+            "values": own.tolist(),
+        }
+        for name, own in values.items()
+    ]
+    task = f"{line['task']}, F1"
+    return [{**line, "task": task, "reported": rows, "report_items": len(values["nothing"])}]
 
 
 def table() -> str:
