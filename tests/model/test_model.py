@@ -35,6 +35,15 @@ def test_logits_a_block_at_a_time(architecture: str, monkeypatch: pytest.MonkeyP
     assert torch.allclose(torch.cat(list(blocks.values()), -1), whole, atol=1e-6)
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_logits_of_some_tokens(architecture: str) -> None:
+    model = tiny(architecture)
+    states, tokens = torch.randn(3, model.hidden_size), torch.tensor([7, 0, 30])
+    with torch.inference_mode():
+        whole, some = model.logits_of(states), model.token_logits(states, tokens)
+    assert torch.allclose(some, whole[:, tokens], atol=1e-6)
+
+
 def test_a_head_that_looks_at_all_logits_is_left_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("langsteer.model.model.LOGIT_BLOCK", 50)
     model = build_model("llama")
@@ -51,6 +60,8 @@ def test_a_head_that_looks_at_all_logits_is_left_whole(monkeypatch: pytest.Monke
         [(start, logits)] = model.logit_blocks(states)
         assert start == 0
         assert torch.equal(logits, model.logits_of(states))
+        tokens = torch.tensor([9, 2])
+        assert torch.equal(model.token_logits(states, tokens), logits[:, tokens])
 
 
 def test_the_real_model(gemma: Model) -> None:

@@ -121,11 +121,12 @@ class Descent:
         self.model, self.options = model, options
         shared = PivotReadings.of(model, corpus, readings)
         self.corpus, shared = _as_many_as_learned_from(model, corpus, shared, options)
+        started = tuple(layers) if options.start else ()
         self.targets = shared.once(
             ("descent", options.objective, options.suffixes, options.top),
-            lambda: self.objective.read(model, shared, options.suffixes),
+            lambda: self.objective.read(model, shared, options.suffixes, started),
         )
-        self._there = shared.mean_states(tuple(layers), "mean").mean if options.start else {}
+        self._there = shared.mean_states(started, "mean").mean if started else {}
 
     def run(
         self, layer: int, make: Callable[["Pairs", Tensor], L], checkpoint: str | Path | None

@@ -135,8 +135,9 @@ class _Learning:
         self.layers = asked.layers or [chosen_layer(model, self.options)]
         self.to_choose, self.mixed = asked.to_choose, asked.mixed
         self.shared: Sequence[Change] = []  # fitted on those
-        self.fit_pivot = PivotReadings(model, asked.to_fit if self.mixed is None else self.mixed)
-        self.choose_pivot = PivotReadings(model, self.to_choose)
+        to_fit = asked.to_fit if self.mixed is None else self.mixed
+        self.fit_pivot = PivotReadings.of(model, to_fit)
+        self.choose_pivot = PivotReadings.of(model, self.to_choose)
 
     def vector(self, language: str, checkpoint: str | Path | None = None) -> Change:
         if self.method.learn is not None:

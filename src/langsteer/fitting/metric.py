@@ -43,8 +43,8 @@ def _head_rows(model: Model, tokens: Tensor) -> Tensor:
     """The head's weights of some tokens, float64 [tokens, hidden], whatever they are stored as."""
 
     def logits(states: Tensor) -> Tensor:
-        logits = model.logits_of(states.to(model.device, model.dtype))
-        return logits[:, tokens.to(logits.device)].double().cpu()
+        states = states.to(model.device, model.dtype)
+        return model.token_logits(states, tokens).double().cpu()
 
     size = model.hidden_size
     bias = logits(torch.zeros(1, size))

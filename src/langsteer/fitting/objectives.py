@@ -29,11 +29,11 @@ from torch.nn.functional import cross_entropy
 
 from langsteer.errors import FitError
 from langsteer.fitting.metric import output_root
-from langsteer.fitting.readings import PivotReadings
+from langsteer.fitting.readings import PivotReadings, mean_key
 from langsteer.model.model import Model, frozen
 from langsteer.model.tokens import Prompt, batches, encode, encode_suffix, pad_mask, token_budget
 from langsteer.progress import track
-from langsteer.states.capture import check_rows, check_states
+from langsteer.states.capture import StateSums, check_rows, check_states, summing
 from langsteer.steering.generation import generate
 
 ObjectiveName = Literal[
@@ -62,8 +62,16 @@ class Objective(ABC):
     least: int = 1
 
     @abstractmethod
-    def read(self, model: Model, readings: PivotReadings, suffixes: Sequence[str]) -> Targets:
-        """What to compare with, from the pivot's lines."""
+    def read(
+        self,
+        model: Model,
+        readings: PivotReadings,
+        suffixes: Sequence[str],
+        layers: tuple[int, ...] = (),
+    ) -> Targets:
+        """What to compare with, from the pivot's lines; the mean states at `layers`, where they come by, are
+        kept with the readings.
+        """
 
     def appended(self, targets: Targets, pair: int) -> list[int]:
         """Tokens that are read after the words of a pair."""
@@ -116,13 +124,19 @@ class _AtWords(Objective):
     metric: bool = True
     least: int = 1
 
-    def read(self, model: Model, readings: PivotReadings, suffixes: Sequence[str]) -> Targets:
+    def read(
+        self,
+        model: Model,
+        readings: PivotReadings,
+        suffixes: Sequence[str],
+        layers: tuple[int, ...] = (),
+    ) -> Targets:
         def states(inputs: Mapping[str, Tensor], keep: int, index: list[int]) -> tuple[Tensor, ...]:
             after_words = model.run_decoder(inputs)[:, -keep:].float().cpu()
             check_states(model, after_words, model.layers - 1, index)
             return (after_words,)
 
-        words = _after_lines(model, readings, suffixes, states)
+        words = _after_lines(model, readings, suffixes, states, layers)
         if not self.metric:
             return Targets(words)
         every = torch.cat([each for (each,) in words])
@@ -167,7 +181,13 @@ class _Output(Objective):
 
     top: int
 
-    def read(self, model: Model, readings: PivotReadings, suffixes: Sequence[str]) -> Targets:
+    def read(
+        self,
+        model: Model,
+        readings: PivotReadings,
+        suffixes: Sequence[str],
+        layers: tuple[int, ...] = (),
+    ) -> Targets:
         def likeliest(
             inputs: Mapping[str, Tensor], keep: int, index: list[int]
         ) -> tuple[Tensor, ...]:
@@ -176,7 +196,7 @@ class _Output(Objective):
             check_rows(model, likeliest.values, "the logits after the translation", index)
             return likeliest.values.cpu(), likeliest.indices.cpu()
 
-        return Targets(_after_lines(model, readings, suffixes, likeliest))
+        return Targets(_after_lines(model, readings, suffixes, likeliest, layers))
 
     def loss(
         self, model: Model, inputs: Mapping[str, Tensor], words: int, wanted: Targets
@@ -194,7 +214,13 @@ class _Likely(Objective):
 
     texts: Callable[[Model, Sequence[str], Sequence[str]], list[list[int]]]
 
-    def read(self, model: Model, readings: PivotReadings, suffixes: Sequence[str]) -> Targets:
+    def read(
+        self,
+        model: Model,
+        readings: PivotReadings,
+        suffixes: Sequence[str],
+        layers: tuple[int, ...] = (),
+    ) -> Targets:
         return Targets(
             [(torch.tensor(ids),) for ids in self.texts(model, readings.lines, suffixes)]
         )
@@ -235,19 +261,28 @@ def _after_lines(
     readings: PivotReadings,
     suffixes: Sequence[str],
     read: Callable[[Mapping[str, Tensor], int, list[int]], tuple[Tensor, ...]],
+    layers: tuple[int, ...],
 ) -> list[tuple[Tensor, ...]]:
-    """What `read` finds at the words after each line; it gets a batch, how many words and which lines."""
+    """What `read` finds at the words after each line; it gets a batch, how many words and which lines.
+
+    The lines' own states do not depend on the words after them, so that their means are taken on the way.
+    """
     turns = suffix_turns(model, suffixes, len(readings.lines))
     encoded = encode(model, readings.lines)
     texts = [text.followed_by(turn) for text, turn in zip(encoded, turns, strict=True)]
     targets: list[tuple[Tensor, ...]] = [()] * len(texts)
     groups = list(batches(texts))
+    sums = StateSums(model.hidden_size, layers)
     with frozen(model), torch.no_grad():
         for index in track(groups, f"{readings.tag} targets", len(groups)):
             keep = max(len(turns[i]) for i in index)
-            parts = read(model.batch([texts[i].ids for i in index]), keep, index)
+            source = pad_mask([texts[i].source for i in index]).to(model.device)
+            with summing(model, sums, source, index):
+                parts = read(model.batch([texts[i].ids for i in index]), keep, index)
             for row, i in enumerate(index):
                 targets[i] = tuple(part[row, keep - len(turns[i]) :].clone() for part in parts)
+    if layers:
+        readings.keep(mean_key(layers, "mean"), sums.mean())
     return targets
 
 

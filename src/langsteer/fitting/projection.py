@@ -21,6 +21,7 @@ from torch import Tensor
 
 from langsteer.errors import FitError
 from langsteer.fitting.options import Method, PooledOptions, check_corpus
+from langsteer.fitting.readings import PivotReadings
 from langsteer.fitting.search import Measure
 from langsteer.model.model import Model
 from langsteer.progress import track
@@ -222,15 +223,14 @@ def pair_moments(
     """The moments of the corpus's pairs at each layer, in one pass over each text."""
     language = check_corpus(corpus)
     moments = {model.check_layer(layer): Moments(model.hidden_size) for layer in layers}
-    order = sorted(range(len(corpus)), key=lambda i: len(corpus.texts[language][i]))
+    lines, label = corpus.texts[language], f"{language} states"
+    there = PivotReadings.of(model, corpus).states(tuple(moments), pool)
+    order = sorted(range(len(corpus)), key=lambda i: len(lines[i]))
     chunks = [order[i : i + CHUNK] for i in range(0, len(order), CHUNK)]
-    for chunk in track(chunks, f"{language} and {corpus.pivot} states", len(chunks)):
-        here, there = (
-            sentence_states(model, [corpus.texts[tag][i] for i in chunk], list(moments), pool=pool)
-            for tag in (language, corpus.pivot)
-        )
+    for chunk in track(chunks, label, len(chunks)):
+        here = sentence_states(model, [lines[i] for i in chunk], list(moments), pool=pool)
         for place, layer in enumerate(moments):
-            moments[layer].add(here[:, place], there[:, place])
+            moments[layer].add(here[:, place], there[chunk, place])
     return moments
 
 

@@ -173,14 +173,23 @@ class Model:
             yield 0, self.logits_of(hidden)
             return
         for start in self._logit_starts():
-            yield start, self._logits_from(start, hidden)
+            yield start, self._logits_from(_block(start), hidden)
+
+    def token_logits(self, hidden: Tensor, tokens: Tensor) -> Tensor:
+        """The logits of `logits_of` for some tokens [n] alone: [..., n].
+
+        Where a head cannot be taken apart, all are made.
+        """
+        if not self._head_comes_apart():
+            return self.logits_of(hidden)[..., tokens.to(hidden.device)]
+        head: Any = self.head
+        return self._logits_from(tokens.to(head.weight.device), hidden)
 
     def _logit_starts(self) -> range:
         head: Any = self.head
         return range(0, len(head.weight), LOGIT_BLOCK)
 
-    def _logits_from(self, start: int, hidden: Tensor) -> Tensor:
-        part = slice(start, start + LOGIT_BLOCK)
+    def _logits_from(self, part: slice | Tensor, hidden: Tensor) -> Tensor:
         head: Any = self.head
         bias = head.bias[part] if head.bias is not None else None
         forward = functools.partial(nn.functional.linear, weight=head.weight[part], bias=bias)
@@ -197,13 +206,17 @@ class Model:
         with torch.inference_mode():
             state = torch.ones(1, self.hidden_size, device=self.device, dtype=self.dtype)
             whole = self.logits_of(state)
-            parts = [self._logits_from(start, state) for start in self._logit_starts()]
+            parts = [self._logits_from(_block(start), state) for start in self._logit_starts()]
         joined = torch.cat(parts, -1)
         return joined.shape == whole.shape and torch.allclose(joined, whole, 0.02, 0.02)
 
     @property
     def _config(self) -> Any:
         return base_network(self.network).config.get_text_config()
+
+
+def _block(start: int) -> slice:
+    return slice(start, start + LOGIT_BLOCK)
 
 
 class _DecoderOutput(BaseModelOutputWithPast):

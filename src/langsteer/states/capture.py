@@ -84,22 +84,34 @@ def mean_states(
     progress: str | None = None,
 ) -> MeanStates:
     """Pool each text's states and average them over the texts, in one pass over each text."""
-    total = {layer: torch.zeros(model.hidden_size, dtype=torch.float64) for layer in layers}
-    norm = dict.fromkeys(layers, 0.0)
-    count = 0
-
-    def add(index: list[int], layer: int, pooled: Tensor) -> None:
-        total[layer] += pooled.sum(0).double().cpu()
-        norm[layer] += float(pooled.norm(dim=1).sum())
-
+    sums = StateSums(model.hidden_size, layers)
     for index, source, inputs in _inputs(model, texts, budget, "left", progress):
-        _visit_pooled(model, inputs, layers, source, pool, index, add)
-        count += len(index)
-    return MeanStates(
-        {layer: total[layer] / count for layer in layers},
-        {layer: norm[layer] / count for layer in layers},
-        count,
-    )
+        visit = _pooling(model, source, pool, index, sums.add)
+        visit_states(model, inputs, layers, visit)
+        sums.count += len(index)
+    return sums.mean()
+
+
+class StateSums:
+    """Sums of pooled states and of their lengths, by layer, of which `mean` makes means."""
+
+    def __init__(self, hidden_size: int, layers: Sequence[int]) -> None:
+        self.total = {layer: torch.zeros(hidden_size, dtype=torch.float64) for layer in layers}
+        self.norm = dict.fromkeys(layers, 0.0)
+        self.count = 0
+
+    def add(self, index: Sequence[int], layer: int, pooled: Tensor) -> None:
+        """Take in the texts of `index`, of pooled states [rows, hidden]; they are counted apart."""
+        self.total[layer] += pooled.sum(0).double().cpu()
+        self.norm[layer] += float(pooled.norm(dim=1).sum())
+
+    def mean(self) -> MeanStates:
+        count = self.count
+        return MeanStates(
+            {layer: total / count for layer, total in self.total.items()},
+            {layer: norm / count for layer, norm in self.norm.items()},
+            count,
+        )
 
 
 def sentence_states(
@@ -118,11 +130,11 @@ def sentence_states(
     result = torch.empty(len(texts), len(layers), model.hidden_size)
     place = {layer: i for i, layer in enumerate(layers)}
 
-    def keep(index: list[int], layer: int, pooled: Tensor) -> None:
-        result[index, place[layer]] = pooled.float().cpu()
+    def keep(index: Sequence[int], layer: int, pooled: Tensor) -> None:
+        result[list(index), place[layer]] = pooled.float().cpu()
 
     for index, source, inputs in _inputs(model, texts, budget, "left", progress):
-        _visit_pooled(model, inputs, layers, source, pool, index, keep)
+        visit_states(model, inputs, layers, _pooling(model, source, pool, index, keep))
     return result
 
 
@@ -137,14 +149,38 @@ def visit_states(
     Stops after the deepest layer. States are [rows, tokens, hidden], without gradients.
     """
     deepest = max(model.check_layer(layer) for layer in layers)
+    with (
+        _visiting(model, layers, visit, stop=deepest),
+        torch.inference_mode(),
+        frozen(model),
+        contextlib.suppress(_DeepestReachedError),
+    ):
+        model.decoder(**inputs, use_cache=False)
+
+
+@contextlib.contextmanager
+def summing(model: Model, sums: StateSums, source: Tensor, index: Sequence[int]) -> Iterator[None]:
+    """Inside, take the states of a pass over the texts of `index` into `sums`, pooled by their mean over
+    the `source` tokens, boolean [rows, tokens]. The pass goes on to where it would have gone.
+    """
+    visit = _pooling(model, source, "mean", index, sums.add)
+    with _visiting(model, list(sums.total), visit):
+        yield
+    sums.count += len(index)
+
+
+@contextlib.contextmanager
+def _visiting(
+    model: Model,
+    layers: Sequence[int],
+    visit: Callable[[int, Tensor], None],
+    stop: int | None = None,
+) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for layer in set(layers):
-            hook = _visiting_hook(layer, visit, stop=layer == deepest)
+            hook = _visiting_hook(layer, visit, stop=layer == stop)
             stack.callback(model.blocks[layer].register_forward_hook(hook).remove)
-        stack.enter_context(torch.inference_mode())
-        stack.enter_context(frozen(model))
-        with contextlib.suppress(_DeepestReachedError):
-            model.decoder(**inputs, use_cache=False)
+        yield
 
 
 def pool_weights(source: Tensor, pool: Pool) -> Tensor:
@@ -199,15 +235,14 @@ def _inputs(
         yield index, source.to(model.device), inputs
 
 
-def _visit_pooled(
+def _pooling(
     model: Model,
-    inputs: Mapping[str, Tensor],
-    layers: Sequence[int],
     source: Tensor,
     pool: Pool,
-    index: list[int],
-    use: Callable[[list[int], int, Tensor], None],
-) -> None:
+    index: Sequence[int],
+    use: Callable[[Sequence[int], int, Tensor], None],
+) -> Callable[[int, Tensor], None]:
+    """What a visit does to pool the states of the texts of `index`, and hand them to `use`."""
     weights = pool_weights(source, pool)
 
     def visit(layer: int, states: Tensor) -> None:
@@ -216,7 +251,7 @@ def _visit_pooled(
         check_states(model, pooled, layer, index)
         use(index, layer, pooled)
 
-    visit_states(model, inputs, layers, visit)
+    return visit
 
 
 def check_states(model: Model, pooled: Tensor, layer: int, index: Sequence[int]) -> None:

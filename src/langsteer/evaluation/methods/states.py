@@ -23,6 +23,7 @@ from langsteer.fitting.methods import METHODS
 from langsteer.fitting.names import METHODS as OWN
 from langsteer.fitting.options import Method as FittingMethod
 from langsteer.fitting.projection import Moments, pair_moments
+from langsteer.fitting.readings import SharedReadings, shared_readings
 from langsteer.fitting.recipe import parse_recipe
 from langsteer.model.model import Model
 from langsteer.steering.change import Change
@@ -53,18 +54,22 @@ def learned_change(setting: Setting, method: str, **options: Any) -> tuple[Chang
     clock = _Clock()
 
     def make() -> Change:
-        clock.start()
         more = {"seed": setting.seed} | given
-        if method.startswith("projection") and not options:
-            change = _projected(setting, pair, fitting, clock)
-        else:
-            file = path.parent / f"{setting.language}.fit"
-            change = learn(setting.model, corpus, pair.language, method, checkpoint=file, **more)
+        with shared_readings(setting.model) as shared:
+            clock.start(shared)
+            if method.startswith("projection") and not options:
+                change = _projected(setting, pair, fitting, clock)
+            else:
+                file = path.parent / f"{setting.language}.fit"
+                change = learn(
+                    setting.model, corpus, pair.language, method, checkpoint=file, **more
+                )
+            clock.stop()
         change.save(path)
         return change
 
     about = _about(setting, corpus, options)
-    return kept(path, about, lambda p: load(p, setting.model), make, clock.seconds)
+    return kept(path, about, lambda p: load(p, setting.model), make, lambda: clock.seconds)
 
 
 def together_change(setting: Setting, method: str, **options: Any) -> tuple[Change, float]:
@@ -107,16 +112,19 @@ def _place(setting: Setting, folder: str, method: str, options: Mapping[str, Any
 
 
 class _Clock:
-    """Seconds since its start, and those of work that was done before it and is used again."""
+    """The seconds of a fit, and those of work that was done for other fits before it and is used again."""
 
     def __init__(self) -> None:
-        self.started, self.before = 0.0, 0.0
+        self.seconds, self.before = 0.0, 0.0
 
-    def start(self) -> None:
-        self.started = time.perf_counter()
+    def start(self, shared: SharedReadings) -> None:
+        self.started, self.shared = time.perf_counter(), shared
 
-    def seconds(self) -> float:
-        return time.perf_counter() - self.started + self.before
+    def so_far(self) -> float:
+        return time.perf_counter() - self.started + self.shared.spared
+
+    def stop(self) -> None:
+        self.seconds = self.so_far() + self.before
 
 
 def _shared_moments(model: Model, pair: ParallelCorpus, clock: _Clock) -> dict[int, Moments] | None:
@@ -124,18 +132,15 @@ def _shared_moments(model: Model, pair: ParallelCorpus, clock: _Clock) -> dict[i
     if model.layers * model.hidden_size**2 * 16 > LARGEST_MOMENTS:
         return None
     part = pair.split(fit=0.8, choose=0.2, report=0.0)["fit"]
-    started = time.perf_counter()
-    moments, seconds = model.kept.get(
-        "moments", lambda: _timed_moments(model, part), part.fingerprint
-    )
-    clock.before = max(0.0, seconds - (time.perf_counter() - started))  # what it took before now
+    before = clock.so_far()
+
+    def make() -> tuple[dict[int, Moments], float]:
+        moments = pair_moments(model, part, range(model.layers))
+        return moments, clock.so_far() - before
+
+    moments, seconds = model.kept.get("moments", make, part.fingerprint)
+    clock.before = max(0.0, seconds - (clock.so_far() - before))  # what it took before now
     return moments
-
-
-def _timed_moments(model: Model, part: ParallelCorpus) -> tuple[dict[int, Moments], float]:
-    started = time.perf_counter()
-    moments = pair_moments(model, part, range(model.layers))
-    return moments, time.perf_counter() - started
 
 
 def _pair(setting: Setting, method: str) -> ParallelCorpus:
