@@ -15,6 +15,7 @@ from langsteer import cli
 from langsteer.model.model import Model
 from langsteer.model.opening import wrap_model
 from langsteer.states.intervention import PositionKind, output_states
+from langsteer.steering.logit_bias import LogitBias
 from langsteer.steering.vector import SteeringVector
 from langsteer.text.corpus import ParallelCorpus, builtin
 
@@ -120,6 +121,14 @@ def make_vector(model: Model, seed: int = 0, **changes: Any) -> SteeringVector:
         **changes,
     }
     return SteeringVector(**fields)
+
+
+def make_bias(model: Model, language: str, seed: int = 0, strength: float = 1.0) -> LogitBias:
+    """A bias of every third token."""
+    values = 3 * torch.randn(model.vocab_size, generator=torch.Generator().manual_seed(seed))
+    values[torch.arange(len(values)) % 3 != 0] = 0
+    about = {"name": model.name, "fingerprint": model.fingerprint}
+    return LogitBias(values, language, "en", about, "test", strength)
 
 
 def batch(model: Model, side: str, lengths: tuple[int, ...] = (7, 4, 5)) -> dict[str, Tensor]:

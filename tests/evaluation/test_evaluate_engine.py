@@ -18,6 +18,7 @@ from langsteer.evaluation.evaluate import STEERED, UNSTEERED, evaluate
 from langsteer.evaluation.harness import engine
 from langsteer.model.model import Model
 from langsteer.steering.logit_bias import LogitBias
+from langsteer.steering.sequence import ChangeSequence
 from tests.helpers import make_vector
 from tests.made.written import StandIn, written_benchmark
 
@@ -144,3 +145,20 @@ def test_a_bias_where_answers_are_written(llama: Model, tmp_path: Path) -> None:
     keys = asked(llama, tmp_path) | {"vectors": {"sw": bias}}
     (found,) = evaluate(**keys)
     assert (found.missed, found.change.value) == (0, 0.0)
+
+
+def test_an_engine_is_told_of_biases(llama: Model, tmp_path: Path, stand_in: type[StandIn]) -> None:
+    about = {"name": llama.name, "fingerprint": llama.fingerprint}
+    values = torch.randn(llama.vocab_size, generator=torch.Generator().manual_seed(0))
+    bias = LogitBias(values, "sw", "en", about, "test", strength=2.0)
+    vector = make_vector(llama, 3, language="sw", strength=4.0, positions="all")
+    for change in (bias, ChangeSequence((vector, bias))):
+        keys = asked(llama, tmp_path / type(change).__name__) | {"vectors": {"sw": change}}
+        (plain,) = evaluate(**keys)
+        with engine.engine_writer(llama, "tiny", {}, 6) as writer:
+            (found,) = evaluate(**keys, writer=writer)
+        assert (found.unsteered, found.steered) == (plain.unsteered, plain.steered)
+        assert found.missed == 0
+        assert found.engine is not None
+        assert {told["name"] for told in found.engine.values()} == {"vllm"}
+        assert found.engine[STEERED]["checked"]["differ"] == 0

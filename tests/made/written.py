@@ -66,8 +66,12 @@ class StandIn:
         prompts: Sequence[Sequence[int]],
         steering: Sequence[Steering | None],
         greedy: Greedy,
+        bias: Mapping[int, float] | None = None,
     ) -> list[list[int]]:
         self.calls.append(len(prompts))
+        self.bias = torch.zeros(self.model.vocab_size)
+        for token, number in (bias or {}).items():
+            self.bias[token] = number
         written = [
             self._one(list(ids), steered, greedy)
             for ids, steered in zip(prompts, steering, strict=True)
@@ -87,7 +91,8 @@ class StandIn:
                 for layer, added in self._added(steering, len(ids)).items()
             ]
             with torch.inference_mode():
-                ids.append(int(network(torch.tensor([ids])).logits[0, -1].argmax()))
+                logits = network(torch.tensor([ids])).logits[0, -1]
+                ids.append(int((logits + self.bias).argmax()))
             for hook in hooks:
                 hook.remove()
             text = self.model.tokenizer.decode(ids[start:], skip_special_tokens=True)

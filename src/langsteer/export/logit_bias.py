@@ -15,12 +15,10 @@ from torch import Tensor
 from langsteer.errors import ExportError
 from langsteer.export.format import ExportFormat
 from langsteer.steering.change import Change
-from langsteer.steering.logit_bias import LogitBias
+from langsteer.steering.logit_bias import LogitBias, request_bias
 from langsteer.storage.files import write_text
 
 TITLE = "logit_bias of OpenAI's interface"
-MOST = 100.0  # either way: as good as a ban
-DIGITS = 4
 
 
 def export(changes: Sequence[Change], path: str | Path) -> dict[str, float]:
@@ -28,9 +26,7 @@ def export(changes: Sequence[Change], path: str | Path) -> dict[str, float]:
 
     Raises ExportError where a change acts on hidden states, which a request cannot ask for, and SaveError.
     """
-    total = _total(changes)
-    numbers = total.clamp(-MOST, MOST).tolist()
-    content = {str(i): rounded for i, n in enumerate(numbers) if (rounded := round(n, DIGITS))}
+    content = {str(token): number for token, number in request_bias(_total(changes)).items()}
     if not content:
         raise ExportError(f"the bias of {changes[0].language} is 0 for every token")
     write_text(path, json.dumps(content))

@@ -19,6 +19,18 @@ from langsteer.steering.change import (
 from langsteer.storage.tensors import FileKind
 from langsteer.version import __version__
 
+MOST = 100.0  # either way, of a request's `logit_bias`: as good as a ban
+DIGITS = 4
+
+
+def request_bias(bias: Tensor) -> dict[int, float]:
+    """What a bias [vocabulary] adds, by token, as the field `logit_bias` of a request may say it: from -100
+    to 100, without tokens whose bias is 0.
+    """
+    numbers = bias.float().clamp(-MOST, MOST).cpu()
+    tokens = numbers.abs().ge(0.5 * 10**-DIGITS).nonzero().flatten().tolist()
+    return {i: round(n, DIGITS) for i, n in zip(tokens, numbers[tokens].tolist(), strict=True)}
+
 
 @dataclass(frozen=True, eq=False)
 class LogitBias(Change):

@@ -6,11 +6,14 @@ import pytest
 import torch
 
 from langsteer.engines.vllm.catalogue import NONE, make_catalogue, read_catalogue, row_digest
+from langsteer.engines.vllm.steering import Prompt, bias_of, steering_of
+from langsteer.engines.vllm.word import Word
 from langsteer.errors import VectorError
+from langsteer.steering.logit_bias import request_bias
 from langsteer.steering.projection import Projection
 from langsteer.steering.sequence import ChangeSequence
 from langsteer.steering.vector import SteeringVector
-from tests.helpers import make_vector, tiny
+from tests.helpers import make_bias, make_vector, tiny
 
 
 def vector(seed: int = 0, **changes: object) -> SteeringVector:
@@ -86,3 +89,21 @@ def test_what_is_no_vector_is_refused() -> None:
 def test_a_vector_that_keeps_lengths_is_refused() -> None:
     with pytest.raises(VectorError, match="keeps the length of each state"):
         make_catalogue({"sw": vector(keeps_length=True)})
+
+
+def test_a_bias_is_no_row_and_travels_with_a_request() -> None:
+    bias = make_bias(tiny("llama"), "sw", strength=0.5)
+    with_vector = make_catalogue({"sw": ChangeSequence((vector(), bias), strength=2.0)})
+    alone = make_catalogue({"sw": bias})
+    without = make_catalogue({"sw": ChangeSequence((vector(),), strength=2.0)})
+    assert with_vector.places == without.places
+    assert alone.places == {NONE: 0}
+    assert len({c.digest for c in (with_vector, alone, without)}) == 3
+    word, half = Word("sw"), Word("sw", strength=1.0)
+    assert bias_of(word, without) == bias_of(Word("en"), alone) == bias_of(Word(None), alone) == {}
+    for catalogue, scale in ((with_vector, 2.0), (alone, 1.0)):
+        told = bias_of(word, catalogue)
+        assert told == request_bias(scale * 0.5 * bias.values)
+        assert len(told) == int((bias.values != 0).sum()) > 0
+    assert bias_of(half, alone) == request_bias(bias.values)
+    assert steering_of(word, alone, Prompt([1, 2])) is None

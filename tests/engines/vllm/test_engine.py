@@ -18,7 +18,7 @@ from langsteer.model.tokens import encode
 from langsteer.steering.change import Change, steer
 from langsteer.steering.folder import read_changes
 from langsteer.steering.sequence import ChangeSequence
-from tests.helpers import build_model, make_vector
+from tests.helpers import build_model, make_bias, make_vector
 
 pytestmark = [
     pytest.mark.engines,
@@ -28,6 +28,7 @@ pytestmark = [
 SIZES = {"hidden_size": 64, "head_dim": 32, "max_position_embeddings": 512}
 START = "The text is about what follows here: "  # a start that many prompts share
 WORDS = ("abcde", "fghij klm", "nopqrstu", "vwxyz!", "0123 45")
+LANGUAGES = ("sw", None, "tr", "et", "hi", "vi")
 POSITIONS = ("source", "prompt", "generated", "all", None)
 STEPS = {"max_model_len": 256, "max_num_batched_tokens": 64, "max_num_seqs": 64, "block_size": 32}
 
@@ -51,6 +52,9 @@ def folder(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
         make_vector(model, 8, language="et", layer=3, strength=-2.0, positions="generated"),
     ]
     ChangeSequence(tuple(parts), strength=1.5).save(path / "vectors" / "et.safetensors")
+    vector = make_vector(model, 9, language="hi", layer=2, strength=2.0, positions="prompt")
+    ChangeSequence((vector, make_bias(model, "hi"))).save(path / "vectors" / "hi.safetensors")
+    make_bias(model, "vi").save(path / "vectors" / "vi.safetensors")
     return path
 
 
@@ -86,7 +90,7 @@ def run(folder: Path, rounds: Sequence[Any], **told: Any) -> dict[str, Any]:
 
 def mixed(model: Model, count: int) -> list[dict[str, Any]]:
     """Requests of several languages and none, at all positions and strengths, of several lengths."""
-    choices = itertools.cycle(itertools.product(("sw", None, "tr", "et"), POSITIONS, (None, 0.5)))
+    choices = itertools.cycle(itertools.product(LANGUAGES, POSITIONS, (None, 0.5)))
     requests = []
     for number, (language, positions, strength) in zip(range(count), choices, strict=False):
         text = START * (number % 3) + " ".join(WORDS[number % 5 :]) * (1 + number % 4)

@@ -14,7 +14,8 @@ from langsteer.engines.vllm.running import Running
 from langsteer.engines.vllm.start import catalogue_of, settings_of
 from langsteer.engines.vllm.steering import is_plain
 from langsteer.errors import EngineError, VectorError
-from tests.helpers import BOS, character_tokenizer, make_vector, tiny
+from langsteer.steering.logit_bias import request_bias
+from tests.helpers import BOS, character_tokenizer, make_bias, make_vector, tiny
 
 IDS = [BOS, *range(10, 50)]
 
@@ -34,6 +35,7 @@ def refusals(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Any:
+    make_bias(tiny("llama"), "hi").save(tmp_path / "hi.safetensors")
     for seed, tag in enumerate(("sw", "tr")):
         made = make_vector(tiny("llama"), seed, language=tag, positions="source")
         made.save(tmp_path / f"{tag}.safetensors")
@@ -44,7 +46,7 @@ def config(tmp_path: Path) -> Any:
 
 
 def request(extra: Any, name: str = "a", **changes: Any) -> Any:
-    params = SimpleNamespace(extra_args=extra)
+    params = SimpleNamespace(extra_args=extra, logit_bias=None)
     made = {"prompt_token_ids": IDS, "prompt_embeds": None, "resumable": False}
     return SimpleNamespace(sampling_params=params, req_id=name, **{**made, **changes})
 
@@ -69,6 +71,21 @@ def test_a_word_becomes_what_travels(config: Any) -> None:
     assert processed(config, request(None)).sampling_params.extra_args is None
     pooling = SimpleNamespace(sampling_params=None)
     assert processed(config, pooling) is pooling
+
+
+def test_a_bias_is_added_to_what_is_asked(config: Any) -> None:
+    own = make_bias(tiny("llama"), "hi")
+    done = steered(config, "hi").sampling_params
+    assert done.extra_args == {}
+    assert done.logit_bias == request_bias(own.values)
+    token, other = (int((own.values != 0).int().argmax()), int((own.values == 0).int().argmax()))
+    asked = request({"langsteer": "hi"})
+    asked.sampling_params.logit_bias = {token: 1.5, other: -2.0}
+    total = processed(config, asked).sampling_params.logit_bias
+    assert total[token] == pytest.approx(done.logit_bias[token] + 1.5)
+    assert total[other] == -2.0
+    assert len(total) == len(done.logit_bias) + 1
+    assert steered(config, "sw").sampling_params.logit_bias is None
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 What a change adds to a token depends on what kind of token it is: template, source, or generated. For each kind the
 parts of the change that act there are one row: the sum, at every layer, of what they add. A row is known
-by the digest of these numbers.
+by the digest of these numbers. What a change adds to logits is no row: it travels with a request.
 """
 
 import functools
@@ -19,6 +19,7 @@ from langsteer.errors import VectorError
 from langsteer.states.intervention import POSITIONS, PositionKind
 from langsteer.steering.change import Change
 from langsteer.steering.folder import changes_by_language
+from langsteer.steering.logit_bias import LogitBias, request_bias
 from langsteer.steering.sequence import ChangeSequence
 from langsteer.steering.vector import SteeringVector
 
@@ -82,10 +83,21 @@ class Catalogue:
     @functools.cached_property
     def digest(self) -> str:
         named = [
-            f"{e.language} {e.strength} {sorted(map(str, e.rows.items()))}"
+            f"{e.language} {e.strength} {sorted(map(str, e.rows.items()))} {sorted(self.bias(e.language).items())}"
             for e in self.entries.values()
         ]
         return hashlib.sha256("\n".join(sorted(named)).encode()).hexdigest()[:DIGITS]
+
+    def bias(self, language: str, strength: float | None = None) -> Mapping[int, float]:
+        """What the change of a language adds to logits, by token, at its own strength or at another."""
+        change = self.changes[language]
+        factor = change.strength if strength is None else strength
+        return self._bias(language, float(factor))
+
+    @functools.lru_cache(maxsize=256)  # noqa: B019 - a catalogue lives as long as its process
+    def _bias(self, language: str, strength: float) -> Mapping[int, float]:
+        bias = self.changes[language].logit_bias(strength)
+        return {} if bias is None else request_bias(bias)
 
     def table(self, layer: int) -> Tensor:
         """What each row adds at a layer: float32 [rows, hidden]."""
@@ -121,9 +133,11 @@ def make_catalogue(changes: Mapping[str, Change]) -> Catalogue:
 
 
 def what_hinders(change: Change) -> str | None:
-    """Why vLLM cannot do a change, of which it adds vectors only; None where it can."""
+    """Why vLLM cannot do a change, of which it adds vectors and biases only; None where it can."""
     whole = isinstance(change, ChangeSequence)
     for part in change.parts:
+        if isinstance(part, LogitBias):
+            continue
         if not isinstance(part, SteeringVector):
             return f"vLLM adds vectors, and this {'has a part that ' if whole else ''}is a {part.kind.name}"
         if part.keeps_length:

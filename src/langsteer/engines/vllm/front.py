@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from langsteer.engines.vllm.start import catalogue_of, check_loader, prepare, settings_of
-from langsteer.engines.vllm.steering import Prompt, is_plain, steering_of
+from langsteer.engines.vllm.steering import Prompt, bias_of, is_plain, steering_of
 from langsteer.engines.vllm.word import KEY, read_word
 from langsteer.engines.vllm.wrapping import wrap
 from langsteer.errors import LangsteerError
@@ -41,12 +41,16 @@ def process_inputs(own: Callable[..., Any], processor: Any, *args: Any, **kwargs
         if request.resumable:
             raise LangsteerError("a prompt that goes on as it is read is not steered")
         prompt = _prompt(processor, request.prompt_token_ids)
-        steering = steering_of(read_word(extra[KEY]), catalogue_of(settings), prompt)
+        word, catalogue = read_word(extra[KEY]), catalogue_of(settings)
+        steering, bias = steering_of(word, catalogue, prompt), bias_of(word, catalogue)
     except LangsteerError as error:
         _refuse(error)
     # own() has cloned the parameters, but not what they hold
     rest = {key: value for key, value in extra.items() if key != KEY}
     params.extra_args = rest if steering is None else {**rest, KEY: steering.plain()}
+    if bias:
+        asked = params.logit_bias or {}
+        params.logit_bias = {**bias, **{t: bias.get(t, 0.0) + n for t, n in asked.items()}}
     return request
 
 

@@ -92,8 +92,10 @@ class OfflineEngine:
         prompts: Sequence[Sequence[int]],
         steering: Sequence[Steering | None],
         greedy: Greedy,
+        bias: Mapping[int, float] | None = None,
     ) -> list[list[int]]:
-        """The tokens that greedy decoding writes after each prompt, to its end.
+        """The tokens that greedy decoding writes after each prompt, to its end; `bias` is added to the logits
+        of tokens.
 
         The rows that `steering` names are in the folder. Raises EngineError, and StateError for
         logits that are no numbers.
@@ -109,6 +111,7 @@ class OfflineEngine:
                 repetition_penalty=greedy.repetition,
                 logprobs=0,  # that of the token that is written, to see that it is a number
                 flat_logprobs=True,
+                logit_bias=dict(bias) if bias else None,
                 extra_args=None if one is None else {KEY: one.plain()},
             )
             for one in steering

@@ -66,6 +66,13 @@ def steering_of(word: Word, catalogue: Catalogue, prompt: Prompt) -> Steering | 
     return Steering(scale, pieces) if pieces and scale else None
 
 
+def bias_of(word: Word, catalogue: Catalogue) -> Mapping[int, float]:
+    """What a request's word adds to logits, by token; nothing for most."""
+    if word.language is None or word.language not in catalogue.entries:
+        return {}
+    return catalogue.bias(word.language, word.strength)
+
+
 def read_steering(value: Any, catalogue: Tables | None = None) -> Steering | None:
     """The steering that travels with a request, in an engine's own process; None for none.
 

@@ -28,6 +28,7 @@ from langsteer.evaluation.harness.ties import WITHIN, Margins, Ties, compare_row
 from langsteer.evaluation.harness.writing import Decoding, Row, write_batch
 from langsteer.model.model import Model
 from langsteer.model.tokens import Tokens
+from langsteer.steering.logit_bias import request_bias
 
 VLLM, TRANSFORMERS = "vllm", "transformers"
 SHORTEST = 4096  # what an engine is opened for at least, that it need not be opened again soon
@@ -102,11 +103,13 @@ class EngineWriter:
             (ends,) if isinstance(ends, int) else tuple(ends),
             own.repetition_penalty or 1.0,
         )
+        added = None if change is None else change.logit_bias()
+        bias = None if added is None else request_bias(added)
         started = time.perf_counter()
-        written = engine.write([context.ids for context in contexts], steering, greedy)
+        written = engine.write([context.ids for context in contexts], steering, greedy, bias)
         seconds = time.perf_counter() - started
         rows = [
-            Row(ids, _touches(one, len(context) + len(ids) - 1))
+            Row(ids, bool(bias) or _touches(one, len(context) + len(ids) - 1))
             for ids, one, context in zip(written, steering, contexts, strict=True)
         ]
         return rows, seconds
