@@ -29,9 +29,11 @@ from langsteer.serving.llama_server import (
 from langsteer.serving.proxy import build_proxy
 from langsteer.steering.change import Change
 from langsteer.steering.folder import read_changes
+from langsteer.steering.logit_bias import request_bias
 from langsteer.steering.router import read_router
+from langsteer.steering.sequence import ChangeSequence
 from langsteer.text.identify import Identified
-from tests.helpers import build_model, make_vector, run, tiny
+from tests.helpers import build_model, make_bias, make_vector, run, tiny
 from tests.made.llama_server import write_program
 
 SW, TR, EN = "abcdeabcde", "fghijfghij", "klmnoklmno"
@@ -138,6 +140,28 @@ def test_what_else_is_asked_is_passed_on(client: Any) -> None:
     assert told(ask(client, **asked)) == {**asked, "model": "tiny-sw"}
     assert told(ask(client, prompt=SW))["max_tokens"] == 6
     assert told(ask(client, prompt=SW, max_tokens=2))["max_tokens"] == 2
+
+
+def test_biases_go_with_the_request(started: Started) -> None:
+    bias, vector = make_bias(tiny("llama"), "sw", strength=0.5), make_vector(tiny("llama"))
+    turkish = make_bias(tiny("llama"), "tr", seed=1)
+    changes = {"sw": ChangeSequence((vector, bias), strength=2.0), "tr": turkish}
+    with (
+        llama_server(started, changes) as server,
+        TestClient(
+            build_proxy(LlamaSections(server, "tiny", 6), Choices(changes, Ear()), "tiny")
+        ) as client,
+    ):
+        asked = told(ask(client, prompt=SW))
+        assert asked["model"] == "tiny-sw"
+        assert asked["logit_bias"] == [list(p) for p in request_bias(bias.values).items()]
+        wanted = [list(pair) for pair in request_bias(turkish.values).items()]
+        for own in ({"7": -3.0, "no": 2}, [[7, -3.0], ["no", 2]]):
+            asked = told(ask(client, prompt=TR, logit_bias=own))
+            assert asked["model"] == "tiny"  # there is no vector, and so no section
+            assert asked["logit_bias"] == [*wanted, [7, -3.0], ["no", 2]]
+        assert "logit_bias" not in told(ask(client, prompt=EN))
+        assert ask(client, prompt=TR).json()["steering"]["vector"] == "tr"
 
 
 def test_chats_and_what_else_it_serves(client: Any) -> None:

@@ -10,9 +10,9 @@ from langsteer.errors import VectorError
 from langsteer.model.model import Model
 from langsteer.steering.low_rank import LowRank
 from langsteer.steering.projection import Projection
-from langsteer.steering.sequence import ChangeSequence
+from langsteer.steering.sequence import ChangeSequence, states_part
 from langsteer.steering.vector import SteeringVector
-from tests.helpers import ARCHITECTURES, batch, make_vector, real_tokens, tiny
+from tests.helpers import ARCHITECTURES, batch, make_bias, make_vector, real_tokens, tiny
 
 
 def owner(model: Model) -> dict[str, object]:
@@ -155,3 +155,19 @@ def test_a_method_of_several_parts_is_named_once(llama: Model) -> None:
     parts = (make_vector(llama, layer=0), make_vector(llama, layer=1))
     assert ChangeSequence(parts).method == "test + test"
     assert ChangeSequence(parts, options={"method": "whole"}).method == "whole"
+
+
+def test_what_acts_on_states() -> None:
+    llama = tiny("llama")
+    vector, bias = make_vector(llama, strength=2.0), make_bias(llama, "sw")
+    assert states_part(vector) is vector
+    assert states_part(bias) is None
+    assert states_part(ChangeSequence((bias, bias))) is None
+    whole = ChangeSequence((vector, bias), strength=0.5)
+    part = states_part(whole)
+    assert part is not None
+    assert [type(own) for own in part.parts] == [SteeringVector]
+    assert part.used_parts[0].strength == 1.0
+    assert states_part(ChangeSequence((vector,))) is not None
+    moved = whole.at("all")
+    assert [own.positions for own in moved.parts] == ["all", "generated"]

@@ -2,7 +2,8 @@
 
 It lists the model once for each language, with that language's vector (`langsteer.export.llama_server`), and once
 without; the name in a request's `model` chooses among these sections. So the layer sends on the name of a section,
-and what a section cannot do for a single request (a strength, positions) is refused.
+and what a section cannot do for a single request (a strength, positions) is refused. What a change adds to logits goes
+with the request, as its `logit_bias`.
 """
 
 import contextlib
@@ -12,7 +13,7 @@ import socket
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,9 @@ from langsteer.serving.heard import Choices, choices, said_at_start, warm_up
 from langsteer.serving.proxy import Asking, build_proxy
 from langsteer.serving.run import serve
 from langsteer.steering.change import Change
+from langsteer.steering.logit_bias import request_bias
 from langsteer.steering.router import Router
+from langsteer.steering.sequence import states_part
 from langsteer.text.identify import Identified
 
 LIMITS = ("max_tokens", "max_completion_tokens", "n_predict")
@@ -83,14 +86,15 @@ class Started:
 
 @dataclass(frozen=True, eq=False)
 class LlamaSections:
-    """A server that runs, with a section for each language; `max_tokens` are written where a request
-    does not say. `chats`: whether the model has a chat template.
+    """A server that runs, with a section for each language that has a vector; `max_tokens` are written where
+    a request does not say. `chats`: whether the model has a chat template.
     """
 
     server: LlamaServer
     name: str
     max_tokens: int
     chats: bool = True
+    _biases: dict[str, list[list[float]]] = field(default_factory=dict, init=False)
 
     @property
     def url(self) -> str:
@@ -125,10 +129,25 @@ class LlamaSections:
                 "the prompts of this request get different vectors: name one language in steering, "
                 "or send a request a prompt"
             )
-        tag = next(iter(tags))
         limited = any(name in asking.body for name in LIMITS)
         limit = {} if limited else {"max_tokens": self.max_tokens}
-        return {**limit, **asking.body, "model": self.name if tag is None else f"{self.name}-{tag}"}
+        said = {**limit, **asking.body, "model": self.name}
+        change = asking.used[0].change
+        if change is None:
+            return said
+        if states_part(change) is not None:
+            said["model"] = f"{self.name}-{change.language}"
+        if bias := self._bias(change):
+            said["logit_bias"] = [*bias, *_asked_bias(asking.body.get("logit_bias"))]
+        return said
+
+    def _bias(self, change: Change) -> list[list[float]]:
+        """What a language's change adds to logits: pairs of a token and a number."""
+        if change.language not in self._biases:
+            bias = change.logit_bias()
+            told = {} if bias is None else request_bias(bias)
+            self._biases[change.language] = [[token, number] for token, number in told.items()]
+        return self._biases[change.language]
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,7 +173,10 @@ def chosen_among(
     """What chooses a text's vector: the router, where there is one, else lingua. Vectors are at all
     positions, as llama-server adds them. Raises VectorError where the router is another model's.
     """
-    everywhere = {tag: change.at("all") for tag, change in changes.items()}
+    everywhere = {
+        tag: change if states_part(change) is None else change.at("all")
+        for tag, change in changes.items()
+    }
     if router is None:
         return choices(everywhere)
     opened = load_model(model)
@@ -204,16 +226,17 @@ def llama_server(started: Started, changes: Mapping[str, Change]) -> Iterator[Ll
     program, own = find_server(started.program), shlex.split(started.arguments)
     if taken := [word for word in own if word.partition("=")[0] in OURS]:
         raise EngineError(f"{taken[0]} is set by langsteer: leave it out of --engine-arguments")
+    vectors = {tag: part for tag, c in changes.items() if (part := states_part(c)) is not None}
     with tempfile.TemporaryDirectory(prefix="langsteer-") as folder:
         preset, notes = write_preset(
-            list(changes.values()), folder, started.everywhere, started.model, started.name
+            list(vectors.values()), folder, started.everywhere, started.model, started.name
         )
         for tag, note in notes.items():
             announce(f"{tag}: {note.replace('in this file', 'here')}")
         arguments = ["--models-preset", str(preset)]
-        arguments += ["--models-max", str(len(changes) + 1)]
+        arguments += ["--models-max", str(len(vectors) + 1)]
         with running(program, [*arguments, *own]) as server:
-            try_sections(server, started.name, list(changes))
+            try_sections(server, started.name, list(vectors))
             yield server
 
 
@@ -238,6 +261,13 @@ def try_sections(server: LlamaServer, name: str, tags: Sequence[str]) -> None:
             raise EngineError(
                 f"llama-server took no vector for {tag}: it answers as it does without one"
             )
+
+
+def _asked_bias(asked: Any) -> list[Any]:
+    """A request's own `logit_bias`, in either of its forms, as pairs; the server adds up those of one token."""
+    if isinstance(asked, Mapping):
+        return [[int(k) if str(k).isdecimal() else k, number] for k, number in asked.items()]
+    return list(asked) if isinstance(asked, list) else []
 
 
 def _check_as_started(what: str, value: float | str | None) -> None:

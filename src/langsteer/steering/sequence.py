@@ -116,7 +116,9 @@ class ChangeSequence(Change):
         return torch.stack(biases).sum(0) if biases else None
 
     def at(self, positions: PositionKind) -> "ChangeSequence":
-        return replace(self, changes=tuple(change.at(positions) for change in self.changes))
+        """The same at other positions, but for biases, which act on what is generated alone."""
+        moved = (c if isinstance(c, LogitBias) else c.at(positions) for c in self.changes)
+        return replace(self, changes=tuple(moved))
 
     def carried_to(self, model: Any) -> "ChangeSequence":
         return replace(self, changes=tuple(change.carried_to(model) for change in self.changes))
@@ -152,6 +154,18 @@ class ChangeSequence(Change):
     def describe(self) -> dict[str, Any]:
         parts = [change.describe() for change in self.changes]
         return {**super().describe(), "parts": parts}
+
+
+def states_part(change: Change) -> Change | None:
+    """What of a change acts on hidden states; None where all of it is added to logits."""
+    kept = tuple(part for part in change.parts if not isinstance(part, LogitBias))
+    if len(kept) == len(change.parts):
+        return change
+    if not kept:
+        return None
+    return ChangeSequence.of(
+        [part for part in change.used_parts if not isinstance(part, LogitBias)]
+    )
 
 
 def _short(value: Any) -> str:
