@@ -54,6 +54,7 @@ from langsteer.evaluation.benchmarks.flores import sentences
 from langsteer.evaluation.statistics import Array, difference, paired_bootstrap
 from langsteer.evaluation.written import MEASURES, column, first_line, written
 from langsteer.fitting.answers import fit_layers
+from langsteer.fitting.word_excess import language_excess, pivot_excess
 from langsteer.model.model import Model
 from langsteer.model.tokens import Prompt
 from langsteer.steering.change import Change
@@ -61,7 +62,6 @@ from langsteer.steering.clamp import Clamp
 from langsteer.steering.decoding.biased import Biased
 from langsteer.steering.decoding.confusion_gate import ConfusionGate
 from langsteer.steering.decoding.only_script import OnlyScript
-from langsteer.steering.decoding.pivot_words import PivotWords, language_excess
 from langsteer.steering.generation import generate
 from langsteer.text.corpus import ParallelCorpus
 from langsteer.text.identify import identify
@@ -173,8 +173,8 @@ def processors_of(model: Model, language: str, condition: str) -> list[LogitsPro
         "ban": lambda: OnlyScript(model, language),
         "reach": lambda: ConfusionGate(model, language),
         "gate": lambda: ConfusionGate(model),
-        "words": lambda strength="1": PivotWords(
-            model, corpus("ntrex", language, LINES), float(strength)
+        "words": lambda strength="1": Biased(
+            [-float(strength) * pivot_excess(model, corpus("ntrex", language, LINES))]
         ),
         "own": lambda most="1": Biased(
             [language_excess(model, corpus("ntrex", language, LINES), float(most))]

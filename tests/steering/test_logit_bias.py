@@ -14,9 +14,9 @@ import langsteer
 from langsteer.errors import ExportError, FitError, VectorError
 from langsteer.export.format import vectors_of
 from langsteer.fitting.logit_bias import UNLIKELY
+from langsteer.fitting.word_excess import pivot_excess
 from langsteer.model.model import Model
 from langsteer.steering.decoding.only_script import OnlyScript
-from langsteer.steering.decoding.pivot_words import PivotWords
 from langsteer.steering.generation import generate
 from langsteer.steering.logit_bias import LogitBias
 from langsteer.steering.sequence import ChangeSequence
@@ -129,21 +129,25 @@ def test_no_file_of_another_engine_can_say_it(llama: Model) -> None:
         vectors_of([only(llama, 7)], "GGUF control vector")
 
 
-def test_fitted_biases_do_what_the_processors_do() -> None:
+def test_a_fitted_ban_does_what_the_processor_does() -> None:
     model = build()
     prompts = [" the and", " και", "Rome, 12"]
-    for method, processor in (
-        ("pivot_words", PivotWords(model, TEXT, 2.0)),
-        ("only_script", OnlyScript(model, "el")),
-    ):
-        bias = langsteer.fit(model, TEXT, "el", method=method, strength=2.0)
-        by_file = generate(model, prompts, bias, max_new_tokens=6)
-        assert by_file == generate(
-            model, prompts, max_new_tokens=6, logits_processor=[processor]
-        ), method
+    bias = langsteer.fit(model, TEXT, "el", method="only_script", strength=2.0)
+    held = [OnlyScript(model, "el")]
+    assert generate(model, prompts, bias, max_new_tokens=6) == generate(
+        model, prompts, max_new_tokens=6, logits_processor=held
+    )
     assert isinstance(bias, LogitBias)
     assert float(bias.values[number(" the")]) == -UNLIKELY
     assert float(bias.values[number(" και")]) == 0.0
+
+
+def test_the_pivots_words_are_less_likely() -> None:
+    model = build()
+    bias = langsteer.fit(model, TEXT, "el", method="pivot_words", strength=2.0)
+    assert isinstance(bias, LogitBias)
+    assert torch.equal(bias.logit_bias(), -2.0 * pivot_excess(model, TEXT))
+    assert float(bias.logit_bias()[number(" the")]) < 0
 
 
 def test_as_parts_of_a_recipe() -> None:

@@ -1,7 +1,7 @@
 """Biases of what is written, as changes that a file can hold: alone, or beside a change of the states.
 
 `pivot_words` makes tokens that the pivot uses more less likely, `language_words` those that the language uses more
-likelier (see `langsteer.steering.decoding.pivot_words`);
+likelier (see `word_excess`);
 `only_script` makes those of other scripts as good as impossible (`langsteer.steering.decoding.only_script`).
 """
 
@@ -12,9 +12,9 @@ from torch import Tensor
 
 from langsteer.errors import FitError
 from langsteer.fitting.options import Method, Options, check_corpus
+from langsteer.fitting.word_excess import language_excess, pivot_excess
 from langsteer.model.model import Model
 from langsteer.states.intervention import PositionKind
-from langsteer.steering.decoding.pivot_words import language_excess, pivot_excess
 from langsteer.steering.decoding.vocabulary import foreign_tokens
 from langsteer.steering.logit_bias import LogitBias
 from langsteer.text.corpus import ParallelCorpus

@@ -1,5 +1,6 @@
 """Bans on tokens as methods of a comparison."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,9 @@ from langsteer.evaluation.comparison.configuration import comparison
 from langsteer.evaluation.comparison.run import compare
 from langsteer.evaluation.harness.model import LangsteerLM
 from langsteer.evaluation.methods import get_method
-from langsteer.steering.decoding.biased import Biased
 from langsteer.steering.decoding.confusion_gate import ConfusionGate
 from langsteer.steering.decoding.only_script import OnlyScript
-from langsteer.steering.decoding.pivot_words import PivotWords
+from langsteer.steering.logit_bias import LogitBias
 from langsteer.text.corpus import ParallelCorpus
 from tests.made.published import flores
 from tests.made.scripts import build
@@ -30,8 +30,6 @@ GREEK = (" και", " το", "α", "ν.")
         ("only_script", OnlyScript),
         ("within_reach", ConfusionGate),
         ("confusion_gate", ConfusionGate),
-        ("pivot_words", PivotWords),
-        ("language_words", Biased),
     ],
 )
 def test_a_plan_with_what_bans(name: str, kind: type, tmp_path: Path) -> None:
@@ -47,9 +45,12 @@ def test_a_plan_with_what_bans(name: str, kind: type, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["pivot_words", "language_words"])
 def test_words_are_counted_in_the_corpus(name: str, tmp_path: Path) -> None:
     flores(tmp_path)
-    given = setting(build(), tmp_path, "flores_from_english", corpus=None)
+    given = setting(build(), tmp_path, "flores_from_english")
+    plan = get_method(name).prepare(given, strength=0.5)
+    assert isinstance(plan.change, LogitBias)
+    assert plan.change.strength == 0.5
     with pytest.raises(MethodError, match="needs a parallel corpus"):
-        get_method(name).prepare(given)
+        get_method(name).prepare(replace(given, corpus=None))
 
 
 def test_steering_goes_on_top(tmp_path: Path) -> None:

@@ -20,13 +20,7 @@ from langsteer.evaluation.methods.common import (
     Setting,
     checking_options,
 )
-from langsteer.evaluation.methods.decoding import (
-    CONFUSION_GATE,
-    LANGUAGE_WORDS,
-    ONLY_SCRIPT,
-    PIVOT_WORDS,
-    WITHIN_REACH,
-)
+from langsteer.evaluation.methods.decoding import CONFUSION_GATE, ONLY_SCRIPT, WITHIN_REACH
 from langsteer.evaluation.methods.direct import DIRECT, ENGLISH
 from langsteer.evaluation.methods.few_shot import FEW_SHOT, FEW_SHOT_ENGLISH
 from langsteer.evaluation.methods.lora import LORA_ENGLISH, LORA_SFT
@@ -60,11 +54,8 @@ TOKENS = {
     "all": "all tokens",
 }
 
-LOGITS = {
-    method.name: method
-    for method in (ONLY_SCRIPT, WITHIN_REACH, CONFUSION_GATE, PIVOT_WORDS, LANGUAGE_WORDS)
-}
-"""What acts on logits. Some of them are fitting methods too, which are parts of recipes."""
+LOGITS = {method.name: method for method in (ONLY_SCRIPT, WITHIN_REACH, CONFUSION_GATE)}
+"""What chooses among tokens as it is written; the first is a fitting method too, as a part of recipes."""
 
 __all__ = [
     "EVALUATION_METHODS",

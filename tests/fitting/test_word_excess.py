@@ -1,13 +1,11 @@
-"""The bias against the pivot's words."""
+"""How much more one side of a text uses a token."""
 
 import math
 
 import pytest
-import torch
 
-from langsteer.errors import ModelError
+from langsteer.fitting.word_excess import language_excess, pivot_excess
 from langsteer.model.model import Model
-from langsteer.steering.decoding.pivot_words import PivotWords, language_excess, pivot_excess
 from langsteer.text.corpus import ParallelCorpus
 from tests.made.scripts import build, number
 
@@ -21,20 +19,16 @@ def model() -> Model:
     return build()
 
 
-def lowered(model: Model, text: str, strength: float = 1.0) -> float:
-    scores = torch.zeros(2, model.vocab_size)
-    after = PivotWords(model, TEXT, strength)(torch.zeros(2, 1, dtype=torch.long), scores)
-    assert torch.equal(after[0], after[1])
-    return -float(after[0, number(text)])
+def lowered(model: Model, text: str) -> float:
+    return float(pivot_excess(model, TEXT)[number(text)])
 
 
-def test_words_of_the_pivot_are_less_likely(model: Model) -> None:
+def test_words_of_the_pivot(model: Model) -> None:
     assert lowered(model, " the") == pytest.approx(math.log(4), abs=1e-5)
     assert lowered(model, " and") == pytest.approx(math.log(2), abs=1e-5)
-    assert lowered(model, " the", 0.5) == pytest.approx(lowered(model, " the") / 2)
 
 
-def test_words_of_the_language_names_and_symbols_are_as_likely(model: Model) -> None:
+def test_words_of_the_language_names_and_symbols(model: Model) -> None:
     for text in (" και", "α", "Rome", "ن", ",", "<eos>"):
         assert lowered(model, text) == 0.0, text
 
@@ -53,8 +47,3 @@ def test_what_neither_side_has_is_left_alone_though_one_is_longer(model: Model) 
     for text in ("日本", "ن", "Rome"):
         for excess in (language_excess(model, longer), pivot_excess(model, longer)):
             assert float(excess[number(text)]) == 0.0, text
-
-
-def test_a_negative_strength_is_refused(model: Model) -> None:
-    with pytest.raises(ModelError, match="at least 0, not -1"):
-        PivotWords(model, TEXT, -1.0)
