@@ -77,7 +77,19 @@ PEERS = {
     },
     "steered, batches of 8": Peer("the same vector at every token", by_steered, ours_steered),
 }
+FEW, MANY = 12, 100  # items
+FASTEST = "hf, batches of 8"  # of benchmarks.harness_speed, on all three tasks
 PARTS = {
-    f"scoring-{name}": Part(name, {"task": name, "items": 12}, make, ours, PEERS, compare)
+    f"scoring-{name}": Part(name, {"task": name, "items": FEW}, make, ours, PEERS, compare)
+    for name in TASKS
+} | {
+    f"scoring-{name}-many": Part(
+        f"{name}, {MANY} items",
+        {"task": name, "items": MANY},
+        make,
+        ours,
+        {FASTEST: PEERS[FASTEST]},
+        compare,
+    )
     for name in TASKS
 }

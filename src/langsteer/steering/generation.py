@@ -143,7 +143,7 @@ def _check_room(model: Model, prompt: int, answer: int) -> None:
 def check_logits(model: Model, scores: Tensor) -> None:
     """Raise StateError where logits [rows, vocabulary] are no numbers; a token may be left out."""
     what = f"the logits of {model.name} for the next token"
-    largest = scores.max(-1).values  # minus infinity leaves a token out, and is no fault
+    largest = scores.amax(-1)  # minus infinity leaves a token out, and is no fault
     check_finite(largest, what, model.dtype, "choose a smaller strength")
 
 

@@ -51,7 +51,7 @@ class Margins(transformers.LogitsProcessor):
         step = len(self._steps)
         theirs = [ids[step] if step < len(ids) else 0 for ids in self._written]
         chosen = scores.gather(1, torch.tensor(theirs, device=scores.device)[:, None])[:, 0]
-        self._steps.append((scores.max(-1).values - chosen).float().cpu())
+        self._steps.append((scores.amax(-1) - chosen).float().cpu())
         return scores
 
     def at(self, row: int, step: int) -> float:
