@@ -5,7 +5,6 @@ reported once, on other items, against doing nothing.
 """
 
 import contextlib
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from langsteer.diagnosis.fits import (
     Candidate,
     Fits,
     averaged_candidates,
+    by_turns,
     cheap_candidates,
     learned_candidates,
     refined,
@@ -194,7 +194,7 @@ class _Search:
         default, some = self.fits.default(), self.scorer.some
         cheap = cheap_candidates(self.fits, self._may_fit)
         writing = written_candidates(self.fits) if self.scale.unit == "nats" else []
-        pool = [default, *_by_turns(cheap, writing)]
+        pool = [default, *by_turns(cheap, writing)]
         pool += averaged_candidates(self.vectors, self.task.language, default.change)
         first = self._round("first", some, pool, default)
         learned = learned_candidates(self.fits, _layers_of(first), self._may_fit)
@@ -298,12 +298,6 @@ class _Search:
         )
         paid = int(60 * REPORT_SHARE * self.budget / (ways * self.scorer.seconds_of_all))
         return min(len(self.task.report), max(paid, FEWEST_REPORTED))
-
-
-def _by_turns(first: Sequence[Candidate], second: Sequence[Candidate]) -> list[Candidate]:
-    """Of both, so that where time does for a few there are some of each."""
-    pairs = itertools.zip_longest(first, second)
-    return [candidate for pair in pairs for candidate in pair if candidate is not None]
 
 
 def _layers_of(candidates: Sequence[Candidate]) -> list[int]:

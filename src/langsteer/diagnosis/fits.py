@@ -1,12 +1,12 @@
 """What a search chooses among: changes that are fitted once, and kept, and the ways to use them."""
 
 import contextlib
+import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from langsteer.diagnosis.answer_candidates import DEPTHS as WRITING_DEPTHS
 from langsteer.diagnosis.answer_candidates import AnswerCandidates, clamp_name
 from langsteer.diagnosis.trials import Trials
 from langsteer.errors import FitError, LangsteerError, VectorError
@@ -29,6 +29,7 @@ from langsteer.storage.kept import read_record
 from langsteer.text.corpus import ParallelCorpus
 
 DEPTHS = (0.45, 0.3, 0.6, 0.2, 0.7, 0.1, 0.8)  # the likelier first: time may not do for all
+WRITING_DEPTHS = (0.78, 0.89, 0.65)  # of clamps, the likelier first
 PROJECTED = (0.45, 0.3, 0.6)
 SECONDS = "seconds.json"  # beside the fitted changes: what each took
 READING: tuple[PositionKind, ...] = ("source", "prompt")
@@ -159,17 +160,24 @@ def cheap_candidates(fits: Fits, may_fit: Callable[[], bool]) -> list[Candidate]
 
 
 def written_candidates(fits: Fits) -> list[Candidate]:
-    """What acts on a text that is written in the language: clamps at several layers, and biases; none
-    where the corpus is too small for them.
+    """What acts on a text that is written in the language: clamps at several layers and biases by turns, the
+    likelier first; none where the corpus is too small for them.
     """
-    candidates: list[Candidate] = []
+    clamps: list[Candidate] = []
+    biases: list[Candidate] = []
     with contextlib.suppress(FitError):
-        clamps = fits.at_layers("answers", layers_at(fits.model, WRITING_DEPTHS))
-        candidates += [Candidate(clamp_name(c), c) for c in clamps if isinstance(c, Clamp)]
+        made = fits.at_layers("answers", layers_at(fits.model, WRITING_DEPTHS))
+        clamps = [Candidate(clamp_name(c), c) for c in made if isinstance(c, Clamp)]
     with contextlib.suppress(FitError):
-        biases = AnswerCandidates(fits.model, fits.corpus, fits.seed).biases
-        candidates += [Candidate(name, bias) for name, bias in biases.items()]
-    return candidates
+        by_name = AnswerCandidates(fits.model, fits.corpus, fits.seed).biases
+        biases = [Candidate(name, bias) for name, bias in reversed(by_name.items())]
+    return by_turns(clamps, biases)
+
+
+def by_turns(first: Sequence[Candidate], second: Sequence[Candidate]) -> list[Candidate]:
+    """Of both, so that where time does for a few there are some of each."""
+    pairs = itertools.zip_longest(first, second)
+    return [candidate for pair in pairs for candidate in pair if candidate is not None]
 
 
 def learned_candidates(
