@@ -3,16 +3,19 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from langsteer.diagnosis import find as module
 from langsteer.diagnosis.find import BEST, RESULTS, check_place, find_recipe, write_if_better
+from langsteer.diagnosis.fits import Candidate
 from langsteer.diagnosis.found import Found
+from langsteer.diagnosis.halving import Scorer
 from langsteer.diagnosis.items import TaskItems
 from langsteer.diagnosis.scoring import answer_scores, asked, scale_of
 from langsteer.diagnosis.trials import NAME
 from langsteer.errors import DiagnosisError, SaveError
-from langsteer.evaluation.statistics import Interval
+from langsteer.evaluation.statistics import Array, Interval
 from langsteer.model.model import Model
 from langsteer.steering.change import Change
 from langsteer.steering.folder import load
@@ -185,3 +188,29 @@ def test_references_are_searched_for_in_nats(llama: Model, tmp_path: Path) -> No
     before, after = answer_scores(llama, questions, [None, change])
     gains = [float(b[0] - a[0]) for a, b in zip(before, after, strict=True)]
     assert found.gain.value == pytest.approx(sum(gains) / len(gains), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "chosen"), [([10.0, -9.0, 2.0, 0.0], False), ([10.0, 9.0, 11.0, 8.0], True)]
+)
+def test_what_is_better_by_luck_is_not_chosen(
+    ahead: list[float],
+    chosen: bool,
+    llama: Model,
+    task: TaskItems,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A lead over the default of less than its standard error."""
+    asked_of: list[tuple[str, str]] = []
+
+    def told(self: Scorer, first: Candidate, second: Candidate, *_: object) -> Array:
+        asked_of.append((first.name, second.name))
+        return np.array(ahead)
+
+    monkeypatch.setattr(Scorer, "ahead", told)
+    _, found = find_recipe(llama, task, pairs(12), tmp_path, budget=BUDGET)
+    [(best, default)] = asked_of
+    assert default.startswith("learned:")
+    assert found.recipe == (best if chosen else default)
+    assert [row.name for row in found.reported][:2] == ["nothing", found.recipe]

@@ -142,6 +142,11 @@ class Scorer:
             order.append((-gain, abs(candidate.change.strength), standing))
         return [standing for *_, standing in sorted(order, key=lambda entry: entry[:2])]
 
+    def ahead(self, first: Candidate, second: Candidate, stage: str, items: int) -> Array:
+        """By how much one candidate is better than another, in what they are ranked by: [items]."""
+        ours, theirs = (self._values(c.name, stage, items)[1] for c in (first, second))
+        return ours - theirs
+
     def _values(self, name: str, stage: str, items: int) -> tuple[Array, Array]:
         known = self.trials.known(name, stage)
         rows = [known[item.id] for item in self.items[:items]]
