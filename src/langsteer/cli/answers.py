@@ -9,6 +9,7 @@ from rich.table import Table
 
 from langsteer.cli import options as shared
 from langsteer.cli.searches import print_files, signed
+from langsteer.errors import DiagnosisError
 
 if TYPE_CHECKING:
     from langsteer.diagnosis.answers import AnswersFound
@@ -34,12 +35,20 @@ def answers_for(
     *,
     anyway: bool,
     as_json: bool,
+    prompts: Path | None = None,
     **settings: Any,
 ) -> None:
     """Search for each language, and write the changes that bring answers in it."""
+    from langsteer.diagnosis.answer_prompts import read_prompts
     from langsteer.diagnosis.answers import find_answers, write_answers
     from langsteer.diagnosis.find import check_place
 
+    if prompts is not None:
+        if len(text.languages) > 1:
+            raise DiagnosisError(
+                "--prompts are to be answered in one language: name one with --language"
+            )
+        settings["prompts"] = read_prompts(prompts)
     for tag in text.languages:
         check_place(files[tag], settings["overwrite"])
     model, told = open_model(), []

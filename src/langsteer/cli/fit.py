@@ -122,6 +122,13 @@ def command(
         str | None,
         shared.one_of(lambda: shared.FORMS, "--form", help="With --for, form of the prompt."),
     ] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(
+            "--prompts",
+            help="With --for answers, a file with prompts to be answered: one a line, or JSON lines.",
+        ),
+    ] = None,
     limit: Annotated[int | None, shared.limit(least=16)] = None,
     scoring: shared.Score = "auto",
     benchmarks: shared.Benchmarks = None,
@@ -168,6 +175,7 @@ def command(
         check_router,
         refuse_beside_search,
         refuse_for_answers,
+        refuse_without_answers,
     )
     from langsteer.diagnosis.task import read_task
     from langsteer.fitting.learning import learn_all, method_of
@@ -213,6 +221,7 @@ def command(
             "--english": english,
             "--form": form,
             "--limit": limit,
+            "--prompts": prompts,
             "--benchmarks": benchmarks,
             "--budget": budget != BUDGET,
             "--score": scoring != "auto",
@@ -227,6 +236,7 @@ def command(
             text,
             files,
             budget=budget,
+            prompts=prompts,
             limit=limit,
             seed=seed,
             overwrite=overwrite,
@@ -234,6 +244,7 @@ def command(
             as_json=as_json,
         )
         return
+    refuse_without_answers({"--prompts": prompts})
     if task is not None:
         reading = {"english": english, "data": data, "form": form, "seed": seed}
         search_for(

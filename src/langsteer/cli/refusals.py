@@ -62,3 +62,10 @@ def refuse_for_answers(given: Mapping[str, object]) -> None:
             raise FitError(
                 f"{name} is about items of a task, and --for answers has none: leave it out"
             )
+
+
+def refuse_without_answers(given: Mapping[str, object]) -> None:
+    """Raise FitError for an option that is about answers, where there is another task or none."""
+    for name, value in given.items():
+        if value:
+            raise FitError(f"{name} is for --for answers: leave it out")

@@ -1,8 +1,9 @@
 """The change that brings answers in the language (`fit --for answers`), or none: chosen by what is written.
 
 Clamps (`langsteer.fitting.answers`) of several layers and levels, the mean difference turned round, and biases of what
-is written (`langsteer.fitting.logit_bias`), alone and together, write answers to some lines; the one with most answers in
-the language is taken, of those that repeat themselves no more than the model as it is. It is reported once, on other lines, against the model as it is. See `langsteer.evaluation.written`.
+is written (`langsteer.fitting.logit_bias`), alone and together, write answers to some prompts (`answer_prompts`); the one with
+most answers in the language is taken, of those that repeat themselves no more than the model as it is. It is reported once, on other prompts,
+against the model as it is. See `langsteer.evaluation.written`.
 """
 
 import math
@@ -14,9 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from langsteer.diagnosis.answer_candidates import AnswerCandidates
+from langsteer.diagnosis.answer_prompts import (
+    FEWEST,
+    AnswerPrompts,
+    corpus_prompts,
+    own_prompts,
+)
 from langsteer.diagnosis.halving import NOTHING, Clock
 from langsteer.diagnosis.trials import NAME, Trials
-from langsteer.errors import DiagnosisError
 from langsteer.evaluation.statistics import Array, Interval, difference, paired_bootstrap
 from langsteer.evaluation.written import MEASURES, written
 from langsteer.model.model import Model
@@ -29,11 +35,9 @@ from langsteer.storage.files import write_json
 from langsteer.storage.kept import read_record
 from langsteer.storage.records import PlainRecord, as_plain
 from langsteer.text.corpus import ParallelCorpus
-from langsteer.text.languages import language_name
 from langsteer.version import versions
 
-ASKED = ("\n\nGo on in {}:", "\n\nThe answer, in {}:", "\n\nNow a sentence in {}:")
-FIRST, FEWEST, MOST = 16, 8, 96  # lines: to choose on at first, at the least, at the most
+FIRST, MOST = 16, 96  # lines: to choose on at first, at the most
 FEWEST_REPORTED = 48  # lines, where there are as many, whatever that takes
 FINALISTS = 3  # of the first round go into the second, beside what is around the best
 LAST = 4  # of the second go into the last
@@ -81,13 +85,15 @@ def find_answers(
     *,
     budget: float = 15.0,
     limit: int | None = None,
+    prompts: Sequence[Prompt] | None = None,
     seed: int = 0,
     overwrite: bool = False,
 ) -> tuple[Change, AnswersFound]:
     """The best change for answers in the corpus's only language, and what it is worth.
 
     A part of the corpus is fitted on, another chosen on, a third reported on, `limit` lines of the
-    latter two at most. Answers' measures are kept in `folder` as they come: a search that was stopped
+    latter two at most. With `prompts` of one's own, all of it is fitted on, half of the prompts chosen on and half reported
+    on. Answers' measures are kept in `folder` as they come: a search that was stopped
     goes on when it is called again, and one that is done is read. `budget` is in minutes. Raises
     DiagnosisError where the folder is of another search or there are too few lines, and
     MissingExtraError without lingua.
@@ -101,12 +107,18 @@ def find_answers(
         "limit": limit,
         "seed": seed,
     }
+    most = limit or MOST
+    if prompts is None:
+        asked = corpus_prompts(corpus, most, seed)
+    else:
+        asked = own_prompts(corpus, prompts, "the file of prompts", most, seed)
+        about["prompts"] = [str(prompt) for prompt in (*asked.choose, *asked.report)]
     trials = Trials(folder / NAME, about, overwrite)
     results = read_record(folder / RESULTS)
     if results and trials.told("done") is not None and (folder / BEST).is_file():
         announce(f"{corpus.language}: already searched in {folder}")
         return load(folder / BEST, model), AnswersFound.from_json(results)
-    best, found = _Search(model, corpus, trials, budget, limit or MOST, seed).run()
+    best, found = _Search(model, corpus, asked, trials, budget, seed).run()
     best.save(folder / BEST)
     write_json(folder / RESULTS, found.as_json())
     trials.tell("done")
@@ -137,21 +149,13 @@ class _Search:
         self,
         model: Model,
         corpus: ParallelCorpus,
+        asked: AnswerPrompts,
         trials: Trials,
         budget: float,
-        most: int,
         seed: int,
     ) -> None:
         self.model, self.corpus, self.trials, self.budget = model, corpus, trials, budget
-        parts = corpus.split(fit=0.6, choose=0.2, report=0.2, seed=seed)
-        self.fitted_on = parts["fit"]
-        self.lines = {
-            part: parts[part].texts[corpus.language][:most] for part in ("choose", "report")
-        }
-        if min(map(len, self.lines.values())) < FEWEST:
-            raise DiagnosisError(
-                f"{corpus.name} leaves under {FEWEST} lines to choose or to report on: more are needed"
-            )
+        self.asked = asked
         self.clock = Clock(60 * budget, trials.seconds)
         self.seed = seed
         self.changes: dict[str, Change | None] = {NOTHING: None}
@@ -160,15 +164,15 @@ class _Search:
 
     def run(self) -> tuple[Change, AnswersFound]:
         """The best on lines to choose on, and what it is worth on others."""
-        candidates = AnswerCandidates(self.model, self.fitted_on, self.seed)
+        candidates = AnswerCandidates(self.model, self.asked.fitted_on, self.seed)
         self.changes |= candidates.first()
-        self._write([NOTHING], "choose", min(FIRST, len(self.lines["choose"])))
+        self._write([NOTHING], "choose", min(FIRST, len(self.asked.choose)))
         first = self._round("first", list(self.changes), FIRST)
         around = candidates.around(first)
         self.changes |= around
         names = list(dict.fromkeys([*first[:FINALISTS], *around]))
         second = self._round("second", names, FIRST)
-        last = self._round("last", second[:LAST], len(self.lines["choose"]))
+        last = self._round("last", second[:LAST], len(self.asked.choose))
         best = self.changes[last[0]]
         assert best is not None
         return best, self._found(last[0])
@@ -185,7 +189,7 @@ class _Search:
         if told is None:
             left = self.clock.left - 2 * FEWEST_REPORTED * self._seconds
             paid = int(SHARES[name] * left / self._seconds / len(candidates))
-            lines = min(wanted, len(self.lines["choose"]), max(FEWEST, paid))
+            lines = min(wanted, len(self.asked.choose), max(FEWEST, paid))
             told = self.trials.tell(f"round {name}", lines=lines)
         lines = int(told["lines"])
         self._write([NOTHING, *candidates], "choose", lines, f"Round {name}")
@@ -224,16 +228,11 @@ class _Search:
                 self.trials.add(name, part, list(own), list(own.values()), seconds * len(own))
 
     def _measured(self, part: str, batch: Sequence[tuple[str, int]]) -> list[Array]:
-        """The measures of what candidates by name write after lines."""
-        language = language_name(self.corpus.language)
-        lines = [self.lines[part][i] for _, i in batch]
-        prompts = [
-            Prompt(line, after=ASKED[i % len(ASKED)].format(language))
-            for line, (_, i) in zip(lines, batch, strict=True)
-        ]
+        """The measures of what candidates by name write after prompts."""
+        prompts = [self.asked.of(part)[i] for _, i in batch]
         changes = [self.changes[name] for name, _ in batch]
         answers = generate(self.model, prompts, changes, max_new_tokens=NEW_TOKENS)
-        measured = written(answers, self.corpus.language, lines)
+        measured = written(answers, self.corpus.language, [p.source for p in prompts])
         return [np.array([getattr(each, m) for m in MEASURES]) for each in measured]
 
     def _rows(self, name: str, part: str, count: int) -> Array:
@@ -244,7 +243,7 @@ class _Search:
     def _found(self, best: str) -> AnswersFound:
         paid = int(SHARES["report"] * self.clock.left / self._seconds / 2)
         told = self.trials.told("report") or self.trials.tell(
-            "report", lines=min(len(self.lines["report"]), max(FEWEST_REPORTED, paid))
+            "report", lines=min(len(self.asked.report), max(FEWEST_REPORTED, paid))
         )
         lines = int(told["lines"])
         self._write([NOTHING, best], "report", lines, "Reporting on other lines")

@@ -1,0 +1,124 @@
+"""What is answered in a search for answers in the language."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from langsteer.diagnosis import answers
+from langsteer.diagnosis.answer_prompts import (
+    REQUESTS,
+    corpus_prompts,
+    own_prompts,
+    read_prompts,
+)
+from langsteer.diagnosis.answers import find_answers
+from langsteer.errors import DiagnosisError
+from langsteer.model.model import Model
+from langsteer.model.tokens import Prompt
+from tests.helpers import pairs, run
+
+
+def test_lines_of_a_corpus_with_requests() -> None:
+    asked = corpus_prompts(pairs(60), 8)
+    lines = {*pairs(60).texts["sw"]} - {*asked.fitted_on.texts["sw"]}
+    assert (len(asked.choose), len(asked.report)) == (8, 8)
+    for prompts in (asked.choose, asked.report):
+        assert {prompt.source for prompt in prompts} <= lines
+        ends = [request.format("Swahili") for request in REQUESTS]
+        assert [prompt.after for prompt in prompts[:3]] == ends
+    assert not {*asked.choose} & {*asked.report}
+
+
+@given(st.lists(st.text(min_size=1), min_size=16, max_size=40, unique=True), st.integers(0, 3))
+def test_prompts_of_ones_own_are_cut_in_two(texts: list[str], seed: int) -> None:
+    prompts = [Prompt(text) for text in texts]
+    asked = own_prompts(pairs(12), [*prompts, prompts[0]], "own", 100, seed)
+    assert {*asked.choose} | {*asked.report} == {*prompts}
+    assert not {*asked.choose} & {*asked.report}
+    assert abs(len(asked.choose) - len(asked.report)) <= 1
+    assert asked.fitted_on is not None
+    assert own_prompts(pairs(12), prompts[::-1], "own", 100, seed).choose == asked.choose
+
+
+def test_a_file_of_lines(tmp_path: Path) -> None:
+    file = tmp_path / "prompts.txt"
+    file.write_text("Habari?\n\n  Mji mkuu wa Kenya ni \n", encoding="utf-8")
+    assert read_prompts(file) == [Prompt("Habari?"), Prompt("Mji mkuu wa Kenya ni")]
+
+
+def test_a_file_of_json_lines(tmp_path: Path) -> None:
+    file = tmp_path / "prompts.jsonl"
+    file.write_text(
+        '{"prompt": "Translate: Hi.\\nSwahili:", "text": "Hi."}\n{"prompt": "Habari?"}\n',
+        encoding="utf-8",
+    )
+    assert read_prompts(file) == [Prompt("Hi.", "Translate: ", "\nSwahili:"), Prompt("Habari?")]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"prompt": "a"}\n[1]', r"line 2 is not a JSON object \(list, not an object\)"),
+        ('{"prompt": "a"', "line 1 is not a JSON object"),
+        ('{"text": "a"}', "line 1 has no prompt"),
+        ('{"prompt": " "}', "line 1 has no prompt"),
+        ('{"prompt": "abc", "text": "d"}', "line 1: its text must be a part of its prompt"),
+        ('{"prompt": "abc", "text": 3}', "line 1: its text must be a part of its prompt"),
+        (b"\xff\xfe", "is not UTF-8 text"),
+    ],
+)
+def test_what_is_no_prompt(content: str | bytes, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "prompts.jsonl"
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(DiagnosisError, match=message):
+        read_prompts(file)
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(DiagnosisError, match="cannot read"):
+        read_prompts(tmp_path / "none.txt")
+
+
+def test_too_few() -> None:
+    with pytest.raises(DiagnosisError, match="own leaves under 8 lines"):
+        own_prompts(pairs(12), [Prompt(str(i)) for i in range(15)], "own", 100)
+
+
+def test_a_search_asks_them(llama: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts = [Prompt(f"swali {i}") for i in range(20)]
+    asked: set[str] = set()
+    real = answers.generate
+
+    def generate(model: Model, given: list[Prompt], *more: object, **options: object) -> list[str]:
+        asked.update(map(str, given))
+        return real(model, given, *more, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(answers, "NEW_TOKENS", 3)
+    monkeypatch.setattr(answers, "generate", generate)
+    change, found = find_answers(llama, pairs(12), tmp_path / "s", budget=0.01, prompts=prompts)
+    assert asked == {str(prompt) for prompt in prompts}
+    assert found.report_lines == 10
+    assert change.corpus["lines"] == 12  # all of it is fitted on
+    with pytest.raises(DiagnosisError, match="of another search"):
+        find_answers(llama, pairs(12), tmp_path / "s", budget=0.01, prompts=prompts[:18])
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--for", "sib200"], "--prompts is for --for answers"),
+        ([], "--prompts: --for is needed with it"),
+        (["-l", "tr", "--for", "answers"], "answered in one language"),
+    ],
+)
+def test_the_command_refuses(
+    more: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "p.txt"
+    file.write_text("Habari?\n", encoding="utf-8")
+    output = ["--output", str(tmp_path / "a")]
+    code, _, error = run(capsys, "fit", "-l", "sw", "--prompts", str(file), *output, *more)
+    assert code == 1
+    assert message in " ".join(error.split())
