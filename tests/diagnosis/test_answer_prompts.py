@@ -17,7 +17,7 @@ from langsteer.diagnosis.answers import find_answers
 from langsteer.errors import DiagnosisError
 from langsteer.model.model import Model
 from langsteer.model.tokens import Prompt
-from tests.helpers import pairs, run
+from tests.helpers import build_model, pairs, run
 
 
 def test_lines_of_a_corpus_with_requests() -> None:
@@ -42,19 +42,27 @@ def test_prompts_of_ones_own_are_cut_in_two(texts: list[str], seed: int) -> None
     assert own_prompts(pairs(12), prompts[::-1], "own", 100, seed).choose == asked.choose
 
 
+MORE = [f"swali {i}" for i in range(16)]
+JSON = "\n".join(f'{{"prompt": "{text}"}}' for text in MORE)
+
+
 def test_a_file_of_lines(tmp_path: Path) -> None:
     file = tmp_path / "prompts.txt"
-    file.write_text("Habari?\n\n  Mji mkuu wa Kenya ni \n", encoding="utf-8")
-    assert read_prompts(file) == [Prompt("Habari?"), Prompt("Mji mkuu wa Kenya ni")]
+    file.write_text("\ufeffHabari?\r\n\n  Mji mkuu wa Kenya ni \n" + "\n".join(MORE), "utf-8")
+    wanted = ["Habari?", "Mji mkuu wa Kenya ni", *MORE]
+    assert read_prompts(file) == [Prompt(text) for text in wanted]
 
 
-def test_a_file_of_json_lines(tmp_path: Path) -> None:
-    file = tmp_path / "prompts.jsonl"
+@pytest.mark.parametrize("name", ["p.jsonl", "p.JSONL", "p.ndjson", "p.txt"])
+def test_a_file_of_json_lines(name: str, tmp_path: Path) -> None:
+    file = tmp_path / name
     file.write_text(
-        '{"prompt": "Translate: Hi.\\nSwahili:", "text": "Hi."}\n{"prompt": "Habari?"}\n',
+        '{"prompt": "Translate: Hi.\\nSwahili:", "text": "Hi."}\n{"prompt": "Habari?", "id": 3}\n'
+        + JSON,
         encoding="utf-8",
     )
-    assert read_prompts(file) == [Prompt("Hi.", "Translate: ", "\nSwahili:"), Prompt("Habari?")]
+    first = [Prompt("Hi.", "Translate: ", "\nSwahili:"), Prompt("Habari?")]
+    assert read_prompts(file) == [*first, *map(Prompt, MORE)]
 
 
 @pytest.mark.parametrize(
@@ -64,9 +72,13 @@ def test_a_file_of_json_lines(tmp_path: Path) -> None:
         ('{"prompt": "a"', "line 1 is not a JSON object"),
         ('{"text": "a"}', "line 1 has no prompt"),
         ('{"prompt": " "}', "line 1 has no prompt"),
+        ('{"prompt": "abc", "texts": "b"}', "line 1 has 'texts': there are prompt, text, id"),
         ('{"prompt": "abc", "text": "d"}', "line 1: its text must be a part of its prompt"),
         ('{"prompt": "abc", "text": 3}', "line 1: its text must be a part of its prompt"),
+        ('{"prompt": "\\ud800 abc"}', "line 1: its prompt has half of a character"),
         (b"\xff\xfe", "is not UTF-8 text"),
+        ("", "has 0 different prompts, and 16 are the least"),
+        ('{"prompt": "a"}\n' * 20, "has 1 different prompts, and 16 are the least"),
     ],
 )
 def test_what_is_no_prompt(content: str | bytes, message: str, tmp_path: Path) -> None:
@@ -74,6 +86,21 @@ def test_what_is_no_prompt(content: str | bytes, message: str, tmp_path: Path) -
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(DiagnosisError, match=message):
         read_prompts(file)
+
+
+def test_a_prompt_of_several_texts_counts_once() -> None:
+    twins = [Prompt("b", "a ", " c"), Prompt("a", "", " b c")]
+    others = [Prompt(text) for text in MORE]
+    asked = own_prompts(pairs(12), [*twins, *others], "own", 100)
+    assert twins[0] in (*asked.choose, *asked.report)
+    assert len(asked.choose) + len(asked.report) == 17
+
+
+def test_a_prompt_that_is_too_long_is_told_at_once(tmp_path: Path) -> None:
+    model = build_model("llama", max_position_embeddings=128)
+    prompts = [*map(Prompt, MORE), Prompt("y" * 120)]
+    with pytest.raises(DiagnosisError, match=r"own: the prompt that begins 'yyy.*has 12. tokens"):
+        find_answers(model, pairs(12), tmp_path, prompts=prompts, prompts_from="own")
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
@@ -97,12 +124,23 @@ def test_a_search_asks_them(llama: Model, tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(answers, "NEW_TOKENS", 3)
     monkeypatch.setattr(answers, "generate", generate)
-    change, found = find_answers(llama, pairs(12), tmp_path / "s", budget=0.01, prompts=prompts)
+    change, found = find_answers(llama, pairs(60), tmp_path / "s", budget=0.01, prompts=prompts)
     assert asked == {str(prompt) for prompt in prompts}
-    assert found.report_lines == 10
-    assert change.corpus["lines"] == 12  # all of it is fitted on
-    with pytest.raises(DiagnosisError, match="of another search"):
-        find_answers(llama, pairs(12), tmp_path / "s", budget=0.01, prompts=prompts[:18])
+    assert (found.report_lines, found.prompts) == (10, "prompts of one's own")
+    best = found.standings[0]
+    assert best.candidate == found.recipe
+    assert change.corpus["lines"] == 60  # all of it is fitted on
+    other = [
+        Prompt("0", "swali "),
+        *prompts[1:],
+    ]  # the same texts, of which less is in the language
+    for others, told in (
+        (prompts[:18], '"count": 18'),
+        (other, '"count": 20'),
+        (None, "not given"),
+    ):
+        with pytest.raises(DiagnosisError, match=rf"prompts is .*20.* there, and .*{told}.* now"):
+            find_answers(llama, pairs(60), tmp_path / "s", budget=0.01, prompts=others)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +155,7 @@ def test_the_command_refuses(
     more: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "p.txt"
-    file.write_text("Habari?\n", encoding="utf-8")
+    file.write_text("\n".join(MORE), encoding="utf-8")
     output = ["--output", str(tmp_path / "a")]
     code, _, error = run(capsys, "fit", "-l", "sw", "--prompts", str(file), *output, *more)
     assert code == 1

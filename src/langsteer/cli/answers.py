@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from langsteer.text.corpus import ParallelCorpus
 
 SHOWN = 8  # of the candidates
+COLUMNS = ("right", "other", "distinct_3")
 TITLES = {
     "right": "in the language, %",
     "other": "in another, %",
@@ -48,7 +49,7 @@ def answers_for(
             raise DiagnosisError(
                 "--prompts are to be answered in one language: name one with --language"
             )
-        settings["prompts"] = read_prompts(prompts)
+        settings |= {"prompts": read_prompts(prompts), "prompts_from": str(prompts)}
     for tag in text.languages:
         check_place(files[tag], settings["overwrite"])
     model, told = open_model(), []
@@ -68,7 +69,9 @@ def _print(found: "AnswersFound", folder: Path, written: Path | None) -> None:
     console.print(_chosen(found))
     console.print(_reported(found))
     if found.better:
-        console.print(f"{found.recipe} brings answers in {found.language}, and repeats no more.")
+        console.print(
+            f"{found.recipe} brings answers in {found.language}, and is not seen to repeat more."
+        )
     else:
         console.print(
             f"Nothing that was tried brings more answers in {found.language} without repeating more: the "
@@ -80,17 +83,18 @@ def _print(found: "AnswersFound", folder: Path, written: Path | None) -> None:
 def _chosen(found: "AnswersFound") -> Table:
     title = f"Answers in {found.language}: {len(found.standings) - 1} recipes in {found.seconds / 60:.1f} minutes"
     table = Table(title=title, title_justify="left", box=box.SIMPLE)
-    for name in ("recipe", "lines", TITLES["right"], TITLES["distinct_3"]):
+    for name in ("recipe", "lines", *(TITLES[measure] for measure in COLUMNS)):
         table.add_column(name, justify="left" if name == "recipe" else "right")
     for standing in found.standings[: SHOWN + 1]:
         own = standing.measures
-        numbers = (f"{own['right']:.1f}", f"{own['distinct_3']:.1f}")
+        numbers = [f"{own[measure]:.1f}" for measure in COLUMNS]
         table.add_row(standing.candidate, str(standing.lines), *numbers)
     return table
 
 
 def _reported(found: "AnswersFound") -> Table:
-    title = f"On {found.report_lines} other lines: {found.recipe}"
+    lines = f"prompts of {found.prompts}" if found.prompts else "other lines"
+    title = f"On {found.report_lines} {lines}: {found.recipe}"
     table = Table(title=title, title_justify="left", box=box.SIMPLE)
     for name in ("", "as it is", "changed", "change [95%]"):
         table.add_column(name, justify="left" if not name else "right", no_wrap=True)

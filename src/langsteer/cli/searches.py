@@ -7,6 +7,8 @@ import typer
 
 from langsteer.cli import options as shared
 
+SUFFIX = ".safetensors"
+
 if TYPE_CHECKING:
     from langsteer.evaluation.statistics import Interval
 
@@ -17,10 +19,12 @@ def signed(interval: "Interval") -> str:
 
 
 def print_files(folder: Path, written: Path | None, kind: str) -> None:
-    """Where everything is that was tried, and the file, if one was written."""
+    """Where everything is that was tried, beside its file, and whether that was written now."""
     console = shared.console()
     console.print(f"Everything that was tried: {folder}")
     if written is not None:
         console.print(f"Written: {written}")
     else:
         typer.echo(f"No {kind} was written (--anyway writes the best all the same).", err=True)
+        if (there := folder.with_suffix(SUFFIX)).exists():
+            typer.echo(f"{there} is there from before, and was left as it was.", err=True)

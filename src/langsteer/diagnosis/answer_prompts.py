@@ -5,23 +5,30 @@ A file of one's own has a prompt a line, or JSON lines:
 
     {"prompt": "Translate into Turkish: The cat sleeps.\\nTurkish:", "text": "The cat sleeps."}
 
-`text` is the part of the prompt that is in the language, or that an answer might copy; without it, all of it.
+`text` is the part of the prompt that is in the language, or that an answer might copy, the first of them where it is
+there twice; without it, all of it. `id` is for the reader.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import json
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from langsteer.errors import DiagnosisError
-from langsteer.model.tokens import Prompt
-from langsteer.storage.lines import json_lines
+from langsteer.model.model import Model
+from langsteer.model.tokens import Prompt, encode
+from langsteer.storage.lines import JsonLine, json_lines
 from langsteer.storage.pointers import read_text
 from langsteer.text.corpus import ParallelCorpus
 from langsteer.text.languages import language_name
 
 REQUESTS = ("\n\nGo on in {}:", "\n\nThe answer, in {}:", "\n\nNow a sentence in {}:")
 FEWEST = 8  # to choose on, and to report on
+FIELDS = ("prompt", "text", "id")
+HALF = re.compile(r"[\ud800-\udfff]")
+SHOWN = 40  # characters of a prompt
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,12 @@ class AnswerPrompts:
     def of(self, part: str) -> tuple[Prompt, ...]:
         return self.choose if part == "choose" else self.report
 
+    def describe(self) -> dict[str, object]:
+        """What tells these prompts from others."""
+        pieces = [prompt.pieces for prompt in (*self.choose, *self.report)]
+        digest = hashlib.sha256(json.dumps(pieces).encode()).hexdigest()
+        return {"count": len(pieces), "hash": digest[:16]}
+
     def check(self) -> "AnswerPrompts":
         """Itself. Raises DiagnosisError where there are too few to choose or to report on."""
         if min(len(self.choose), len(self.report)) < FEWEST:
@@ -46,6 +59,18 @@ class AnswerPrompts:
                 f"{self.name} leaves under {FEWEST} lines to choose or to report on: more are needed"
             )
         return self
+
+    def check_lengths(self, model: Model, answer: int) -> None:
+        """Raise DiagnosisError for a prompt that is longer than the model reads, with an answer of so many tokens."""
+        if model.positions is None:
+            return
+        prompts = (*self.choose, *self.report)
+        for prompt, tokens in zip(prompts, encode(model, prompts), strict=True):
+            if len(tokens) + answer > model.positions:
+                raise DiagnosisError(
+                    f"{self.name}: the prompt that begins {str(prompt)[:SHOWN]!r} has {len(tokens)} tokens, and with an "
+                    f"answer of {answer} {model.name} reads {model.positions}: shorten it, or leave it out"
+                )
 
 
 def corpus_prompts(corpus: ParallelCorpus, most: int, seed: int = 0) -> AnswerPrompts:
@@ -68,20 +93,26 @@ def own_prompts(
 ) -> AnswerPrompts:
     """Prompts of one's own, in two halves by a hash of their text; the whole corpus is fitted on.
 
-    Prompts that are alike count once.
+    Of prompts that are alike the first counts.
     """
 
     def key(prompt: Prompt) -> str:
         return hashlib.sha256(f"{seed} {prompt}".encode()).hexdigest()
 
-    order = sorted(set(prompts), key=key)
+    order = sorted(_different(prompts), key=key)
     half = (len(order) + 1) // 2
     choose, report = tuple(order[:half][:most]), tuple(order[half:][:most])
     return AnswerPrompts(corpus, choose, report, name).check()
 
 
+def _different(prompts: Sequence[Prompt]) -> list[Prompt]:
+    return list({str(prompt): prompt for prompt in reversed(prompts)}.values())
+
+
 def read_prompts(path: str | Path) -> list[Prompt]:
-    """The prompts of a file. Raises DiagnosisError, which names the line and what to do about it."""
+    """The prompts of a file, of JSON lines where its first line is an object. Raises DiagnosisError, which
+    names the line and what to do about it.
+    """
     path = Path(path)
     try:
         text = read_text(path, "utf-8-sig")
@@ -89,22 +120,33 @@ def read_prompts(path: str | Path) -> list[Prompt]:
         raise DiagnosisError(f"{path} is not UTF-8 text (byte {error.start})") from error
     except OSError as error:
         raise DiagnosisError(f"cannot read {path}: {error.strerror}") from error
-    if path.suffix not in (".jsonl", ".json"):
-        return [Prompt(line.strip()) for line in text.split("\n") if line.strip()]
-    prompts = []
-    for line in json_lines(text):
-        where = f"{path}, line {line.number}"
-        if line.error or not isinstance(line.value, dict):
-            reason = line.error or f"{type(line.value).__name__}, not an object"
-            raise DiagnosisError(
-                f'{where} is not a JSON object ({reason}): a prompt is like {{"prompt": "…"}}'
-            )
-        prompts.append(_prompt(line.value, where))
+    first = next(json_lines(text), None)
+    is_json = path.suffix.lower() in (".jsonl", ".json", ".ndjson")
+    if is_json or (first is not None and isinstance(first.value, dict)):
+        prompts = [_prompt(line, f"{path}, line {line.number}") for line in json_lines(text)]
+    else:
+        prompts = [Prompt(line.strip()) for line in text.split("\n") if line.strip()]
+    count = len(_different(prompts))
+    if count < 2 * FEWEST:
+        raise DiagnosisError(
+            f"{path} has {count} different prompts, and {2 * FEWEST} are the least: half are chosen on, and half "
+            "reported on"
+        )
     return prompts
 
 
-def _prompt(row: Mapping[str, object], where: str) -> Prompt:
+def _prompt(line: JsonLine, where: str) -> Prompt:
+    row = line.value
+    if line.error or not isinstance(row, dict):
+        reason = line.error or f"{type(row).__name__}, not an object"
+        raise DiagnosisError(
+            f'{where} is not a JSON object ({reason}): a prompt is like {{"prompt": "…"}}'
+        )
+    if unknown := [name for name in row if name not in FIELDS]:
+        raise DiagnosisError(f"{where} has {unknown[0]!r}: there are {', '.join(FIELDS)}")
     prompt, text = row.get("prompt"), row.get("text")
+    if isinstance(prompt, str) and HALF.search(prompt):
+        raise DiagnosisError(f"{where}: its prompt has half of a character (a lone surrogate)")
     if not isinstance(prompt, str) or not prompt.strip():
         raise DiagnosisError(f"{where} has no prompt: a text that is to be answered")
     if text is None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -60,7 +61,8 @@ class AnswersStanding:
 class AnswersFound(PlainRecord):
     """What a search found. `better`: on the `report_lines`, more answers are in the language by more
     than chance, and they are not more repetitive by more than chance. `changes` are those of each
-    measure against the model as it is, which `before` and `after` have the means of.
+    measure against the model as it is, which `before` and `after` have the means of. `prompts` says what was
+    answered, where it was not the corpus; `standings` are from best to worst, of later rounds first.
     """
 
     model: str
@@ -76,6 +78,7 @@ class AnswersFound(PlainRecord):
     budget: float
     seconds: float
     versions: dict[str, str]
+    prompts: str = ""
 
 
 def find_answers(
@@ -86,6 +89,7 @@ def find_answers(
     budget: float = 15.0,
     limit: int | None = None,
     prompts: Sequence[Prompt] | None = None,
+    prompts_from: str = "prompts of one's own",
     seed: int = 0,
     overwrite: bool = False,
 ) -> tuple[Change, AnswersFound]:
@@ -93,13 +97,13 @@ def find_answers(
 
     A part of the corpus is fitted on, another chosen on, a third reported on, `limit` lines of the
     latter two at most. With `prompts` of one's own, all of it is fitted on, half of the prompts chosen on and half reported
-    on. Answers' measures are kept in `folder` as they come: a search that was stopped
+    on; `prompts_from` says what they are. Answers' measures are kept in `folder` as they come: a search that was stopped
     goes on when it is called again, and one that is done is read. `budget` is in minutes. Raises
     DiagnosisError where the folder is of another search or there are too few lines, and
     MissingExtraError without lingua.
     """
     folder = Path(folder)
-    about = {
+    about: dict[str, Any] = {
         "model": model.fingerprint,
         "for": "answers",
         "measures": list(MEASURES),
@@ -111,8 +115,9 @@ def find_answers(
     if prompts is None:
         asked = corpus_prompts(corpus, most, seed)
     else:
-        asked = own_prompts(corpus, prompts, "the file of prompts", most, seed)
-        about["prompts"] = [str(prompt) for prompt in (*asked.choose, *asked.report)]
+        asked = own_prompts(corpus, prompts, prompts_from, most, seed)
+        about["prompts"] = asked.describe()
+    asked.check_lengths(model, NEW_TOKENS)
     trials = Trials(folder / NAME, about, overwrite)
     results = read_record(folder / RESULTS)
     if results and trials.told("done") is not None and (folder / BEST).is_file():
@@ -135,6 +140,7 @@ def write_answers(
         "task": "answers",
         "recipe": found.recipe,
         "report_lines": found.report_lines,
+        **({"prompts": found.prompts} if found.prompts else {}),
         "better_than_nothing": found.better,
         "changes": as_plain({name: asdict(each) for name, each in found.changes.items()}),
     }
@@ -195,13 +201,15 @@ class _Search:
         self._write([NOTHING, *candidates], "choose", lines, f"Round {name}")
         rows = {c: self._rows(c, "choose", lines) for c in (NOTHING, *candidates)}
         for candidate, own in rows.items():
-            self.standings.pop(candidate, None)
             self.standings[candidate] = AnswersStanding(candidate, lines, _means(own))
-        return ranked(
+        order = ranked(
             {c: self.standings[c].measures for c in candidates if c != NOTHING},
             {c: more_repetition(own, rows[NOTHING]) for c, own in rows.items()},
             strict=name == "last",
         )
+        for candidate in (NOTHING, *reversed(order)):  # the best last
+            self.standings[candidate] = self.standings.pop(candidate)
+        return order
 
     def _write(
         self, names: Sequence[str], part: str, count: int, progress: str | None = None
@@ -266,6 +274,7 @@ class _Search:
             budget=self.budget,
             seconds=60 * self.budget - self.clock.left,
             versions=versions(),
+            prompts="" if self.asked.name == self.corpus.name else self.asked.name,
         )
 
 

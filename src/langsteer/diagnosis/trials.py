@@ -14,7 +14,7 @@ import numpy as np
 from langsteer.errors import DiagnosisError
 from langsteer.evaluation.statistics import Array
 from langsteer.storage.files import save_errors, write_text
-from langsteer.storage.kept import as_kept, first_difference
+from langsteer.storage.kept import Difference, as_kept, first_difference
 from langsteer.storage.lines import read_json_lines
 
 DIGITS = 4
@@ -98,7 +98,12 @@ class Trials:
         return values
 
     def _check(self, first: Mapping[str, Any], about: Mapping[str, Any]) -> None:
-        difference = first_difference(about, first.get("about"))
+        made = first.get("about")
+        difference = first_difference(about, made)
+        if difference is None and isinstance(made, Mapping):
+            difference = next(
+                (Difference(k, None, v) for k, v in made.items() if k not in about), None
+            )
         if difference is not None:
             raise DiagnosisError(
                 f"{self.path} is of another search ({difference.key} is {_short(difference.made)} there, "
@@ -107,5 +112,7 @@ class Trials:
 
 
 def _short(value: Any) -> str:
+    if value is None:
+        return "not given"
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else f"{text[:57]}…"

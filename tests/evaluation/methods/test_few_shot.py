@@ -12,7 +12,8 @@ pytest.importorskip("lm_eval")
 from langsteer.errors import BenchmarkError, MethodError
 from langsteer.evaluation.methods import get_method
 from langsteer.model.model import Model
-from tests.made.published import tsv, write
+from langsteer.steering.logit_bias import LogitBias
+from tests.made.published import flores, tsv, write
 from tests.made.settings import prompts_of, setting
 from tests.made.topics import TOPICS
 
@@ -67,3 +68,25 @@ def test_a_benchmark_without_a_part_to_learn_from(model: Model, data: Path) -> N
         get_method("few_shot").prepare(given, part="train")
     with pytest.raises(BenchmarkError, match="has no German"):
         get_method("direct").prepare(replace(given, language="de"))
+
+
+def test_examples_of_a_benchmark_with_no_text_in_the_language(model: Model, tmp_path: Path) -> None:
+    """A translation out of English is asked in English: other sentences are other items all the same."""
+    flores(tmp_path)
+    for code, text in {"eng_Latn": "A dog {}.", "swh_Latn": "Mbwa {}."}.items():
+        lines = "".join(text.format(i) + "\n" for i in range(3))
+        write(tmp_path / "flores200" / "dev" / f"{code}.dev", lines)
+    given = setting(model, tmp_path, "flores_from_english")
+    plan = get_method("few_shot").prepare(given, k=2)
+    assert len(plan.examples) == 2
+    assert all("dog" in doc["text"] for doc in plan.examples)
+    both = get_method("few_shot+pivot_words").prepare(given, k=2)
+    assert isinstance(both.change, LogitBias)
+    assert len(both.examples) == 2
+    more = get_method("few_shot+pivot_words*2 + language_words").prepare(given, k=2)
+    assert more.change is not None
+    assert [(part.method, part.strength) for part in more.change.parts] == [
+        ("pivot_words", 2.0),
+        ("language_words", 1.0),
+    ]
+    assert len(more.examples) == 2

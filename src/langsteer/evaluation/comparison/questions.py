@@ -53,7 +53,7 @@ def ask(
     scores = {
         key.removesuffix(",none"): float(value)
         for key, value in outcome["results"][name].items()
-        if isinstance(value, float) and "stderr" not in key
+        if isinstance(value, float) and "stderr" not in key and math.isfinite(value)
     }
     return items, scores
 

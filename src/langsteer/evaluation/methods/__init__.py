@@ -38,6 +38,7 @@ from langsteer.evaluation.methods.states import (
     STEERING,
     TOGETHER,
     describe_change,
+    learned_change,
     recipe,
 )
 from langsteer.evaluation.methods.translate import SELF_TRANSLATE, TRANSLATE_FILE
@@ -105,6 +106,9 @@ def get_method(name: str) -> EvaluationMethod:
     if _is_recipe(name):
         return recipe(name)
     parts = name.split("+")
+    first, _, rest = name.partition("+")
+    if rest and _is_recipe(rest):
+        return _stack(name, _single(first.strip()), recipe(rest))
     methods = [_single(part.strip()) for part in parts]
     if len(methods) == 1:
         return methods[0]
@@ -169,6 +173,8 @@ def _moved(change: Any, positions: str) -> Any:
 
 def _change(name: str, setting: Setting, options: Mapping[str, Any]) -> tuple[Change, float]:
     """The change of a method by name, and the seconds that it took to learn."""
+    if _is_recipe(name):
+        return learned_change(setting, name, **options)
     base, at, positions = name.partition("@")
     change, seconds = CHANGES[base](setting, base, **options)
     return (_moved(change, positions) if at else change), seconds

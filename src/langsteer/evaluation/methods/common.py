@@ -185,4 +185,6 @@ def digest(*parts: object) -> str:
 
 
 def _texts(setting: Setting, doc: Doc) -> str:
-    return json.dumps([doc.get(name) for name in setting.benchmark.source], ensure_ascii=False)
+    """What is asked of a doc, to tell others that ask the same: its texts in the language, else all of it."""
+    names = setting.benchmark.source or sorted(set(doc) - {"id"})
+    return json.dumps([doc.get(name) for name in names], ensure_ascii=False, default=str)
