@@ -66,7 +66,7 @@ def test_every_method_that_is_promised() -> None:
         ("translate_file+learned", "the text is English already"),
         ("english+learned", "the text is English already"),
         ("few_shot+lora_sft", "only steering or a projection can come second"),
-        ("few_shot+learned+probe", "a stack is of two methods"),
+        ("few_shot+xlt+learned", "a stack is of two methods"),
         ("few_shot+lerned", "did you mean 'learned'"),
         ("lerned@prompt", "did you mean 'learned'"),
         ("learned@promt", "there are the positions source, prompt, generated, all"),
