@@ -6,7 +6,7 @@
     python -m benchmarks.recipes --table --verdicts
 
 Vectors are fitted on NTREX; a recipe is chosen on development items and reported once on others. Each diagnosis and
-each search is a line of benchmarks/results/recipes.jsonl, written as it comes; those that are there are not
+each search is a line of benchmarks/results/recipes.jsonl.gz, written as it comes; those that are there are not
 made again, and a search that was stopped goes on from its folder in `--work`. Searches of one model and language share
 what they fit. `--summary` pools the languages of a task, `--verdicts`
 holds the diagnoses beside what the searches won.
@@ -50,7 +50,7 @@ from langsteer.steering.change import Change
 from langsteer.steering.generation import generate
 from langsteer.text.corpus import ParallelCorpus
 
-FILE = RESULTS / "recipes.jsonl"
+FILE = RESULTS / "recipes.jsonl.gz"
 KINDS = ("diagnose", "search")
 ANSWERED = {"xquad": (48, 24)}  # items whose answers are written and scored too, and their tokens
 
