@@ -240,15 +240,4 @@ PARTS = {
         counted={"pairs": 500, "of_length": None},
         operations=operations,
     ),
-    "fitting-long": Part(  # in one round: the peers take minutes
-        "mean differences, 24 lines of all lengths",
-        {"languages": 14, "pairs": 24},
-        make,
-        ours,
-        {name: peer for name, peer in PEERS.items() if name not in (SINGLE, "EasySteer")},
-        compare,
-        memory={"languages": 1, "pairs": 16},
-        counted={"pairs": 500},
-        operations=operations,
-    ),
 }
