@@ -47,7 +47,7 @@ OTHERS = {
     "--device", "--device-map", "--draws", "--dry-run", "--check", "--check-engine", "--dtype", "--effect", "--engine", "--engine-arguments", "--english", "--epochs", "--everywhere", "--for", "--form", "--gains", "--gpus",
     "--held-out", "--host", "--items", "--json", "--layer", "--license", "--limit", "--llama-server", "--log-texts", "--map",
     "--max-body", "--max-length", "--max-new-tokens", "--method", "--name", "--objective", "--on", "--only-script", "--overwrite", "--own", "--partial", "--pivot",
-    "--pivot-file", "--port", "--positions", "--priors", "--private", "--queue", "--rank", "--rate", "--recipe", "--results",
+    "--pivot-file", "--port", "--positions", "--priors", "--private", "--prompts", "--queue", "--rank", "--rate", "--recipe", "--results",
     "--router", "--rows", "--score", "--seed", "--show-tokens", "--skip-bad-vectors", "--split", "--strength", "--template", "--to", "--together", "--transfer", "--watch",
     "--tuned-lens", "--within-reach",
 }  # fmt: skip
