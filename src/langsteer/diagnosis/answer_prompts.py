@@ -16,11 +16,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from langsteer.diagnosis.item_lines import check_object, read_file
+from langsteer.diagnosis.items import place_of
 from langsteer.errors import DiagnosisError
 from langsteer.model.model import Model
 from langsteer.model.tokens import Prompt, encode
 from langsteer.storage.lines import JsonLine, json_lines
-from langsteer.storage.pointers import read_text
 from langsteer.text.corpus import ParallelCorpus
 from langsteer.text.languages import language_name
 
@@ -28,6 +29,7 @@ REQUESTS = ("\n\nGo on in {}:", "\n\nThe answer, in {}:", "\n\nNow a sentence in
 FEWEST = 8  # to choose on, and to report on
 FIELDS = ("prompt", "text", "id")
 HALF = re.compile(r"[\ud800-\udfff]")
+LIKE = 'a prompt is like {"prompt": "…"}'
 SHOWN = 40  # characters of a prompt
 
 
@@ -95,11 +97,7 @@ def own_prompts(
 
     Of prompts that are alike the first counts.
     """
-
-    def key(prompt: Prompt) -> str:
-        return hashlib.sha256(f"{seed} {prompt}".encode()).hexdigest()
-
-    order = sorted(_different(prompts), key=key)
+    order = sorted(_different(prompts), key=lambda prompt: place_of(str(prompt), seed))
     half = (len(order) + 1) // 2
     choose, report = tuple(order[:half][:most]), tuple(order[half:][:most])
     return AnswerPrompts(corpus, choose, report, name).check()
@@ -114,16 +112,11 @@ def read_prompts(path: str | Path) -> list[Prompt]:
     names the line and what to do about it.
     """
     path = Path(path)
-    try:
-        text = read_text(path, "utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DiagnosisError(f"{path} is not UTF-8 text (byte {error.start})") from error
-    except OSError as error:
-        raise DiagnosisError(f"cannot read {path}: {error.strerror}") from error
+    text = read_file(path)
     first = next(json_lines(text), None)
     is_json = path.suffix.lower() in (".jsonl", ".json", ".ndjson")
     if is_json or (first is not None and isinstance(first.value, dict)):
-        prompts = [_prompt(line, f"{path}, line {line.number}") for line in json_lines(text)]
+        prompts = [_prompt(line, path) for line in json_lines(text)]
     else:
         prompts = [Prompt(line.strip()) for line in text.split("\n") if line.strip()]
     count = len(_different(prompts))
@@ -135,13 +128,9 @@ def read_prompts(path: str | Path) -> list[Prompt]:
     return prompts
 
 
-def _prompt(line: JsonLine, where: str) -> Prompt:
-    row = line.value
-    if line.error or not isinstance(row, dict):
-        reason = line.error or f"{type(row).__name__}, not an object"
-        raise DiagnosisError(
-            f'{where} is not a JSON object ({reason}): a prompt is like {{"prompt": "…"}}'
-        )
+def _prompt(line: JsonLine, path: Path) -> Prompt:
+    check_object(line, path, LIKE)
+    row, where = line.value, f"{path}, line {line.number}"
     if unknown := [name for name in row if name not in FIELDS]:
         raise DiagnosisError(f"{where} has {unknown[0]!r}: there are {', '.join(FIELDS)}")
     prompt, text = row.get("prompt"), row.get("text")

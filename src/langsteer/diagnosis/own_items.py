@@ -14,9 +14,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from langsteer.diagnosis.item_lines import check_object, read_file
 from langsteer.diagnosis.items import TaskItem, TaskItems, Wording, shuffled_in_two, wording
 from langsteer.errors import DiagnosisError
-from langsteer.storage.lines import JsonLine, read_json_lines
+from langsteer.storage.lines import JsonLine, json_lines
 from langsteer.text.languages import parse_tag
 
 FIELDS = (
@@ -32,6 +33,7 @@ FIELDS = (
 )
 OTHER_FIELDS = ("prompt", "choices", "reference", "text", "delimiter", "id", "answer")
 LEAST = 2
+LIKE = 'an item is like {"prompt": "…", "choices": ["…", "…"], "answer": 0}'
 
 
 def read_own_items(
@@ -59,19 +61,9 @@ def read_own_items(
 
 
 def _lines(path: Path) -> list[JsonLine]:
-    try:
-        lines = read_json_lines(path)
-    except UnicodeDecodeError as error:
-        raise DiagnosisError(f"{path} is not UTF-8 text (byte {error.start})") from error
-    except OSError as error:
-        raise DiagnosisError(f"cannot read {path}: {error.strerror}") from error
+    lines = list(json_lines(read_file(path)))
     for line in lines:
-        if line.error or not isinstance(line.value, dict):
-            reason = line.error or f"{type(line.value).__name__}, not an object"
-            raise DiagnosisError(
-                f"{path}, line {line.number} is not a JSON object ({reason}): an item is "
-                'like {"prompt": "…", "choices": ["…", "…"], "answer": 0}'
-            )
+        check_object(line, path, LIKE)
     if len(lines) < LEAST:
         raise DiagnosisError(f"{path} has {len(lines) or 'no'} items: a line each, two at least")
     return lines
