@@ -33,16 +33,14 @@ def rows_read(model: Model) -> list[int]:
 def test_mean_states_come_with_the_targets(llama: Model, objective: str) -> None:
     """The states of a line are the same with words after it, so that one pass gives both."""
     readings = PivotReadings(llama, pairs(20))
-    targets = get_objective(objective, 0.0, 8).read(llama, readings, SUFFIXES, (1, 2))
+    targets = get_objective(objective, 0.0, 8).read(readings, SUFFIXES, (1, 2))
     on_the_way = readings.mean_states((1, 2), "mean")
     alone = mean_states(llama, readings.lines, (1, 2))
     for layer in (1, 2):
         torch.testing.assert_close(on_the_way.mean[layer], alone.mean[layer], atol=1e-5, rtol=1e-4)
         assert on_the_way.norm[layer] == pytest.approx(alone.norm[layer], rel=1e-5)
     assert on_the_way.count == alone.count == 20
-    without = get_objective(objective, 0.0, 8).read(
-        llama, PivotReadings(llama, pairs(20)), SUFFIXES
-    )
+    without = get_objective(objective, 0.0, 8).read(PivotReadings(llama, pairs(20)), SUFFIXES)
     for ours, theirs in zip(targets.words, without.words, strict=True):
         assert all(map(torch.equal, ours, theirs))
 
@@ -125,3 +123,27 @@ def test_moments_read_the_pivot_once() -> None:
         rows = rows_read(model)
         pair_moments(model, of_another_language(text), (1, 2))
     assert sum(rows) == 40
+
+
+def test_moments_of_a_large_corpus_hold_no_more_than_a_chunk(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, text = build_model("llama"), pairs(40)
+    wanted = pair_moments(model, text, (1, 2))
+    monkeypatch.setattr("langsteer.fitting.readings.LARGEST", 0)
+    monkeypatch.setattr("langsteer.fitting.projection.CHUNK", 8)
+    made: list[int] = []
+    real = PivotReadings.states_of
+
+    def noted(self: PivotReadings, index: list[int], *more: object) -> torch.Tensor:
+        states = real(self, index, *more)  # type: ignore[arg-type]
+        made.append(len(states))
+        return states
+
+    monkeypatch.setattr(PivotReadings, "states_of", noted)
+    monkeypatch.setattr(PivotReadings, "states", None)  # would read every line
+    found = pair_moments(model, text, (1, 2))
+    assert made == [8] * 5
+    for layer in (1, 2):
+        assert found[layer].count == wanted[layer].count == 40
+        torch.testing.assert_close(found[layer].cross, wanted[layer].cross, atol=1e-4, rtol=1e-3)

@@ -16,7 +16,7 @@ from langsteer.steering.vector import SteeringVector
 from langsteer.text.corpus import ParallelCorpus
 from langsteer.text.languages import share_script
 
-DEPTHS = (0.65, 0.78, 0.89)  # of the layers, of what writes
+DEPTHS = (0.78, 0.89, 0.65)  # of the layers, of what writes, the likelier first
 REACHES = (0.75, 1.25)  # of the best clamp, beside 1
 READING_DEPTH, READING = 0.45, 0.5  # of what reads, and its strength
 AWAY = (-0.5, -0.25)  # strengths of the same, turned round, on what is written

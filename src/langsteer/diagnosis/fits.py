@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from langsteer.diagnosis.answer_candidates import DEPTHS as WRITING_DEPTHS
 from langsteer.diagnosis.answer_candidates import AnswerCandidates, clamp_name
 from langsteer.diagnosis.trials import Trials
 from langsteer.errors import FitError, LangsteerError, VectorError
@@ -29,7 +30,6 @@ from langsteer.storage.kept import read_record
 from langsteer.text.corpus import ParallelCorpus
 
 DEPTHS = (0.45, 0.3, 0.6, 0.2, 0.7, 0.1, 0.8)  # the likelier first: time may not do for all
-WRITING_DEPTHS = (0.78, 0.89, 0.65)  # of clamps, the likelier first
 PROJECTED = (0.45, 0.3, 0.6)
 SECONDS = "seconds.json"  # beside the fitted changes: what each took
 READING: tuple[PositionKind, ...] = ("source", "prompt")

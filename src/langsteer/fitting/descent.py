@@ -124,7 +124,7 @@ class Descent:
         started = tuple(layers) if options.start else ()
         self.targets = shared.once(
             ("descent", options.objective, options.suffixes, options.top),
-            lambda: self.objective.read(model, shared, options.suffixes, started),
+            lambda: self.objective.read(shared, options.suffixes, started),
         )
         self._there = shared.mean_states(started, "mean").mean if started else {}
 

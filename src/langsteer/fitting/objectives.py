@@ -39,6 +39,8 @@ from langsteer.steering.generation import generate
 ObjectiveName = Literal[
     "centred", "continuation", "contrastive", "fisher", "hidden", "output", "translation"
 ]
+Suffixes = Sequence[str]
+Layers = tuple[int, ...]
 TRANSLATED, CONTINUED = 32, 12  # tokens at most
 METRIC_STATES = 512  # about as many states are enough to know the metric by
 
@@ -62,13 +64,7 @@ class Objective(ABC):
     least: int = 1
 
     @abstractmethod
-    def read(
-        self,
-        model: Model,
-        readings: PivotReadings,
-        suffixes: Sequence[str],
-        layers: tuple[int, ...] = (),
-    ) -> Targets:
+    def read(self, readings: PivotReadings, suffixes: Suffixes, layers: Layers = ()) -> Targets:
         """What to compare with, from the pivot's lines; the mean states at `layers`, where they come by, are
         kept with the readings.
         """
@@ -124,19 +120,15 @@ class _AtWords(Objective):
     metric: bool = True
     least: int = 1
 
-    def read(
-        self,
-        model: Model,
-        readings: PivotReadings,
-        suffixes: Sequence[str],
-        layers: tuple[int, ...] = (),
-    ) -> Targets:
+    def read(self, readings: PivotReadings, suffixes: Suffixes, layers: Layers = ()) -> Targets:
+        model = readings.model
+
         def states(inputs: Mapping[str, Tensor], keep: int, index: list[int]) -> tuple[Tensor, ...]:
             after_words = model.run_decoder(inputs)[:, -keep:].float().cpu()
             check_states(model, after_words, model.layers - 1, index)
             return (after_words,)
 
-        words = _after_lines(model, readings, suffixes, states, layers)
+        words = _after_lines(readings, suffixes, states, layers)
         if not self.metric:
             return Targets(words)
         every = torch.cat([each for (each,) in words])
@@ -181,13 +173,9 @@ class _Output(Objective):
 
     top: int
 
-    def read(
-        self,
-        model: Model,
-        readings: PivotReadings,
-        suffixes: Sequence[str],
-        layers: tuple[int, ...] = (),
-    ) -> Targets:
+    def read(self, readings: PivotReadings, suffixes: Suffixes, layers: Layers = ()) -> Targets:
+        model = readings.model
+
         def likeliest(
             inputs: Mapping[str, Tensor], keep: int, index: list[int]
         ) -> tuple[Tensor, ...]:
@@ -196,7 +184,7 @@ class _Output(Objective):
             check_rows(model, likeliest.values, "the logits after the translation", index)
             return likeliest.values.cpu(), likeliest.indices.cpu()
 
-        return Targets(_after_lines(model, readings, suffixes, likeliest, layers))
+        return Targets(_after_lines(readings, suffixes, likeliest, layers))
 
     def loss(
         self, model: Model, inputs: Mapping[str, Tensor], words: int, wanted: Targets
@@ -214,16 +202,9 @@ class _Likely(Objective):
 
     texts: Callable[[Model, Sequence[str], Sequence[str]], list[list[int]]]
 
-    def read(
-        self,
-        model: Model,
-        readings: PivotReadings,
-        suffixes: Sequence[str],
-        layers: tuple[int, ...] = (),
-    ) -> Targets:
-        return Targets(
-            [(torch.tensor(ids),) for ids in self.texts(model, readings.lines, suffixes)]
-        )
+    def read(self, readings: PivotReadings, suffixes: Suffixes, layers: Layers = ()) -> Targets:
+        texts = self.texts(readings.model, readings.lines, suffixes)
+        return Targets([(torch.tensor(ids),) for ids in texts])
 
     def appended(self, targets: Targets, pair: int) -> list[int]:
         (ids,) = targets.words[pair]
@@ -257,16 +238,16 @@ def _continuations(model: Model, lines: Sequence[str], suffixes: Sequence[str]) 
 
 
 def _after_lines(
-    model: Model,
     readings: PivotReadings,
-    suffixes: Sequence[str],
+    suffixes: Suffixes,
     read: Callable[[Mapping[str, Tensor], int, list[int]], tuple[Tensor, ...]],
-    layers: tuple[int, ...],
+    layers: Layers,
 ) -> list[tuple[Tensor, ...]]:
     """What `read` finds at the words after each line; it gets a batch, how many words and which lines.
 
     The lines' own states do not depend on the words after them, so that their means are taken on the way.
     """
+    model = readings.model
     turns = suffix_turns(model, suffixes, len(readings.lines))
     encoded = encode(model, readings.lines)
     texts = [text.followed_by(turn) for text, turn in zip(encoded, turns, strict=True)]

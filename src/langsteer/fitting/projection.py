@@ -224,13 +224,14 @@ def pair_moments(
     language = check_corpus(corpus)
     moments = {model.check_layer(layer): Moments(model.hidden_size) for layer in layers}
     lines, label = corpus.texts[language], f"{language} states"
-    there = PivotReadings.of(model, corpus).states(tuple(moments), pool)
+    readings = PivotReadings.of(model, corpus)
     order = sorted(range(len(corpus)), key=lambda i: len(lines[i]))
     chunks = [order[i : i + CHUNK] for i in range(0, len(order), CHUNK)]
     for chunk in track(chunks, label, len(chunks)):
         here = sentence_states(model, [lines[i] for i in chunk], list(moments), pool=pool)
+        there = readings.states_of(chunk, tuple(moments), pool)
         for place, layer in enumerate(moments):
-            moments[layer].add(here[:, place], there[chunk, place])
+            moments[layer].add(here[:, place], there[:, place])
     return moments
 
 

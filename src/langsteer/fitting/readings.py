@@ -75,8 +75,17 @@ class PivotReadings:
             label = f"{self.tag} states"
             return sentence_states(self.model, self.lines, layers, pool=pool, progress=label)
 
-        size = 4 * len(self.lines) * len(layers) * self.model.hidden_size
-        return read() if size > LARGEST else self.once(("states", layers, pool), read)
+        return self.once(("states", layers, pool), read) if self._are_kept(layers) else read()
+
+    def states_of(self, index: list[int], layers: tuple[int, ...], pool: Pool) -> Tensor:
+        """The pooled states of some lines, of those of all where these are kept: [lines, layers, hidden]."""
+        if self._are_kept(layers):
+            return self.states(layers, pool)[index]
+        lines = [self.lines[i] for i in index]
+        return sentence_states(self.model, lines, layers, pool=pool)
+
+    def _are_kept(self, layers: tuple[int, ...]) -> bool:
+        return 4 * len(self.lines) * len(layers) * self.model.hidden_size <= LARGEST
 
     def begin(self) -> None:
         """Count what is spared from here on."""

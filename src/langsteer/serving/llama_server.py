@@ -144,8 +144,7 @@ class LlamaSections:
     def _bias(self, change: Change) -> list[list[float]]:
         """What a language's change adds to logits: pairs of a token and a number."""
         if change.language not in self._biases:
-            bias = change.logit_bias()
-            told = {} if bias is None else request_bias(bias)
+            told = request_bias(change.logit_bias())
             self._biases[change.language] = [[token, number] for token, number in told.items()]
         return self._biases[change.language]
 

@@ -23,10 +23,12 @@ MOST = 100.0  # either way, of a request's `logit_bias`: as good as a ban
 DIGITS = 4
 
 
-def request_bias(bias: Tensor) -> dict[int, float]:
+def request_bias(bias: Tensor | None) -> dict[int, float]:
     """What a bias [vocabulary] adds, by token, as the field `logit_bias` of a request may say it: from -100
-    to 100, without tokens whose bias is 0.
+    to 100, without tokens whose bias is 0. Nothing for none.
     """
+    if bias is None:
+        return {}
     numbers = bias.float().clamp(-MOST, MOST).cpu()
     tokens = numbers.abs().ge(0.5 * 10**-DIGITS).nonzero().flatten().tolist()
     return {i: round(n, DIGITS) for i, n in zip(tokens, numbers[tokens].tolist(), strict=True)}

@@ -96,8 +96,7 @@ class Catalogue:
 
     @functools.lru_cache(maxsize=256)  # noqa: B019 - a catalogue lives as long as its process
     def _bias(self, language: str, strength: float) -> Mapping[int, float]:
-        bias = self.changes[language].logit_bias(strength)
-        return {} if bias is None else request_bias(bias)
+        return request_bias(self.changes[language].logit_bias(strength))
 
     def table(self, layer: int) -> Tensor:
         """What each row adds at a layer: float32 [rows, hidden]."""

@@ -103,8 +103,7 @@ class EngineWriter:
             (ends,) if isinstance(ends, int) else tuple(ends),
             own.repetition_penalty or 1.0,
         )
-        added = None if change is None else change.logit_bias()
-        bias = None if added is None else request_bias(added)
+        bias = request_bias(None if change is None else change.logit_bias())
         started = time.perf_counter()
         written = engine.write([context.ids for context in contexts], steering, greedy, bias)
         seconds = time.perf_counter() - started
