@@ -75,11 +75,8 @@ def searched(model: Model, about: dict[str, Any], work: Path) -> dict[str, Any]:
     made = found.as_json()
     if about["task"] in ANSWERED:
         fits = Fits(model, corpus, shared, Trials(shared / "trials.jsonl", {"model": model.name}))
-        changes = {
-            "nothing": None,
-            found.recipe: change,
-            fits.default().name: fits.default().change,
-        }
+        default = fits.default()
+        changes = {"nothing": None, found.recipe: change, default.name: default.change}
         made["answered"] = answered(model, task.limited(about["items"]), changes)
     digits = 0 if found.unit == "points" else 2
     for row, own in zip(made["reported"], found.reported, strict=True):

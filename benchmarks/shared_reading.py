@@ -7,6 +7,7 @@ Three methods in Swahili, on 200 lines of NTREX, in the order of a report. Proce
 Languages do not share by this: of each, other lines are left out as faulty, so that the lines are not the same.
 """
 
+import contextlib
 import time
 
 import torch
@@ -28,10 +29,7 @@ def fits(model: Model, shared: bool) -> list[Change]:
     corpus = fit_corpus(str(SHARED / "ntrex"), LINES, LANGUAGE)
     changes = []
     for method in METHODS:
-        if shared:
-            with shared_readings(model):
-                changes.append(learn(model, corpus, method=method))
-        else:
+        with shared_readings(model) if shared else contextlib.nullcontext():
             changes.append(learn(model, corpus, method=method))
     return changes
 
