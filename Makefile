@@ -23,7 +23,7 @@ test-quick: $(VENV)/dev-installed
 
 # Kills, full disks and cut files, TRIALS times each; docs/reliability.md says what a long run gave
 reliability: $(VENV)/dev-installed
-	LANGSTEER_TRIALS=$(TRIALS) $(PYTEST) tests/reliability
+	LANGSTEER_TRIALS=$(TRIALS) $(PYTEST) $(PARALLEL) tests/reliability
 
 # What needs engines: vLLM in this environment, llama.cpp's llama-server on the path or at LLAMA_CPP
 test-engines: $(VENV)/dev-installed

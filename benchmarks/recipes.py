@@ -52,6 +52,7 @@ from langsteer.text.corpus import ParallelCorpus
 
 FILE = RESULTS / "recipes.jsonl.gz"
 KINDS = ("diagnose", "search")
+RULE = "one standard error"  # how far ahead of the default what is chosen is; older lines have none
 ANSWERED = {"xquad": (48, 24)}  # items whose answers are written and scored too, and their tokens
 
 
@@ -72,7 +73,7 @@ def searched(model: Model, about: dict[str, Any], work: Path) -> dict[str, Any]:
     change, found = find_recipe(
         model, task, corpus, folder, budget=about["budget"], limit=about["items"]
     )
-    made = found.as_json()
+    made = {**found.as_json(), "rule": RULE}
     if about["task"] in ANSWERED:
         fits = Fits(model, corpus, shared, Trials(shared / "trials.jsonl", {"model": model.name}))
         default = fits.default()
@@ -239,8 +240,14 @@ def _gain(gain: dict[str, float] | None) -> str:
 
 
 def summary() -> str:
-    """Each task of each model over its languages, in Markdown; the newest search of each."""
+    """Each task of each model over its languages, in Markdown, the newest search of each; then those by today's rule."""
     newest = {key_of(line): line for line in searches() if has_values(line)}
+    ruled = {key: line for key, line in newest.items() if line.get("rule") == RULE}
+    parts = [f"Chosen by the rule of {RULE}:", summary_of(ruled)] if ruled else []
+    return "\n\n".join([summary_of(newest), *parts])
+
+
+def summary_of(newest: dict[tuple[str, str, str], dict[str, Any]]) -> str:
     tasks: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for (model, task, _), line in newest.items():
         tasks.setdefault((model, task), []).append(line)

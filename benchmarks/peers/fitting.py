@@ -5,7 +5,7 @@ Each is given the pairs language by language, as its own examples do, in batches
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -235,6 +235,17 @@ PARTS = {
         make,
         ours,
         PEERS,
+        compare,
+        memory={"languages": 1, "pairs": 16, "of_length": None},
+        counted={"pairs": 500, "of_length": None},
+        operations=operations,
+    ),
+    "fitting-16": Part(
+        "16 pairs, of all lengths",
+        {"languages": 14, "pairs": 16, "of_length": None},
+        make,
+        ours,
+        {name: replace(PEERS[name], rounds=1) for name in ("steering-vectors", PLAIN, "repeng")},
         compare,
         memory={"languages": 1, "pairs": 16, "of_length": None},
         counted={"pairs": 500, "of_length": None},

@@ -300,7 +300,7 @@ def _check(wanted: Comparison) -> None:
                 f"{', '.join(sorted(wanted.benchmark(chosen.name).codes))}"
             )
     for chosen in wanted.methods:
-        get_method(chosen.name)
+        get_method(chosen.name).check_options(chosen.options)
         for benchmark in chosen.benchmarks:
             wanted.benchmark(benchmark)
     for names in (wanted.models, [c.name for c in wanted.benchmarks + wanted.methods]):

@@ -198,12 +198,17 @@ def _stack(name: str, first: EvaluationMethod, second: EvaluationMethod) -> Eval
     def prepare(setting: Setting, steering: Mapping[str, Any] = {}, **options: Any) -> Plan:
         return _stacked(setting, first, second, steering, options)
 
+    def check(options: Mapping[str, Any]) -> None:
+        first.check_options({k: v for k, v in options.items() if k != "steering"})
+        second.check_options(options.get("steering", {}))
+
     return EvaluationMethod(
         f"{first.name}+{second.name}",
         f"{first.title} + {second.title}",
         prepare,
         "stack",
         max(first.stage, second.stage),
+        check_options=check,
     )
 
 

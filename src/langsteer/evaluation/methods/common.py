@@ -92,7 +92,8 @@ class EvaluationMethod:
     `options` are keyword arguments of `prepare`. `kind` says what it touches: the `prompt`, the
     `text` of the items, the `model`, its `logits`, or its hidden `states`. A stack is a method of the
     first, third or fourth kind with one of the last on top. `stage` says how soon its cells can be there;
-    with `serves_all`, what it makes for one language serves all.
+    with `serves_all`, what it makes for one language serves all. `check_options(options)` raises
+    LangsteerError for what `prepare` would not take, before anything is run.
     """
 
     name: str
@@ -101,6 +102,7 @@ class EvaluationMethod:
     kind: str = "prompt"
     stage: Stage = Stage.LATE
     serves_all: bool = False
+    check_options: Callable[[Mapping[str, Any]], None] = lambda options: None
 
 
 def checking_options(method: EvaluationMethod) -> EvaluationMethod:
@@ -110,15 +112,18 @@ def checking_options(method: EvaluationMethod) -> EvaluationMethod:
         return method  # it passes them on, and what takes them will say so
     known = [parameter.name for parameter in parameters]
 
-    @functools.wraps(method.prepare)
-    def prepare(setting: Setting, **options: Any) -> Plan:
+    def check(options: Mapping[str, Any]) -> None:
         for name in options:
             if name not in known:
                 listed = ", ".join(known) or "none"
                 raise MethodError(f"{method.name} has no option {name!r}: it has {listed}")
+
+    @functools.wraps(method.prepare)
+    def prepare(setting: Setting, **options: Any) -> Plan:
+        check(options)
         return method.prepare(setting, **options)
 
-    return replace(method, prepare=prepare)
+    return replace(method, prepare=prepare, check_options=check)
 
 
 def form_of(setting: Setting, language: str | None = None) -> str:

@@ -20,6 +20,7 @@ from langsteer.evaluation.methods.common import (
 )
 from langsteer.fitting.learning import learn, learn_all, method_of
 from langsteer.fitting.methods import METHODS
+from langsteer.fitting.names import DEFAULT_METHOD
 from langsteer.fitting.names import METHODS as OWN
 from langsteer.fitting.options import Method as FittingMethod
 from langsteer.fitting.projection import Moments, pair_moments
@@ -36,6 +37,7 @@ from langsteer.text.corpus import ParallelCorpus
 LARGEST_MOMENTS = 2**30  # bytes
 MAPS = ("low_rank", "projection", "projection_all")  # kept in a folder of their own
 OLD_NAMES = {"alphas": "strengths"}  # of options
+CHOOSING = {"layers", "strengths", *OLD_NAMES}  # what `learn` takes beside a method's own options
 
 Maker = Callable[..., tuple[Change, float]]
 
@@ -176,7 +178,12 @@ def _method(
             training_seconds=seconds,
         )
 
-    return EvaluationMethod(name, title, prepare, "states", stage, serves_all)
+    fitting = DEFAULT_METHOD if maker is together_change else name
+
+    def check(options: Mapping[str, Any]) -> None:
+        method_of(fitting).make_options({k: v for k, v in options.items() if k not in CHOOSING})
+
+    return EvaluationMethod(name, title, prepare, "states", stage, serves_all, check)
 
 
 def describe_change(change: Change) -> dict[str, Any]:
