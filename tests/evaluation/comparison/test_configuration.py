@@ -94,7 +94,10 @@ def test_names_and_paths_in_all_their_forms(tmp_path: Path) -> None:
             "models": "tiny",
             "languages": ["swh", "sw", "et"],
             "benchmarks": "sib200",
-            "methods": ["direct", {"few_shot": None, "few_shot_english": {"languages": "all", "k": 2}}],
+            "methods": [
+                "direct",
+                {"few_shot": None, "few_shot_english": {"languages": "all", "k": 2}},
+            ],
             "corpus": "hf:a/b",
             "limit": None,
         },
