@@ -10,7 +10,8 @@ import pytest
 
 from langsteer.cli import options
 from langsteer.diagnosis import answers
-from langsteer.diagnosis.answers import BEST, AnswersFound, find_answers, ranked, write_answers
+from langsteer.diagnosis.answers import AnswersFound, find_answers, ranked, write_answers
+from langsteer.diagnosis.outcome import BEST
 from langsteer.errors import DiagnosisError
 from langsteer.evaluation import written
 from langsteer.fitting.learning import method_of

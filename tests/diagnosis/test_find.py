@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from langsteer.diagnosis import find as module
-from langsteer.diagnosis.find import BEST, RESULTS, check_place, find_recipe, write_if_better
+from langsteer.diagnosis.find import find_recipe, write_if_better
 from langsteer.diagnosis.fits import Candidate
 from langsteer.diagnosis.found import Found
 from langsteer.diagnosis.halving import Scorer
 from langsteer.diagnosis.items import TaskItems
+from langsteer.diagnosis.outcome import BEST, RESULTS, check_place
 from langsteer.diagnosis.scoring import answer_scores, asked, scale_of
 from langsteer.diagnosis.trials import NAME
 from langsteer.errors import DiagnosisError, SaveError

@@ -8,7 +8,7 @@ from rich import box
 from rich.table import Table
 
 from langsteer.cli import options as shared
-from langsteer.cli.searches import print_files, signed
+from langsteer.cli.searches import print_files, search_folder, signed
 from langsteer.errors import DiagnosisError
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def answers_for(
     """Search for each language, and write the changes that bring answers in it."""
     from langsteer.diagnosis.answer_prompts import read_prompts
     from langsteer.diagnosis.answers import find_answers, write_answers
-    from langsteer.diagnosis.find import check_place
+    from langsteer.diagnosis.outcome import check_place
 
     if prompts is not None:
         if len(text.languages) > 1:
@@ -54,17 +54,17 @@ def answers_for(
         check_place(files[tag], settings["overwrite"])
     model, told = open_model(), []
     for tag in text.languages:
-        folder = files[tag].with_suffix(".search")
-        change, found = find_answers(model, text.only(tag), folder, **settings)
-        written = write_answers(change, found, files[tag], anyway=anyway)
+        file = files[tag]
+        change, found = find_answers(model, text.only(tag), search_folder(file), **settings)
+        written = write_answers(change, found, file, anyway=anyway)
         told.append({**found.as_json(), "written": None if written is None else str(written)})
         if not as_json:
-            _print(found, folder, written)
+            _print(found, file, written is not None)
     if as_json:
         shared.print_json(told if len(told) > 1 else told[0])
 
 
-def _print(found: "AnswersFound", folder: Path, written: Path | None) -> None:
+def _print(found: "AnswersFound", file: Path, written: bool) -> None:
     console = shared.console()
     console.print(_chosen(found))
     console.print(_reported(found))
@@ -77,7 +77,7 @@ def _print(found: "AnswersFound", folder: Path, written: Path | None) -> None:
             f"Nothing that was tried brings more answers in {found.language} without repeating more: the "
             f"best is {found.recipe}."
         )
-    print_files(folder, written, "file")
+    print_files(file, written, "file")
 
 
 def _chosen(found: "AnswersFound") -> Table:

@@ -174,8 +174,7 @@ def command(
         check_asked,
         check_router,
         refuse_beside_search,
-        refuse_for_answers,
-        refuse_without_answers,
+        refuse_by_task,
     )
     from langsteer.diagnosis.task import read_task
     from langsteer.fitting.learning import learn_all, method_of
@@ -227,10 +226,12 @@ def command(
             "--score": scoring != "auto",
         },
     )
+    refuse_by_task(
+        task == ANSWERS,
+        {"--data": data, "--english": english, "--form": form, "--vectors": vectors},
+        {"--prompts": prompts},
+    )
     if task == ANSWERS:
-        refuse_for_answers(
-            {"--data": data, "--english": english, "--form": form, "--vectors": vectors}
-        )
         answers_for(
             lambda: shared.open_model(model, dtype, device, device_map),
             text,
@@ -244,7 +245,6 @@ def command(
             as_json=as_json,
         )
         return
-    refuse_without_answers({"--prompts": prompts})
     if task is not None:
         reading = {"english": english, "data": data, "form": form, "seed": seed}
         search_for(

@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 
 from langsteer.cli import options as shared
-from langsteer.cli.searches import print_files, signed
+from langsteer.cli.searches import print_files, search_folder, signed
 
 if TYPE_CHECKING:
     from langsteer.diagnosis.found import Found
@@ -34,7 +34,8 @@ def search_for(
     **settings: Any,
 ) -> None:
     """Search for each language, and write the vectors that are better than nothing."""
-    from langsteer.diagnosis.find import check_place, find_recipe, write_if_better
+    from langsteer.diagnosis.find import find_recipe, write_if_better
+    from langsteer.diagnosis.outcome import check_place
     from langsteer.diagnosis.task import check_apart
     from langsteer.steering.folder import read_changes
 
@@ -46,11 +47,13 @@ def search_for(
     searches: list[_Search] = []
     for tag, task in tasks.items():
         file = files[tag]
-        change, found = find_recipe(model, task, text, _folder(file), vectors=given, **settings)
+        change, found = find_recipe(
+            model, task, text, search_folder(file), vectors=given, **settings
+        )
         written = write_if_better(change, found, file, anyway=anyway)
         searches.append(_Search(change, found, file, written))
         if not as_json:
-            _print(found, _folder(file), written)
+            _print(found, file, written is not None)
     if not anyway:
         _write_together(searches)
     if as_json:
@@ -75,11 +78,6 @@ class _Search:
         if self.together is not None:
             told["gain_of_languages_together"] = asdict(self.together)
         return told
-
-
-def _folder(file: Path) -> Path:
-    """Where all is kept that was tried for a file."""
-    return file.with_suffix(".search")
 
 
 def _write_together(searches: "Sequence[_Search]") -> None:
@@ -114,7 +112,7 @@ def _print_together(searches: "Sequence[_Search]") -> None:
         console.print(f"Written: {search.written}")
 
 
-def _print(found: "Found", folder: Path, written: Path | None) -> None:
+def _print(found: "Found", file: Path, written: bool) -> None:
     console = shared.console()
     console.print(_chosen(found))
     console.print(_reported(found))
@@ -131,7 +129,7 @@ def _print(found: "Found", folder: Path, written: Path | None) -> None:
         )
     if found.beats_translation is not None:
         console.print(f"Against the translation: {signed(found.beats_translation)} {found.unit}.")
-    print_files(folder, written, "vector")
+    print_files(file, written, "vector")
 
 
 def _too_few(found: "Found") -> str:

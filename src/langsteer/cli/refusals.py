@@ -55,17 +55,16 @@ def refuse_beside_search(
             raise FitError(f"{name}: --for {hint}")
 
 
-def refuse_for_answers(given: Mapping[str, object]) -> None:
-    """Raise FitError for an option that is about items, which answers have none of."""
-    for name, value in given.items():
-        if value:
+def refuse_by_task(
+    answers: bool, of_items: Mapping[str, object], of_answers: Mapping[str, object]
+) -> None:
+    """Raise FitError for an option about items beside `--for answers`, which has none, and for one about answers
+    beside anything else.
+    """
+    for name, value in (of_items if answers else of_answers).items():
+        if value and answers:
             raise FitError(
                 f"{name} is about items of a task, and --for answers has none: leave it out"
             )
-
-
-def refuse_without_answers(given: Mapping[str, object]) -> None:
-    """Raise FitError for an option that is about answers, where there is another task or none."""
-    for name, value in given.items():
         if value:
             raise FitError(f"{name} is for --for answers: leave it out")

@@ -7,8 +7,6 @@ import typer
 
 from langsteer.cli import options as shared
 
-SUFFIX = ".safetensors"
-
 if TYPE_CHECKING:
     from langsteer.evaluation.statistics import Interval
 
@@ -18,13 +16,18 @@ def signed(interval: "Interval") -> str:
     return f"{interval.value:+.1f} [{interval.low:+.1f}, {interval.high:+.1f}]"
 
 
-def print_files(folder: Path, written: Path | None, kind: str) -> None:
-    """Where everything is that was tried, beside its file, and whether that was written now."""
+def search_folder(file: Path) -> Path:
+    """Where all is kept that was tried for a file."""
+    return file.with_suffix(".search")
+
+
+def print_files(file: Path, written: bool, kind: str) -> None:
+    """Where everything is that was tried for a file, and whether that was written now."""
     console = shared.console()
-    console.print(f"Everything that was tried: {folder}")
-    if written is not None:
-        console.print(f"Written: {written}")
+    console.print(f"Everything that was tried: {search_folder(file)}")
+    if written:
+        console.print(f"Written: {file}")
     else:
         typer.echo(f"No {kind} was written (--anyway writes the best all the same).", err=True)
-        if (there := folder.with_suffix(SUFFIX)).exists():
-            typer.echo(f"{there} is there from before, and was left as it was.", err=True)
+        if file.exists():
+            typer.echo(f"{file} is there from before, and was left as it was.", err=True)

@@ -37,13 +37,15 @@ SHOWN = 40  # characters of a prompt
 class AnswerPrompts:
     """Prompts to choose a change on and to report it on; its text is the source of each.
 
-    `fitted_on` is what changes are fitted on, and `name` says what the prompts are of.
+    `fitted_on` is what changes are fitted on, and `name` says what the prompts are of: the corpus, or where they are
+    one's `own`, their file.
     """
 
     fitted_on: ParallelCorpus
     choose: tuple[Prompt, ...]
     report: tuple[Prompt, ...]
     name: str
+    own: bool = False
 
     def of(self, part: str) -> tuple[Prompt, ...]:
         return self.choose if part == "choose" else self.report
@@ -100,7 +102,7 @@ def own_prompts(
     order = sorted(_different(prompts), key=lambda prompt: place_of(str(prompt), seed))
     half = (len(order) + 1) // 2
     choose, report = tuple(order[:half][:most]), tuple(order[half:][:most])
-    return AnswerPrompts(corpus, choose, report, name).check()
+    return AnswerPrompts(corpus, choose, report, name, own=True).check()
 
 
 def _different(prompts: Sequence[Prompt]) -> list[Prompt]:

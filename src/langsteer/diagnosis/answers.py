@@ -9,7 +9,7 @@ against the model as it is. See `langsteer.evaluation.written`.
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +23,15 @@ from langsteer.diagnosis.answer_prompts import (
     own_prompts,
 )
 from langsteer.diagnosis.halving import NOTHING, Clock
+from langsteer.diagnosis.outcome import keep_outcome, read_outcome, save_searched
 from langsteer.diagnosis.trials import NAME, Trials
 from langsteer.evaluation.statistics import Array, Interval, difference, paired_bootstrap
 from langsteer.evaluation.written import MEASURES, written
 from langsteer.model.model import Model
 from langsteer.model.tokens import Prompt
-from langsteer.progress import announce, track
+from langsteer.progress import track
 from langsteer.steering.change import Change
-from langsteer.steering.folder import load
 from langsteer.steering.generation import generate
-from langsteer.storage.files import write_json
-from langsteer.storage.kept import read_record
 from langsteer.storage.records import PlainRecord, as_plain
 from langsteer.text.corpus import ParallelCorpus
 from langsteer.version import versions
@@ -45,7 +43,6 @@ LAST = 4  # of the second go into the last
 NEW_TOKENS, ROWS = 48, 32
 SHARES = {"first": 0.3, "second": 0.5, "last": 0.9, "report": 1.0}  # of the time left
 REPEATS = "distinct_3"
-RESULTS, BEST = "results.json", "best.safetensors"
 
 
 @dataclass(frozen=True)
@@ -119,14 +116,10 @@ def find_answers(
         about["prompts"] = asked.describe()
     asked.check_lengths(model, NEW_TOKENS)
     trials = Trials(folder / NAME, about, overwrite)
-    results = read_record(folder / RESULTS)
-    if results and trials.told("done") is not None and (folder / BEST).is_file():
-        announce(f"{corpus.language}: already searched in {folder}")
-        return load(folder / BEST, model), AnswersFound.from_json(results)
+    if done := read_outcome(folder, trials, AnswersFound, corpus.language, model):
+        return done
     best, found = _Search(model, corpus, asked, trials, budget, seed).run()
-    best.save(folder / BEST)
-    write_json(folder / RESULTS, found.as_json())
-    trials.tell("done")
+    keep_outcome(folder, trials, best, found)
     return best, found
 
 
@@ -136,7 +129,7 @@ def write_answers(
     """Save what a search found where it is better, or `anyway`; its `scores` say what it won."""
     if not found.better and not anyway:
         return None
-    won = {
+    told = {
         "task": "answers",
         "recipe": found.recipe,
         "report_lines": found.report_lines,
@@ -144,8 +137,7 @@ def write_answers(
         "better_than_nothing": found.better,
         "changes": as_plain({name: asdict(each) for name, each in found.changes.items()}),
     }
-    told = replace(change, scores={**change.scores, "search": won})  # type: ignore[type-var]
-    return told.save(file)
+    return save_searched(change, told, file)
 
 
 class _Search:
@@ -274,7 +266,7 @@ class _Search:
             budget=self.budget,
             seconds=60 * self.budget - self.clock.left,
             versions=versions(),
-            prompts="" if self.asked.name == self.corpus.name else self.asked.name,
+            prompts=self.asked.name if self.asked.own else "",
         )
 
 

@@ -4,9 +4,8 @@ Candidates are chosen on development items by successive halving, within minutes
 reported once, on other items, against doing nothing.
 """
 
-import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,22 +24,18 @@ from langsteer.diagnosis.fits import (
 from langsteer.diagnosis.found import Found, Reported
 from langsteer.diagnosis.halving import ALL, FEWEST, NOTHING, Clock, Scorer, Standing, affordable
 from langsteer.diagnosis.items import TaskItems
+from langsteer.diagnosis.outcome import keep_outcome, read_outcome, save_searched
 from langsteer.diagnosis.scoring import Scoring, answer_scores, asked, scale_of
 from langsteer.diagnosis.task import check_apart
 from langsteer.diagnosis.trials import DIGITS, NAME, Trials
-from langsteer.errors import DiagnosisError, VectorError
+from langsteer.errors import DiagnosisError
 from langsteer.evaluation.statistics import Array, Interval, difference, paired_bootstrap
 from langsteer.model.model import Model
-from langsteer.progress import announce
 from langsteer.steering.change import Change
-from langsteer.steering.folder import load
-from langsteer.storage.files import check_replaceable, check_writable, write_json
-from langsteer.storage.kept import read_record
 from langsteer.text.corpus import ParallelCorpus
 from langsteer.version import versions
 
 BUDGET = 15.0  # minutes
-RESULTS, BEST = "results.json", "best.safetensors"
 CHOICES = 4  # of an item that has more, until the last round
 ROUNDS = {"first": 0.35, "second": 0.5, "third": 0.6, "last": 1.0}  # of the time left to choose in
 GROWTH = 2  # times the items of the round before, at the least
@@ -76,15 +71,11 @@ def find_recipe(
     check_apart(task, corpus)
     pair = corpus.only(task.language)
     trials = Trials(folder / NAME, _about(model, task, pair, scoring, seed, vectors), overwrite)
-    results = read_record(folder / RESULTS)
-    if results and trials.told("done") is not None and (folder / BEST).is_file():
-        announce(f"{task.language}: already searched in {folder}")
-        return load(folder / BEST, model), Found.from_json(results)
+    if done := read_outcome(folder, trials, Found, task.language, model):
+        return done
     search = _Search(model, task, pair, folder, trials, budget, vectors or {}, scoring, seed)
     best, found = search.run()
-    best.change.save(folder / BEST)
-    write_json(folder / RESULTS, found.as_json())
-    trials.tell("done")
+    keep_outcome(folder, trials, best.change, found)
     return best.change, found
 
 
@@ -104,7 +95,7 @@ def write_if_better(
     """
     if not found.better and not anyway:
         return None
-    scores = {
+    told = {
         "recipe": found.recipe,
         "task": found.source,
         "split": found.split,
@@ -114,24 +105,7 @@ def write_if_better(
         "better_than_nothing": found.better,
         **({"gain_of_languages_together": asdict(together)} if together else {}),
     }
-    told = replace(change, scores={**change.scores, "search": scores})  # type: ignore[type-var]
-    return told.save(file)
-
-
-def check_place(file: str | Path, overwrite: bool = False) -> None:
-    """Raise SaveError where a recipe could not be written, or something else is there already.
-
-    What a search has written may be replaced, and with `overwrite` anything.
-    """
-    check_writable(file)
-
-    def refusal(path: Path) -> str | None:
-        with contextlib.suppress(VectorError):
-            if "search" in load(path).scores:
-                return None
-        return "no search for a recipe has written it"
-
-    check_replaceable(file, refusal, overwrite)
+    return save_searched(change, told, file)
 
 
 def _check_enough(task: TaskItems) -> None:
