@@ -140,7 +140,7 @@ def test_a_folder_of_others_is_refused_before_a_model_is_opened(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def opened(*_: object) -> Model:
+    def opened(*_: object, **__: object) -> Model:
         raise AssertionError("the model was opened")
 
     monkeypatch.chdir(tmp_path)

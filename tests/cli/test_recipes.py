@@ -34,7 +34,7 @@ def arguments(items: Path, output: Path) -> list[str]:
 def test_a_recipe_is_searched_for_and_written(
     llama: Model, items: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(options, "open_model", lambda *_: llama)
+    monkeypatch.setattr(options, "open_model", lambda **_: llama)
     output = items.parent / "sw.safetensors"
     code, out, err = run(capsys, *arguments(items, output))
     assert code == 0, err

@@ -1,23 +1,16 @@
 """langsteer fit"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
 from langsteer.cli import options as shared
-from langsteer.cli.inspect import print_vector
-from langsteer.cli.working import Jobs, On, learn_there, shared_workers
+from langsteer.cli.working import Jobs, On, shared_workers
 from langsteer.errors import LanguageError, SaveError
 from langsteer.fitting.names import DEFAULT_METHOD
 
-if TYPE_CHECKING:
-    from langsteer.steering.change import Change
-    from langsteer.text.corpus import ParallelCorpus
-
-FEW = 100  # pairs
 BUDGET = 15.0  # minutes
 ANSWERS = "answers"  # what --for takes beside benchmarks and files
 
@@ -169,30 +162,14 @@ def command(
     An interrupted fit goes on where it stopped when the same command is run again.
     """
     from langsteer.cli.answers import answers_for
+    from langsteer.cli.learned import learn_and_print
     from langsteer.cli.recipes import search_for
-    from langsteer.cli.refusals import (
-        check_asked,
-        check_router,
-        refuse_beside_search,
-        refuse_by_task,
-    )
+    from langsteer.cli.refusals import refuse_beside_search, refuse_by_task
     from langsteer.diagnosis.task import read_task
-    from langsteer.fitting.learning import learn_all, method_of
-    from langsteer.fitting.router import fit_router
-    from langsteer.fitting.search import check_strengths
-    from langsteer.steering.files import ROUTER_NAME
     from langsteer.storage.files import check_writable
-    from langsteer.text.languages import language_name, parse_tag
     from langsteer.text.readers import read_corpus
 
-    tags = list(dict.fromkeys(map(parse_tag, shared.listed(languages))))
-    if not tags:
-        raise LanguageError("name a language, such as --language sw")
-    if parse_tag(pivot) in tags:
-        raise LanguageError(
-            f"{language_name(pivot)} ({parse_tag(pivot)}) is the pivot, which other languages are "
-            "aligned to: name others, or another pivot (--pivot)"
-        )
+    tags = _tags(languages, pivot)
     text = read_corpus(corpus, tags, pivot=pivot, pivot_file=pivot_file, split=split).some(lines)
     shared.print_checks(text)
     files = _files(text.languages, output)
@@ -228,107 +205,84 @@ def command(
     )
     refuse_by_task(
         task == ANSWERS,
-        {"--data": data, "--english": english, "--form": form, "--vectors": vectors},
+        {
+            "--data": data,
+            "--english": english,
+            "--form": form,
+            "--vectors": vectors,
+            "--benchmarks": benchmarks,
+            "--score": scoring != "auto",
+        },
         {"--prompts": prompts},
     )
+    place: dict[str, Any] = {
+        "name": model,
+        "dtype": dtype,
+        "device": device,
+        "device_map": device_map,
+    }
+    searching: dict[str, Any] = {
+        "budget": budget,
+        "limit": limit,
+        "seed": seed,
+        "overwrite": overwrite,
+        "anyway": anyway,
+        "as_json": as_json,
+    }
     if task == ANSWERS:
-        answers_for(
-            lambda: shared.open_model(model, dtype, device, device_map),
-            text,
-            files,
-            budget=budget,
-            prompts=prompts,
-            limit=limit,
-            seed=seed,
-            overwrite=overwrite,
-            anyway=anyway,
-            as_json=as_json,
-        )
-        return
-    if task is not None:
+        answers_for(lambda: shared.open_model(**place), text, files, prompts=prompts, **searching)
+    elif task is not None:
         reading = {"english": english, "data": data, "form": form, "seed": seed}
+        tasks = {
+            tag: read_task(task, tag, benchmark_files=benchmarks or (), **reading)  # type: ignore[arg-type]
+            for tag in text.languages
+        }
         search_for(
-            lambda: shared.open_model(model, dtype, device, device_map),
-            {
-                tag: read_task(task, tag, benchmark_files=benchmarks or (), **reading)  # type: ignore[arg-type]
-                for tag in text.languages
-            },
+            lambda: shared.open_model(**place),
+            tasks,
             text,
             files,
-            budget=budget,
             vectors=vectors or (),
             scoring=scoring,
-            limit=limit,
-            seed=seed,
-            overwrite=overwrite,
-            anyway=anyway,
+            **searching,
+        )
+    else:
+        options = {
+            "layers": layer or (),
+            "strengths": strength or None,
+            "overwrite": overwrite,
+            "together": together,
+            "seed": seed,
+            **({"objective": objective} if objective else {}),
+            **({"positions": positions} if positions else {}),
+        }
+        learn_and_print(
+            place,
+            text,
+            recipe or method,
+            files,
+            options,
+            output=output,
+            router=router,
+            workers=shared_workers(next(iter(files.values())).parent, jobs, on),
+            gpus=gpus,
             as_json=as_json,
         )
-        return
-    chosen = method_of(recipe or method)  # what cannot be learned is said before a model is opened
-    check_strengths(strength or [1.0])
-    if router and not Path(output).is_dir() and not output.endswith("/"):
-        raise SaveError(f"a router lies in a folder of vectors: write --output {output}/")
-    options: dict[str, Any] = {
-        "layers": layer or (),
-        "strengths": strength or None,
-        "overwrite": overwrite,
-        "together": together,
-        "seed": seed,
-        **({"objective": objective} if objective else {}),
-        **({"positions": positions} if positions else {}),
-    }
-    router_file = Path(output) / ROUTER_NAME if router else None
-    if router_file is not None:
-        check_router(router_file, overwrite)
-    workers = shared_workers(next(iter(files.values())).parent, jobs, on)
-    failed = 0
-    if workers is not None:
-        place = {"name": model, "dtype": dtype, "device": device, "device_map": device_map}
-        learned, failed = learn_there(
-            workers, place, gpus, text, files, recipe or method, router_file, options
+
+
+def _tags(languages: Sequence[str], pivot: str) -> list[str]:
+    """The languages' tags, each once. Raises LanguageError where there are none, or one is the pivot's."""
+    from langsteer.text.languages import language_name, parse_tag
+
+    tags = list(dict.fromkeys(map(parse_tag, shared.listed(languages))))
+    if not tags:
+        raise LanguageError("name a language, such as --language sw")
+    if parse_tag(pivot) in tags:
+        raise LanguageError(
+            f"{language_name(pivot)} ({parse_tag(pivot)}) is the pivot, which other languages are "
+            "aligned to: name others, or another pivot (--pivot)"
         )
-    else:
-        check_asked(model, text, chosen, files, options)
-        opened = shared.open_model(model, dtype, device, device_map)
-        learned = learn_all(opened, text, recipe or method, files=files, **options)
-        if router_file is not None:
-            fit_router(opened, text.texts, text.pivot).save(router_file)
-    if learned:
-        _print_learned(learned, files, text, output, together, as_json)
-    if failed:
-        raise typer.Exit(1)
-
-
-def _print_learned(
-    learned: "Mapping[str, Change]",
-    files: Mapping[str, Path],
-    text: "ParallelCorpus",
-    output: str,
-    together: bool,
-    as_json: bool,
-) -> None:
-    if as_json:
-        told = [{"file": str(files[tag]), **learned[tag].describe()} for tag in learned]
-        shared.print_json(told if len(told) > 1 else told[0])
-        return
-    if len(learned) == 1:
-        ((tag, vector),) = learned.items()
-        print_vector(vector, str(files[tag]))
-    else:
-        shared.console().print(_table(learned, output))
-    _print_unhelpful(learned)
-    tag, first = next(iter(learned.items()))
-    if first.options.get("objective") == "centred" and not together and len(text) < FEW:
-        _print_few(len(text), tag, files[tag])
-
-
-def _print_few(lines: int, tag: str, file: Path) -> None:
-    typer.echo(
-        f"{lines} pairs are few: with vectors of other languages beside it, {tag}'s does better: "
-        f"langsteer average FOLDER -l {tag} --own {file} -o {tag}-helped.safetensors",
-        err=True,
-    )
+    return tags
 
 
 def _files(tags: Sequence[str], output: str) -> dict[str, Path]:
@@ -340,42 +294,3 @@ def _files(tags: Sequence[str], output: str) -> dict[str, Path]:
     if len(tags) == 1 and not output.endswith("/") and not folder.is_dir():
         return {tags[0]: folder}
     return {tag: folder / f"{tag}.safetensors" for tag in tags}
-
-
-def _table(vectors: "Mapping[str, Change]", folder: str) -> Table:
-    from langsteer.text.languages import language_name
-
-    any_vector = next(iter(vectors.values()))
-    title = f"{folder}: {any_vector.method}, {any_vector.model.get('name')}"
-    table = Table(title=title, title_justify="left")
-    for name in ("language", "layer", "strength", "of the states", "divergence from English"):
-        table.add_column(name, justify="left" if name == "language" else "right")
-    for tag, vector in vectors.items():
-        before, after = vector.scores.get("divergence_unsteered"), vector.scores.get("divergence")
-        table.add_row(
-            f"{language_name(tag)} ({tag})",
-            ", ".join(map(str, vector.layers)) or "–",
-            f"{vector.strength:g}",
-            _percent(vector.relative_strength),
-            "–" if before is None or after is None else f"{before:.3f} → {after:.3f}",
-        )
-    return table
-
-
-def _percent(share: float) -> str:
-    return f"{share:.1%}" if share == share else "–"
-
-
-def _print_unhelpful(vectors: "Mapping[str, Change]") -> None:
-    worse = [
-        tag
-        for tag, vector in vectors.items()
-        if vector.scores.get("divergence", 0) >= vector.scores.get("divergence_unsteered", 1)
-    ]
-    if worse:
-        typer.echo(
-            f"Steering did not bring {', '.join(worse)} nearer to how the model reads English on "
-            "the pairs held out, where what it says after any text counts too: measure what you need "
-            "it for, or try more text, another layer or another method.",
-            err=True,
-        )
