@@ -147,7 +147,7 @@ def test_answers_by_command(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(options, "open_model", lambda *_: llama)
+    monkeypatch.setattr(options, "open_model", lambda **_: llama)
     writing(monkeypatch, good_at_layer_3)
     text = pairs(60).texts
     corpus, output = tmp_path / "pairs.tsv", tmp_path / "sw.safetensors"

@@ -80,13 +80,14 @@ class AnswerCandidates:
         """
         words = pivot_words(self.model, self.corpus)
         strong, name = words.with_strength(STRONG), f"pivot_words*{STRONG:g}"
-        both = ChangeSequence((strong, language_words(self.model, self.corpus)))
+        own = language_words(self.model, self.corpus)
+        both = ChangeSequence((strong, own))
         if share_script(self.corpus.language, self.corpus.pivot):
             return {"pivot_words": words, name: strong, f"{name} + language_words": both}
         script = only_script(self.model, self.corpus)
         return {
             "only_script": script,
-            f"only_script + {name}": ChangeSequence((script, strong)),
+            "only_script + language_words": ChangeSequence((script, own)),
             f"only_script + {name} + language_words": ChangeSequence.of((script, both)),
         }
 
