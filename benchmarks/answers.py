@@ -18,6 +18,7 @@ answers:LAYER:REACH  a clamp on what is written (langsteer.fitting.answers); wit
                      with :all, it acts on the prompt too
 away_half            half of the mean difference at layer 8, turned round, on what is written
 read                 half of the mean difference at layer 8, at the sentence
+fit:METHOD           a published method that works with all languages, at its usual settings, such as fit:recover
 
 Vectors and clamps are fitted on NTREX. Each run is a line of benchmarks/results/answers.jsonl.gz with the measures of
 `langsteer.evaluation.written` and of each item's score; runs that are there are not made again. `--table` prints what is
@@ -66,11 +67,13 @@ from langsteer.steering.generation import generate
 from langsteer.text.corpus import ParallelCorpus
 from langsteer.text.identify import identify
 from langsteer.text.languages import language_name
+from langsteer.text.readers import read_corpus
 from langsteer.version import __version__
 
 FILE = RESULTS / "answers.jsonl.gz"
 TASKS = ("go_on", "translate", "xquad")
 LINES, ROWS, KEPT = 400, 32, 4
+OTHERS, FEWER_LINES = ("el", "hi", "tr", "id"), 96  # what methods of all languages are fitted on
 SHOWN = (
     "right",
     "other",
@@ -154,6 +157,9 @@ def changes_of(model: Model, language: str, condition: str) -> list[Change]:
             clamp = reaching(clamp, float(rest[1]))
             clamp = replace(clamp, keeps_length="kept" in rest)
             changes.append(clamp.at("all") if "all" in rest else clamp)
+        elif name == "fit":
+            several = read_corpus(SHARED / "ntrex", OTHERS).some(FEWER_LINES)
+            changes.append(langsteer.fit(model, several, language, rest[0]))
     return changes
 
 

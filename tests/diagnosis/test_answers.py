@@ -10,6 +10,7 @@ import pytest
 
 from langsteer.cli import options
 from langsteer.diagnosis import answers
+from langsteer.diagnosis.answer_prompts import FEWEST
 from langsteer.diagnosis.answers import AnswersFound, find_answers, ranked, write_answers
 from langsteer.diagnosis.outcome import BEST
 from langsteer.errors import DiagnosisError
@@ -81,6 +82,16 @@ def test_the_best_that_does_not_repeat_is_taken(
     assert told == found
     assert again.layers == change.layers
     assert method_of(found.recipe).name == found.recipe  # it can be fitted again by its name
+
+
+def test_a_budget_that_is_spent_pays_for_no_second_round(
+    llama: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writing(monkeypatch, good_at_layer_3)
+    _, found = find_answers(llama, pairs(60), tmp_path / "s", budget=0.0001)
+    assert "answers(reach=1.25):3" not in found.recipe
+    assert "answers(reach=1):3" in {s.candidate for s in found.standings}
+    assert {s.lines for s in found.standings} == {FEWEST}
 
 
 def test_a_search_that_was_stopped_goes_on(

@@ -125,6 +125,7 @@ def test_the_number_of_items_is_that_of_the_usual_formula() -> None:
     # 80% power, 5% two-sided, a fifth of the answers changed: (1.96 + 0.84)² (0.2 - 0.05²) / 0.05²
     assert items_needed(5.0) == pytest.approx(620, abs=1)
     assert smallest_seen(items_needed(5.0)) == pytest.approx(5.0, abs=0.05)
+    assert smallest_seen(items_needed(30.0)) == pytest.approx(30.0, abs=1.5)
     assert items_needed(50.0) == pytest.approx(
         8, abs=1
     )  # as many change as the effect, at the least

@@ -52,6 +52,6 @@ def test_what_it_cannot_say_is_refused(llama: Model, tmp_path: Path) -> None:
     other = replace(bias, model={**bias.model, "name": "another"})
     with pytest.raises(ExportError, match="of different models"):
         export([bias, other], "logit-bias", tmp_path / "a.json")
-    with pytest.raises(ExportError, match="export it by itself: --to logit-bias"):
+    with pytest.raises(ExportError, match="fit it by itself, and export that: --to logit-bias"):
         export(bias, "gguf", tmp_path / "a.gguf")
     assert list(tmp_path.iterdir()) == []

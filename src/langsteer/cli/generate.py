@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from langsteer.cli import options as shared
+from langsteer.errors import VectorError
 
 if TYPE_CHECKING:
     from transformers import LogitsProcessor
@@ -85,6 +86,11 @@ def command(
         change = ready.choose(identified)
     else:
         change = ready.route([text], language)[0]
+    if positions is not None and change is not None and not change.layers:
+        raise VectorError(
+            f"--positions: that of {change.language} is a bias of what is written, which acts at no "
+            "other tokens: leave it out"
+        )
     named = language or (change.language if change is not None else None)
     console = shared.console()
     if identified is not None and not as_json:

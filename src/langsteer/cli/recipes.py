@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
 from rich import box
 from rich.table import Table
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from langsteer.text.corpus import ParallelCorpus
 
 SHOWN = 10  # of the candidates
+LATE = 1.5  # times the budget: what is said
 
 
 def search_for(
@@ -127,6 +129,12 @@ def _print(found: "Found", file: Path, written: bool) -> None:
             f"Nothing that was tried is better than nothing by more than chance: the best, {found.recipe}, "
             f"has {gain} {found.unit}.{_too_few(found)}"
         )
+    if found.seconds > LATE * 60 * found.budget:
+        typer.echo(
+            f"It took more than the {found.budget:g} minutes of --budget, since a fit that is begun is ended: with more "
+            "minutes more recipes are compared, on more items.",
+            err=True,
+        )
     if found.beats_translation is not None:
         console.print(f"Against the translation: {signed(found.beats_translation)} {found.unit}.")
     print_files(file, written, "vector")
@@ -143,9 +151,10 @@ def _too_few(found: "Found") -> str:
 
 
 def _chosen(found: "Found") -> Table:
+    chosen_on = max(standing.items for standing in found.standings)
     title = (
         f"{found.source} ({found.language}): {found.tried} recipes in {found.seconds / 60:.1f} minutes\n"
-        f"{found.split}; {found.development_items} and {found.report_items} of them were asked"
+        f"{found.split}; {chosen_on} and {found.report_items} of them were asked"
     )
     table = Table(title=title, title_justify="left", box=box.SIMPLE)
     for name in ("recipe", "items", "chosen on", "over nothing"):

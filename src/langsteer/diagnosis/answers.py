@@ -165,12 +165,13 @@ class _Search:
         candidates = AnswerCandidates(self.model, self.asked.fitted_on, self.seed)
         self.changes |= candidates.first()
         self._write([NOTHING], "choose", min(FIRST, len(self.asked.choose)))
-        first = self._round("first", list(self.changes), FIRST)
-        around = candidates.around(first)
-        self.changes |= around
-        names = list(dict.fromkeys([*first[:FINALISTS], *around]))
-        second = self._round("second", names, FIRST)
-        last = self._round("last", second[:LAST], len(self.asked.choose))
+        order = self._round("first", list(self.changes), FIRST)
+        around = candidates.around(order)
+        if self._pays_for(len(around)):
+            self.changes |= around
+            names = list(dict.fromkeys([*order[:FINALISTS], *around]))
+            order = self._round("second", names, FIRST)
+        last = self._round("last", order[:LAST], len(self.asked.choose))
         best = self.changes[last[0]]
         assert best is not None
         return best, self._found(last[0])
@@ -181,12 +182,25 @@ class _Search:
         batches = self.took[1:] or self.took or [1.0]
         return float(np.mean(batches))
 
+    def _pays_for(self, more: int) -> bool:
+        """Whether the time left pays for so many candidates more, on as few lines as there may be, and the report."""
+        told = self.trials.told("second")
+        if told is None:
+            pays = self._left_to_choose > more * FEWEST * self._seconds
+            told = self.trials.tell("second", asked=pays)
+        return bool(told["asked"])
+
+    @property
+    def _left_to_choose(self) -> float:
+        """Seconds left, less what the shortest report takes."""
+        reported = min(FEWEST_REPORTED, len(self.asked.report))
+        return self.clock.left - 2 * reported * self._seconds
+
     def _round(self, name: str, candidates: Sequence[str], wanted: int) -> list[str]:
         """The candidates from best to worst, on as many lines as a share of the time left pays for."""
         told = self.trials.told(f"round {name}")
         if told is None:
-            left = self.clock.left - 2 * FEWEST_REPORTED * self._seconds
-            paid = int(SHARES[name] * left / self._seconds / len(candidates))
+            paid = int(SHARES[name] * self._left_to_choose / self._seconds / len(candidates))
             lines = min(wanted, len(self.asked.choose), max(FEWEST, paid))
             told = self.trials.tell(f"round {name}", lines=lines)
         lines = int(told["lines"])

@@ -5,6 +5,7 @@ rounds, and seconds that fits took.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -105,10 +106,26 @@ class Trials:
                 (Difference(k, None, v) for k, v in made.items() if k not in about), None
             )
         if difference is not None:
+            difference = _within(difference)
             raise DiagnosisError(
                 f"{self.path} is of another search ({difference.key} is {_short(difference.made)} there, "
                 f"and {_short(difference.wanted)} now): name another output, or pass --overwrite"
             )
+
+
+def _within(difference: Difference) -> Difference:
+    """Of two mappings that differ, the first key of theirs that does: of a corpus, its name or its lines."""
+    made, wanted = difference.made, difference.wanted
+    if not (isinstance(made, Mapping) and isinstance(wanted, Mapping)):
+        return difference
+    plain = [k for k in (*wanted, *made) if made.get(k) != wanted.get(k)]
+    key = next((k for k in plain if not _is_digest(wanted.get(k))), plain[0])
+    return Difference(f"{difference.key}'s {key}", wanted.get(key), made.get(key))
+
+
+def _is_digest(value: Any) -> bool:
+    """Whether a value tells a reader nothing but that it is another."""
+    return isinstance(value, str) and bool(re.fullmatch(r"[0-9a-f]{16,}", value))
 
 
 def _short(value: Any) -> str:

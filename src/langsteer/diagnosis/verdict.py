@@ -61,7 +61,10 @@ def items_needed(effect: float, changed: float = CHANGED) -> int:
 
 def smallest_seen(items: int, changed: float = CHANGED) -> float:
     """The smallest difference, in points, that so many paired items show four times in five."""
-    return 100 * math.sqrt(_POWER * changed / (items + _POWER))
+    share = math.sqrt(_POWER * changed / (items + _POWER))
+    if share > changed:  # more answers change than usual: `items_needed` says how many
+        share = _POWER / (items + _POWER)
+    return 100 * share
 
 
 def judge(

@@ -68,7 +68,7 @@ def vectors_of(changes: Sequence[Change], title: str) -> list[SteeringVector]:
                 why = (
                     "depends on the token"
                     if part.layers
-                    else "acts on logits (export it by itself: --to logit-bias)"
+                    else "acts on logits (fit it by itself, and export that: --to logit-bias)"
                 )
                 raise ExportError(
                     f"a {title} holds steering vectors: what is added is the same at every token. "

@@ -39,7 +39,7 @@ def _total(changes: Sequence[Change]) -> Tensor:
             if not isinstance(part, LogitBias):
                 raise ExportError(
                     f"a file for {TITLE} holds what is added to logits: that of {change.language} has a "
-                    f"{part.kind.name}, which changes hidden states. langsteer serve applies both"
+                    f"{part.kind.name}, which changes hidden states: fit the bias by itself. langsteer serve applies both"
                 )
         if change.model != changes[0].model:
             raise ExportError(f"the biases of {change.language} are of different models")

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+import tqdm
+
 from langsteer.progress import show_progress
 from langsteer.scale.units import Ended, Held, Unit, perform
 
@@ -97,10 +99,10 @@ def _serve(connection: Connection, threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends this one
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    _be_quiet()
     import torch
 
     torch.set_num_threads(threads)
-    show_progress(False)  # it is told by the process that gives the units out
     held = Held()
     while True:
         try:
@@ -108,6 +110,15 @@ def _serve(connection: Connection, threads: int) -> None:
             connection.send(perform(unit, held))
         except (EOFError, BrokenPipeError, ConnectionResetError):
             return
+
+
+def _be_quiet() -> None:
+    """No progress, which is told by the process that gives the units out, before a library is imported that shows it."""
+    show_progress(False)
+    os.environ |= {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error"}
+    tqdm.tqdm.set_lock(
+        threading.RLock()
+    )  # its own is a semaphore that outlives a process which is ended
 
 
 def _end_with_parent() -> None:

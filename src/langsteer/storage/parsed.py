@@ -23,9 +23,23 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def parse_yaml(text: str) -> Any:
-    """The value that a text of YAML holds, by the safe loader. Raises yaml.YAMLError likewise."""
+    """The value that a text of YAML holds, by the safe loader. Raises yaml.YAMLError likewise, and for a key
+    that a mapping has twice.
+    """
     yaml = need("yaml", "eval", "reading YAML")
+
+    class Loader(yaml.SafeLoader):  # type: ignore[misc, name-defined]
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            seen: set[tuple[str, str]] = set()
+            for key, _ in node.value:
+                name = (key.tag, str(key.value))
+                if name in seen and isinstance(key, yaml.ScalarNode):
+                    problem = f"the key {key.value} is there twice"
+                    raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+                seen.add(name)
+            return super().construct_mapping(node, deep)
+
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader=Loader)
     except (RecursionError, ValueError) as error:  # ValueError: a date that is none
         raise yaml.YAMLError(str(error) or "nested too deeply") from error

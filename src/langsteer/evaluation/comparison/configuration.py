@@ -89,7 +89,7 @@ def _located(path: str, info: Any) -> str:
 
 
 Text = Annotated[str, _must_be("text")]
-Whole = Annotated[int, Field(strict=True, ge=0), _must_be("a whole number")]
+Whole = Annotated[int, Field(strict=True, ge=0), _must_be("a whole number, 0 or more")]
 Place = Annotated[Path, AfterValidator(_placed), _must_be("a path")]
 Places = Annotated[tuple[Place, ...], BeforeValidator(_listed)]
 Names = Annotated[
@@ -134,14 +134,20 @@ def _bytes(value: Any) -> Any:
     return int(float(match[1]) * (1024 if match[3] else 1000) ** power)
 
 
+def _no_truth(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise _fault(f"must be a number, not {value!r}")
+    return value
+
+
 @dataclass(frozen=True)
 class ModelResources(Resources):
     """What a process takes that holds a model, as it stands in the file: `{gpus: 1, memory: 40GB}`."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
-    cpus: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
-    gpus: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    cpus: Annotated[float, BeforeValidator(_no_truth), Field(gt=0, allow_inf_nan=False)] = 1.0
+    gpus: Annotated[float, BeforeValidator(_no_truth), Field(ge=0, allow_inf_nan=False)] = 0.0
     memory: Annotated[int, BeforeValidator(_bytes)] | None = None
 
 
@@ -283,6 +289,10 @@ def _first_fault(error: ValidationError) -> str:
     faults = error.errors(include_url=False)
     fault = next((f for f in faults if f["type"] in _NO_KEY), faults[0])
     key, *steps = fault["loc"]
+    if fault["type"] in _NO_KEY and steps:
+        *inside, unknown = steps
+        known = [f.name for f in fields(ModelResources)]
+        return f"{'.'.join(map(str, (key, *inside)))} has no key {unknown!r}{nearest(str(unknown), known)}"
     if fault["type"] in _NO_KEY:
         return f"there is no key {key!r}{nearest(str(key), [f.name for f in fields(Comparison)])}"
     if fault["type"] == "missing":

@@ -15,6 +15,7 @@ from typing import Any
 from langsteer.engines.vllm.start import check_version, installed_version
 from langsteer.evaluation.comparison.asked import by_engine, missing_cells
 from langsteer.evaluation.comparison.cells import Cell, Failure, cell_path, write_failure
+from langsteer.evaluation.comparison.checks import check_runnable
 from langsteer.evaluation.comparison.configuration import CONFIGURATION, Chosen, Comparison
 from langsteer.evaluation.comparison.order import stage_of
 from langsteer.evaluation.comparison.unit import CellsUnit
@@ -61,10 +62,11 @@ def compare(
 ) -> Outcome:
     """Make every cell that is missing: here, or where `workers` are.
 
-    Raises CompareError where cells were made otherwise, and EngineError where an engine is to write
-    that is not here.
+    Raises ConfigError for what cannot be run, CompareError where cells were made otherwise, and EngineError
+    where an engine is to write that is not here.
     """
     started = time.perf_counter()
+    check_runnable(wanted, here=workers is None)
     outcome = Outcome()
     missing = missing_cells(wanted, outcome.kept)
     if workers is None and any(by_engine(wanted, benchmark) for _, benchmark, _ in missing):

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from transformers import LogitsProcessor
 
 from langsteer.errors import MethodError
@@ -117,6 +118,7 @@ def checking_options(method: EvaluationMethod) -> EvaluationMethod:
             if name not in known:
                 listed = ", ".join(known) or "none"
                 raise MethodError(f"{method.name} has no option {name!r}: it has {listed}")
+        check_values(method.name, get_type_hints(method.prepare), options)
 
     @functools.wraps(method.prepare)
     def prepare(setting: Setting, **options: Any) -> Plan:
@@ -124,6 +126,19 @@ def checking_options(method: EvaluationMethod) -> EvaluationMethod:
         return method.prepare(setting, **options)
 
     return replace(method, prepare=prepare, check_options=check)
+
+
+def check_values(name: str, types: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    """Raise MethodError for the first option of a method whose value is not of its type."""
+    for option, value in options.items():
+        adapter = TypeAdapter(types[option], config=ConfigDict(arbitrary_types_allowed=True))
+        try:
+            made, reason = adapter.validate_python(value), "a number"
+        except ValidationError as error:
+            made, reason = None, error.errors()[0]["msg"].removeprefix("Input should be ")
+        stands = made is not None or value is None
+        if not stands or (isinstance(value, str | bool) and type(made) in (int, float)):
+            raise MethodError(f"{name}: its option {option} should be {reason}, not {value!r}")
 
 
 def form_of(setting: Setting, language: str | None = None) -> str:

@@ -5,9 +5,10 @@ Fitted on the setting's parallel corpus, without labels of the benchmark, and ke
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from langsteer.errors import FitError, MethodError
 from langsteer.evaluation.methods.common import (
@@ -16,6 +17,7 @@ from langsteer.evaluation.methods.common import (
     Setting,
     Stage,
     asked_docs,
+    check_values,
     form_of,
 )
 from langsteer.fitting.learning import learn, learn_all, method_of
@@ -23,6 +25,7 @@ from langsteer.fitting.methods import METHODS
 from langsteer.fitting.names import DEFAULT_METHOD
 from langsteer.fitting.names import METHODS as OWN
 from langsteer.fitting.options import Method as FittingMethod
+from langsteer.fitting.options import Options
 from langsteer.fitting.projection import Moments, pair_moments
 from langsteer.fitting.readings import SharedReadings, shared_readings
 from langsteer.fitting.recipe import parse_recipe
@@ -37,7 +40,11 @@ from langsteer.text.corpus import ParallelCorpus
 LARGEST_MOMENTS = 2**30  # bytes
 MAPS = ("low_rank", "projection", "projection_all")  # kept in a folder of their own
 OLD_NAMES = {"alphas": "strengths"}  # of options
-CHOOSING = {"layers", "strengths", *OLD_NAMES}  # what `learn` takes beside a method's own options
+# what `learn` takes beside a method's own options
+CHOOSING: dict[str, Any] = {
+    "layers": Sequence[int],
+    **dict.fromkeys(("strengths", *OLD_NAMES), Sequence[float]),
+}
 
 Maker = Callable[..., tuple[Change, float]]
 
@@ -181,7 +188,12 @@ def _method(
     fitting = DEFAULT_METHOD if maker is together_change else name
 
     def check(options: Mapping[str, Any]) -> None:
-        method_of(fitting).make_options({k: v for k, v in options.items() if k not in CHOOSING})
+        method = method_of(fitting)
+        kind = method.options or Options
+        types = get_type_hints(kind)
+        known = CHOOSING | {field.name: types[field.name] for field in fields(kind)}
+        check_values(name, known, {k: v for k, v in options.items() if k in known})
+        method.make_options({k: v for k, v in options.items() if k not in CHOOSING})
 
     return EvaluationMethod(name, title, prepare, "states", stage, serves_all, check)
 
