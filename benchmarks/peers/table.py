@@ -63,12 +63,19 @@ def row(part: Part, peer: str, line: Line | None, own: Line | None) -> list[str]
     return [
         part.title,
         against,
-        "{:.2f} [{:.2f}, {:.2f}]".format(*line["times"]),
+        times(line),
         f"{theirs / ours:.1f}" if theirs and ours else "–",
         memory(line, own),
         "{:.3g}, {:.3g}".format(*line["seconds"]),
         results(line["same"]),
     ]
+
+
+def times(line: Line) -> str:
+    """The median, and its interval where there was more than one round."""
+    if line["rounds"] == 1:
+        return f"{line['times'][0]:.2f}, one round"
+    return "{:.2f} [{:.2f}, {:.2f}]".format(*line["times"])
 
 
 def memory(line: Line, own: Line | None) -> str:
