@@ -73,7 +73,7 @@ def row(part: Part, peer: str, line: Line | None, own: Line | None) -> list[str]
 
 def times(line: Line) -> str:
     """The median, and its interval where there was more than one round."""
-    if line["rounds"] == 1:
+    if line.get("rounds") == 1:
         return f"{line['times'][0]:.2f}, one round"
     return "{:.2f} [{:.2f}, {:.2f}]".format(*line["times"])
 
