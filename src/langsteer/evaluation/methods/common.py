@@ -10,7 +10,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from transformers import LogitsProcessor
 
 from langsteer.errors import MethodError
@@ -118,7 +118,7 @@ def checking_options(method: EvaluationMethod) -> EvaluationMethod:
             if name not in known:
                 listed = ", ".join(known) or "none"
                 raise MethodError(f"{method.name} has no option {name!r}: it has {listed}")
-        check_values(method.name, get_type_hints(method.prepare), options)
+        check_values(method.name, _types_of(method.prepare), options)
 
     @functools.wraps(method.prepare)
     def prepare(setting: Setting, **options: Any) -> Plan:
@@ -128,17 +128,32 @@ def checking_options(method: EvaluationMethod) -> EvaluationMethod:
     return replace(method, prepare=prepare, check_options=check)
 
 
+def _types_of(function: Callable[..., Any]) -> dict[str, Any]:
+    """The types of its parameters; none where one of them can be found only by a type checker."""
+    try:
+        return get_type_hints(function)
+    except NameError:
+        return {}
+
+
 def check_values(name: str, types: Mapping[str, Any], options: Mapping[str, Any]) -> None:
     """Raise MethodError for the first option of a method whose value is not of its type."""
     for option, value in options.items():
-        adapter = TypeAdapter(types[option], config=ConfigDict(arbitrary_types_allowed=True))
-        try:
-            made, reason = adapter.validate_python(value), "a number"
-        except ValidationError as error:
-            made, reason = None, error.errors()[0]["msg"].removeprefix("Input should be ")
-        stands = made is not None or value is None
-        if not stands or (isinstance(value, str | bool) and type(made) in (int, float)):
-            raise MethodError(f"{name}: its option {option} should be {reason}, not {value!r}")
+        wanted = _wanted_instead(types.get(option, Any), value)
+        if wanted is not None:
+            raise MethodError(f"{name}: its option {option} should be {wanted}, not {value!r}")
+
+
+def _wanted_instead(kind: Any, value: Any) -> str | None:
+    """What a value should be, where it is not of its kind; text and truth values are no numbers."""
+    try:
+        adapter = TypeAdapter(kind, config=ConfigDict(arbitrary_types_allowed=True))
+        made = adapter.validate_python(value)
+    except PydanticUserError:
+        return None  # a class of its own, which no file has
+    except ValidationError as error:
+        return str(error.errors()[0]["msg"]).removeprefix("Input should be ")
+    return "a number" if isinstance(value, str | bool) and type(made) in (int, float) else None
 
 
 def form_of(setting: Setting, language: str | None = None) -> str:
