@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from langsteer.diagnosis import find as module
 from langsteer.diagnosis.find import find_recipe, write_if_better
 from langsteer.diagnosis.fits import Candidate
 from langsteer.diagnosis.found import Found
-from langsteer.diagnosis.halving import Scorer
+from langsteer.diagnosis.halving import Scorer, Standing
 from langsteer.diagnosis.items import TaskItems
 from langsteer.diagnosis.outcome import BEST, RESULTS, check_place
 from langsteer.diagnosis.scoring import answer_scores, asked, scale_of
@@ -192,24 +193,36 @@ def test_references_are_searched_for_in_nats(llama: Model, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("ahead", "chosen"), [([10.0, -9.0, 2.0, 0.0], False), ([10.0, 9.0, 11.0, 8.0], True)]
+    ("ahead", "over_nothing", "chosen"),
+    [
+        ([10.0, -9.0, 2.0, 0.0], 0.5, False),
+        ([10.0, 9.0, 11.0, 8.0], 0.5, True),
+        ([10.0, -9.0, 2.0, 0.0], -0.5, True),
+    ],
 )
 def test_what_is_better_by_luck_is_not_chosen(
     ahead: list[float],
+    over_nothing: float,
     chosen: bool,
     llama: Model,
     task: TaskItems,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A lead over the default of less than its standard error."""
+    """A lead over the default of less than its standard error, where the default is not behind nothing."""
     asked_of: list[tuple[str, str]] = []
 
     def told(self: Scorer, first: Candidate, second: Candidate, *_: object) -> Array:
         asked_of.append((first.name, second.name))
         return np.array(ahead)
 
+    ranked = Scorer.standings
+
+    def standings(self: Scorer, *asked: Any) -> list[Standing]:
+        return [replace(standing, smooth=over_nothing) for standing in ranked(self, *asked)]
+
     monkeypatch.setattr(Scorer, "ahead", told)
+    monkeypatch.setattr(Scorer, "standings", standings)
     _, found = find_recipe(llama, task, pairs(12), tmp_path, budget=BUDGET)
     [(best, default)] = asked_of
     assert default.startswith("learned:")

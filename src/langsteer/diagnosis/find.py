@@ -182,12 +182,14 @@ class _Search:
         return best, self._found(best, default)
 
     def _unless_lucky(self, best: Candidate, default: Candidate) -> Candidate:
-        """The best, where it is ahead of the default by a standard error or more; else the default, which was chosen
-        on more items than a search has (the rule of one standard error, Breiman et al. 1984, section 3.4.3).
+        """The best, where it is ahead of the default by a standard error or more, or the default is behind nothing; else
+        the default, which was chosen on more items than a search has (the rule of one standard error, Breiman et al.
+        1984, section 3.4.3).
         """
         ahead = self.scorer.ahead(best, default, ALL, self.items)
         error = float(ahead.std(ddof=1)) / len(ahead) ** 0.5
-        return best if float(ahead.mean()) > error else default
+        behind_nothing = self.standings[default.name].smooth < 0
+        return best if behind_nothing or float(ahead.mean()) > error else default
 
     def _round(
         self, name: str, stage: str, candidates: Sequence[Candidate], default: Candidate
