@@ -94,6 +94,30 @@ def test_a_budget_that_is_spent_pays_for_no_second_round(
     assert {s.lines for s in found.standings} == {FEWEST}
 
 
+@pytest.mark.parametrize(("wrong", "is_default"), [(1, True), (6, False)])
+def test_what_is_better_by_luck_is_not_chosen(
+    wrong: int, is_default: bool, llama: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clamp is always right, and the default wrong in so many of twelve."""
+    default = "mean_difference:2@generated*-0.5 + pivot_words*2 + language_words"
+    written_by_default: list[str] = []
+
+    def text(change: Any) -> str:
+        if change is None:
+            return ENGLISH
+        first, *others = change.parts
+        if isinstance(first, Clamp) and first.layer == 3:
+            return SWAHILI
+        if len(others) == 2 and first.strength == -0.5:
+            written_by_default.append(SWAHILI if len(written_by_default) % 12 >= wrong else ENGLISH)
+            return written_by_default[-1]
+        return ENGLISH
+
+    writing(monkeypatch, text)
+    _, found = find_answers(llama, pairs(60), tmp_path / "s", budget=5.0)
+    assert (found.recipe == default) == is_default, found.recipe
+
+
 def test_a_search_that_was_stopped_goes_on(
     llama: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

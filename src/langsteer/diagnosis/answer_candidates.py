@@ -21,6 +21,7 @@ REACHES = (0.75, 1.25)  # of the best clamp, beside 1
 READING_DEPTH, READING = 0.45, 0.5  # of what reads, and its strength
 AWAY = (-0.5, -0.25)  # strengths of the same, turned round, on what is written
 STRONG = 2.0  # strength of the bias against the pivot's words, beside the usual one
+DEFAULT_DEPTH = DEPTHS[1]  # of the clamp of the default
 
 
 class AnswerCandidates:
@@ -29,22 +30,31 @@ class AnswerCandidates:
     def __init__(self, model: Model, corpus: ParallelCorpus, seed: int = 0) -> None:
         self.model, self.corpus, self.seed = model, corpus, seed
         self.single: dict[str, Change] = {}
+        self.default = ""  # the name of what did best over languages (docs/notes/answers.md)
 
     def first(self) -> dict[str, Change]:
-        """Clamps at several layers, the mean difference turned round, also with the strongest biases
-        beside it, and biases.
+        """Clamps at several layers, the mean difference turned round, biases, and the default: in a script of its own, a
+        clamp with the ban and the language's own words beside it, else the mean difference turned round with the strongest biases.
         """
-        deepest = self.model.layers - 1
-        layers = sorted({min(deepest, round(depth * self.model.layers)) for depth in DEPTHS})
+        layers = sorted({self._layer(depth) for depth in DEPTHS})
         clamps = fit_layers(self.model, self.corpus, layers, AnswerOptions(seed=self.seed))
         away = self._difference.at("generated")
         turned = {
             f"{away.method}:{away.layer}@generated*{strength:g}": away.with_strength(strength)
             for strength in AWAY
         }
+        by_layer = {clamp.layer: clamp_name(clamp) for clamp in clamps}
         self.single = {**{clamp_name(c): c for c in clamps}, **turned}
-        most_turned, strongest = next(iter(turned)), list(self.biases)[-1]
-        return {**self.single, **self.biases, **self._beside(most_turned, [strongest])}
+        _, beside, strongest = self.biases
+        if share_script(self.corpus.language, self.corpus.pivot):
+            usual = self._beside(next(iter(turned)), [strongest])
+        else:
+            usual = self._beside(by_layer[self._layer(DEFAULT_DEPTH)], [beside])
+        (self.default,) = usual
+        return {**self.single, **self.biases, **usual}
+
+    def _layer(self, depth: float) -> int:
+        return min(self.model.layers - 1, round(depth * self.model.layers))
 
     def around(self, ranked: Sequence[str]) -> dict[str, Change]:
         """Of the first ones, from best to worst: the best with each bias beside it, the next with the

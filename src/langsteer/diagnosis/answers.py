@@ -2,8 +2,8 @@
 
 Clamps (`langsteer.fitting.answers`) of several layers and levels, the mean difference turned round, and biases of what
 is written (`langsteer.fitting.logit_bias`), alone and together, write answers to some prompts (`answer_prompts`); the one with
-most answers in the language is taken, of those that repeat themselves no more than the model as it is. It is reported once, on other prompts,
-against the model as it is. See `langsteer.evaluation.written`.
+most answers in the language is taken, of those that repeat themselves no more than the model as it is, where it is better by more than chance
+than a default. It is reported once, on other prompts, against the model as it is. See `langsteer.evaluation.written`.
 """
 
 import math
@@ -165,16 +165,31 @@ class _Search:
         candidates = AnswerCandidates(self.model, self.asked.fitted_on, self.seed)
         self.changes |= candidates.first()
         self._write([NOTHING], "choose", min(FIRST, len(self.asked.choose)))
+        default = candidates.default
         order = self._round("first", list(self.changes), FIRST)
         around = candidates.around(order)
         if self._pays_for(len(around)):
             self.changes |= around
-            names = list(dict.fromkeys([*order[:FINALISTS], *around]))
-            order = self._round("second", names, FIRST)
-        last = self._round("last", order[:LAST], len(self.asked.choose))
-        best = self.changes[last[0]]
+            names = [*order[:FINALISTS], default, *around]
+            order = self._round("second", list(dict.fromkeys(names)), FIRST)
+        finalists = list(dict.fromkeys([*order[:LAST], default]))
+        last = self._round("last", finalists, len(self.asked.choose))
+        name = self._unless_lucky(last[0], default)
+        best = self.changes[name]
         assert best is not None
-        return best, self._found(last[0])
+        return best, self._found(name)
+
+    def _unless_lucky(self, best: str, default: str) -> str:
+        """The best, where it brings more answers in the language than the default by more than chance, or the default
+        brings none, or repeats itself more than the model as it is; else the default, which was chosen on more lines
+        than a search has.
+        """
+        lines = self.standings[best].lines
+        nothing, ours, theirs = (self._rows(n, "choose", lines) for n in (NOTHING, best, default))
+        before, with_best, with_default = map(_in_language, (nothing, ours, theirs))
+        ahead = paired_bootstrap(difference, with_default, with_best)
+        helps = with_default.mean() > before.mean() and not more_repetition(theirs, nothing)
+        return default if helps and ahead.low <= 0 else best
 
     @property
     def _seconds(self) -> float:
@@ -307,6 +322,11 @@ def ranked(
         return strict and more > 0, own["other"] - own["right"] + more, -own[REPEATS]
 
     return sorted(candidates, key=key)
+
+
+def _in_language(rows: Array) -> Array:
+    """Of answers [lines, measures], 100 for one in the language, and -100 for one in another: [lines]."""
+    return rows[:, MEASURES.index("right")] - rows[:, MEASURES.index("other")]
 
 
 def _means(rows: Array) -> dict[str, float]:
