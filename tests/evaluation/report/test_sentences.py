@@ -34,3 +34,14 @@ def test_the_summary_where_nothing_is_significant() -> None:
     )
     only = compare_table(one[:1], "raw", draws=300)
     assert summarise(only, "X")[1] == "No other method has been run."
+
+
+def test_levels_of_other_items_than_the_difference_are_told() -> None:
+    hits = [True] * 2 + [False] * 38
+    cells = [cell("direct", "sw", hits), cell("english", "sw", [True] * 38 + [False, False])]
+    said = "on the items and languages that both have"
+    whole = " ".join(summarise(compare_table(cells, "raw", draws=300), "SIB-200"))
+    assert said not in whole
+    fewer = replace(cells[0], items=cells[0].items[1:])
+    part = " ".join(summarise(compare_table([fewer, cells[1]], "raw", draws=300), "SIB-200"))
+    assert said in part

@@ -8,6 +8,8 @@ from langsteer.evaluation.report.table import Entry, MethodRow, Table
 from langsteer.look.words import counted, listed, p_value
 from langsteer.text.languages import language_name
 
+ROUNDING = 0.11  # points that two levels of one decimal and their difference may be apart
+
 
 def summarise(table: Table, title: str) -> tuple[str, ...]:
     """Levels first, then what is gained, lost and neither."""
@@ -54,6 +56,9 @@ def _levels(table: Table, direct: Entry, english: MethodRow | None) -> str:
     clear = contrast is not None and contrast.difference.low > 0
     end = "" if clear else "; the gap is not clearly above 0, so no share of it is reported"
     change = "" if contrast is None else f", {gain(contrast.difference)} points away"
+    apart = english.mean.score - direct.score
+    if contrast is not None and abs(contrast.difference.value - apart) > ROUNDING:
+        change += " on the items and languages that both have"
     return f"{start}, and {english.mean.score:.1f}% on the English originals{change}{end}."
 
 
