@@ -67,4 +67,6 @@ def small(method: Any) -> Any:
         options |= {key: least} if key in options else {}
     if name == "learned":
         options["steps"] = 2
+    elif name.endswith("+learned"):
+        options["steering"] = {"steps": 2}
     return {name: options} if options else name
