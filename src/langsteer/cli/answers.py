@@ -8,7 +8,7 @@ from rich import box
 from rich.table import Table
 
 from langsteer.cli import options as shared
-from langsteer.cli.searches import print_files, search_folder, signed
+from langsteer.cli.searches import print_files, say_late, search_folder, signed
 from langsteer.errors import DiagnosisError
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ def _print(found: "AnswersFound", file: Path, written: bool) -> None:
             f"Nothing that was tried brings more answers in {found.language} without repeating more: the "
             f"best is {found.recipe}."
         )
+    say_late(found.seconds, found.budget)
     print_files(file, written, "file")
 
 

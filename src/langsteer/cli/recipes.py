@@ -5,12 +5,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
 from rich import box
 from rich.table import Table
 
 from langsteer.cli import options as shared
-from langsteer.cli.searches import print_files, search_folder, signed
+from langsteer.cli.searches import print_files, say_late, search_folder, signed
 
 if TYPE_CHECKING:
     from langsteer.diagnosis.found import Found
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from langsteer.text.corpus import ParallelCorpus
 
 SHOWN = 10  # of the candidates
-LATE = 1.5  # times the budget: what is said
 
 
 def search_for(
@@ -129,12 +127,7 @@ def _print(found: "Found", file: Path, written: bool) -> None:
             f"Nothing that was tried is better than nothing by more than chance: the best, {found.recipe}, "
             f"has {gain} {found.unit}.{_too_few(found)}"
         )
-    if found.seconds > LATE * 60 * found.budget:
-        typer.echo(
-            f"It took more than the {found.budget:g} minutes of --budget, since a fit that is begun is ended: with more "
-            "minutes more recipes are compared, on more items.",
-            err=True,
-        )
+    say_late(found.seconds, found.budget)
     if found.beats_translation is not None:
         console.print(f"Against the translation: {signed(found.beats_translation)} {found.unit}.")
     print_files(file, written, "vector")

@@ -7,6 +7,8 @@ import typer
 
 from langsteer.cli import options as shared
 
+LATE = 1.5  # times the budget
+
 if TYPE_CHECKING:
     from langsteer.evaluation.statistics import Interval
 
@@ -19,6 +21,16 @@ def signed(interval: "Interval") -> str:
 def search_folder(file: Path) -> Path:
     """Where all is kept that was tried for a file."""
     return file.with_suffix(".search")
+
+
+def say_late(seconds: float, minutes: float) -> None:
+    """Say so where a search has taken much longer than it was given."""
+    if seconds > LATE * 60 * minutes:
+        typer.echo(
+            f"It took more than the {minutes:g} minutes of --budget: a fit that is begun is ended, and the report is made. "
+            "In more minutes more recipes are compared, on more items.",
+            err=True,
+        )
 
 
 def print_files(file: Path, written: bool, kind: str) -> None:
