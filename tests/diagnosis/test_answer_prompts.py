@@ -127,19 +127,18 @@ def test_a_search_asks_them(llama: Model, tmp_path: Path, monkeypatch: pytest.Mo
     change, found = find_answers(llama, pairs(60), tmp_path / "s", budget=0.01, prompts=prompts)
     assert asked == {str(prompt) for prompt in prompts}
     assert (found.report_lines, found.prompts) == (10, "prompts of one's own")
-    best = found.standings[0]
-    assert best.candidate == found.recipe
+    assert found.recipe in {standing.candidate for standing in found.standings}
     assert change.corpus["lines"] == 60  # all of it is fitted on
     other = [
         Prompt("0", "swali "),
         *prompts[1:],
     ]  # the same texts, of which less is in the language
     for others, told in (
-        (prompts[:18], '"count": 18'),
-        (other, '"count": 20'),
-        (None, "not given"),
+        (prompts[:18], "count of prompts is 20 there, and 18 now"),
+        (other, "hash of prompts is"),
+        (None, "prompts is .* there, and not given now"),
     ):
-        with pytest.raises(DiagnosisError, match=rf"prompts is .*20.* there, and .*{told}.* now"):
+        with pytest.raises(DiagnosisError, match=told):
             find_answers(llama, pairs(60), tmp_path / "s", budget=0.01, prompts=others)
 
 

@@ -48,7 +48,7 @@ def test_damage_and_other_searches_are_told(tmp_path: Path) -> None:
     corpus = {"name": "mine", "fingerprint": "0123456789abcdef", "lines": 60}
     other = tmp_path / "other.jsonl"
     Trials(other, {"corpus": corpus}).tell("one", value=1)
-    with pytest.raises(DiagnosisError, match=r"\(corpus's lines is 60 there, and 50 now\)"):
+    with pytest.raises(DiagnosisError, match=r"\(lines of corpus is 60 there, and 50 now\)"):
         Trials(other, {"corpus": {**corpus, "fingerprint": "fedcba9876543210", "lines": 50}})
     text = file.read_text(encoding="utf-8")
     file.write_text("not json\n" + text, encoding="utf-8")

@@ -120,7 +120,7 @@ def _within(difference: Difference) -> Difference:
         return difference
     plain = [k for k in (*wanted, *made) if made.get(k) != wanted.get(k)]
     key = next((k for k in plain if not _is_digest(wanted.get(k))), plain[0])
-    return Difference(f"{difference.key}'s {key}", wanted.get(key), made.get(key))
+    return Difference(f"{key} of {difference.key}", wanted.get(key), made.get(key))
 
 
 def _is_digest(value: Any) -> bool:
