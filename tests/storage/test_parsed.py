@@ -16,7 +16,9 @@ def test_no_json(text: str) -> None:
         parse_json(text)
 
 
-@pytest.mark.parametrize("text", ["[" * 5000, "a: b: c", "when: 2024-99-99", "a: 1\nb: 2\na: 3"])
+@pytest.mark.parametrize(
+    "text", ["[" * 5000, "a: b: c", "when: 2024-99-99", "a: 1\nb: 2\na: 3", "!!map [a]"]
+)
 def test_no_yaml(text: str) -> None:
     with pytest.raises(yaml.YAMLError):
         parse_yaml(text)

@@ -30,13 +30,13 @@ def parse_yaml(text: str) -> Any:
 
     class Loader(yaml.SafeLoader):  # type: ignore[misc, name-defined]
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            pairs = node.value if isinstance(node, yaml.MappingNode) else ()
             seen: set[tuple[str, str]] = set()
-            for key, _ in node.value:
-                name = (key.tag, str(key.value))
-                if name in seen and isinstance(key, yaml.ScalarNode):
+            for key in (key for key, _ in pairs if isinstance(key, yaml.ScalarNode)):
+                if (key.tag, key.value) in seen:
                     problem = f"the key {key.value} is there twice"
                     raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
-                seen.add(name)
+                seen.add((key.tag, key.value))
             return super().construct_mapping(node, deep)
 
     try:
