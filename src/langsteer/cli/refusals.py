@@ -61,10 +61,7 @@ def refuse_by_task(
     """Raise FitError for an option about items beside `--for answers`, which has none, and for one about answers
     beside anything else.
     """
+    why = "about items of a task, and --for answers has none" if answers else "for --for answers"
     for name, value in (of_items if answers else of_answers).items():
-        if value and answers:
-            raise FitError(
-                f"{name} is about items of a task, and --for answers has none: leave it out"
-            )
         if value:
-            raise FitError(f"{name} is for --for answers: leave it out")
+            raise FitError(f"{name} is {why}: leave it out")

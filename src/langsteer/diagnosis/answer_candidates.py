@@ -29,13 +29,14 @@ class AnswerCandidates:
 
     def __init__(self, model: Model, corpus: ParallelCorpus, seed: int = 0) -> None:
         self.model, self.corpus, self.seed = model, corpus, seed
-        self.single: dict[str, Change] = {}
-        self.default = ""  # the name of what did best over languages (docs/notes/answers.md)
 
     def first(self) -> dict[str, Change]:
-        """Clamps at several layers, the mean difference turned round, biases, and the default: in a script of its own, a
-        clamp with the ban and the language's own words beside it, else the mean difference turned round with the strongest biases.
-        """
+        """Clamps at several layers, the mean difference turned round, biases, and the default."""
+        return {**self.single, **self.biases, **self.default}
+
+    @functools.cached_property
+    def single(self) -> dict[str, Change]:
+        """Clamps, and the mean difference turned round, the stronger first."""
         layers = sorted({self._layer(depth) for depth in DEPTHS})
         clamps = fit_layers(self.model, self.corpus, layers, AnswerOptions(seed=self.seed))
         away = self._difference.at("generated")
@@ -43,15 +44,20 @@ class AnswerCandidates:
             f"{away.method}:{away.layer}@generated*{strength:g}": away.with_strength(strength)
             for strength in AWAY
         }
-        by_layer = {clamp.layer: clamp_name(clamp) for clamp in clamps}
-        self.single = {**{clamp_name(c): c for c in clamps}, **turned}
+        return {**{clamp_name(clamp): clamp for clamp in clamps}, **turned}
+
+    @property
+    def default(self) -> dict[str, Change]:
+        """By its name, what did best over languages (docs/notes/answers.md): in a script of its own, a clamp with the
+        ban and the language's own words beside it, else the mean difference turned round with the strongest biases.
+        """
         _, beside, strongest = self.biases
         if share_script(self.corpus.language, self.corpus.pivot):
-            usual = self._beside(next(iter(turned)), [strongest])
-        else:
-            usual = self._beside(by_layer[self._layer(DEFAULT_DEPTH)], [beside])
-        (self.default,) = usual
-        return {**self.single, **self.biases, **usual}
+            turned = next(n for n, c in self.single.items() if not isinstance(c, Clamp))
+            return self._beside(turned, [strongest])
+        layer = self._layer(DEFAULT_DEPTH)
+        clamp = next(n for n, c in self.single.items() if c.layers == (layer,))
+        return self._beside(clamp, [beside])
 
     def _layer(self, depth: float) -> int:
         return min(self.model.layers - 1, round(depth * self.model.layers))

@@ -165,7 +165,7 @@ class _Search:
         candidates = AnswerCandidates(self.model, self.asked.fitted_on, self.seed)
         self.changes |= candidates.first()
         self._write([NOTHING], "choose", min(FIRST, len(self.asked.choose)))
-        default = candidates.default
+        (default,) = candidates.default
         order = self._round("first", list(self.changes), FIRST)
         around = candidates.around(order)
         if self._pays_for(len(around)):

@@ -116,9 +116,8 @@ def _be_quiet() -> None:
     """No progress, which is told by the process that gives the units out, before a library is imported that shows it."""
     show_progress(False)
     os.environ |= {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error"}
-    tqdm.tqdm.set_lock(
-        threading.RLock()
-    )  # its own is a semaphore that outlives a process which is ended
+    # tqdm's own lock is a semaphore that outlives a process which is ended
+    tqdm.tqdm.set_lock(threading.RLock())
 
 
 def _end_with_parent() -> None:
