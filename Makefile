@@ -1,4 +1,4 @@
-.PHONY: demo test test-quick test-long test-engines test-scale reliability check coverage wheels docs linkcheck graph clean
+.PHONY: demo test test-quick test-long test-rest test-engines test-scale reliability check coverage wheels docs linkcheck graph clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -14,9 +14,13 @@ demo: $(VENV)/demo-installed
 test: $(VENV)/dev-installed
 	$(PYTEST) $(PARALLEL) -m 'not reliability and not long and not scale'
 
-# What takes many seconds each: real models, figures, whole processes. CI runs it after `make test`
+# What takes many seconds each: real models, figures, whole processes
 test-long: $(VENV)/dev-installed
 	$(PYTEST) $(PARALLEL) -m 'long and not reliability and not scale'
+
+# All that `make test` leaves out, with one trial of each fault: CI runs it after that
+test-rest: $(VENV)/dev-installed
+	LANGSTEER_TRIALS=1 $(PYTEST) $(PARALLEL) -m '(long or reliability) and not scale'
 
 test-quick: $(VENV)/dev-installed
 	$(PYTEST) $(PARALLEL) -m 'not slow and not model and not reliability and not scale'

@@ -27,10 +27,10 @@ from benchmarks.common import (
     markdown,
     read_lines,
 )
+from benchmarks.label_vector import vector_of_labels
 from benchmarks.shared_recipe import gains
 from langsteer.diagnosis.halving import NOTHING
 from langsteer.diagnosis.items import TaskItem
-from langsteer.diagnosis.labels import vector_of_labels
 from langsteer.diagnosis.scoring import Asked, answer_scores, asked, scale_of
 from langsteer.diagnosis.task import read_task
 from langsteer.evaluation.statistics import Array

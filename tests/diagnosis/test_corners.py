@@ -12,31 +12,35 @@ from tests.made.questions import item_rows, label_rows, made_task
 
 
 @pytest.fixture
-def knowing(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
-    """Answers that are right as often as is told, by whether prompt and answers are English."""
-    shares: dict[str, float] = {}
+def knowing(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str], float]:
+    """Answers that are right as often as is told, by what prompt and answers are in."""
+    shares: dict[tuple[str, str], float] = {}
 
-    def answer_scores(
-        model: Model, asked: object, *_: object, progress: str = ""
-    ) -> list[list[object]]:
-        right = asked.right  # type: ignore[attr-defined]
-        share = shares[progress]
-        rows = []
-        for place, (own, question) in enumerate(zip(right, asked.questions, strict=True)):  # type: ignore[attr-defined]
-            best = own if place < share * len(right) else (own + 1) % len(question.answers)
-            rows.append(np.eye(len(question.answers))[best])
-        return [rows]
+    def scored(
+        model: Model, asked_at: dict[tuple[str, str], module.Asked], kept: object
+    ) -> dict[tuple[str, str], list[object]]:
+        found = {}
+        for key, asked in asked_at.items():
+            rows: list[object] = []
+            for place, (own, question) in enumerate(zip(asked.right, asked.questions, strict=True)):
+                count = len(question.answers)
+                best = own if place < shares[key] * len(asked.right) else (own + 1) % count
+                rows.append(np.eye(count)[best])
+            found[key] = rows
+        return found
 
-    monkeypatch.setattr(module, "answer_scores", answer_scores)
+    monkeypatch.setattr(module, "_scored", scored)
     return shares
 
 
-def test_the_gap_is_taken_apart(llama: Model, tmp_path: Path, knowing: dict[str, float]) -> None:
+def test_the_gap_is_taken_apart(
+    llama: Model, tmp_path: Path, knowing: dict[tuple[str, str], float]
+) -> None:
     knowing |= {
-        "Asking in the language": 0.4,
-        "Asking in English": 0.9,
-        "Prompt in English, answers in the language": 0.5,
-        "Prompt in the language, answers in English": 0.6,
+        (LANGUAGE, LANGUAGE): 0.4,
+        (ENGLISH, ENGLISH): 0.9,
+        (ENGLISH, LANGUAGE): 0.5,
+        (LANGUAGE, ENGLISH): 0.6,
     }
     direct, found = four_corners(llama, made_task(tmp_path, item_rows(100)).all)
     assert direct.values.mean() == pytest.approx(40)
@@ -48,9 +52,9 @@ def test_the_gap_is_taken_apart(llama: Model, tmp_path: Path, knowing: dict[str,
 
 
 def test_answers_in_english_leave_two_corners(
-    llama: Model, tmp_path: Path, knowing: dict[str, float]
+    llama: Model, tmp_path: Path, knowing: dict[tuple[str, str], float]
 ) -> None:
-    knowing |= {"Asking in the language": 0.4, "Asking in English": 0.9}
+    knowing |= {(LANGUAGE, ENGLISH): 0.4, (ENGLISH, ENGLISH): 0.9}
     _, found = four_corners(llama, made_task(tmp_path, label_rows(100)).all, "raw")
     assert {(c.prompt, c.answers) for c in found.corners} == {
         (LANGUAGE, ENGLISH),
@@ -63,16 +67,16 @@ def test_answers_in_english_leave_two_corners(
 
 
 def test_answers_that_do_not_end_the_text_are_not_put_after_others(
-    llama: Model, tmp_path: Path, knowing: dict[str, float]
+    llama: Model, tmp_path: Path, knowing: dict[tuple[str, str], float]
 ) -> None:
     rows = item_rows(60)
     for row in rows[:30]:
         row["choices"] = [f"{choice} na maji." for choice in row["choices"]]
     knowing |= {
-        "Asking in the language": 0.4,
-        "Asking in English": 0.9,
-        "Prompt in English, answers in the language": 0.5,
-        "Prompt in the language, answers in English": 0.6,
+        (LANGUAGE, LANGUAGE): 0.4,
+        (ENGLISH, ENGLISH): 0.9,
+        (ENGLISH, LANGUAGE): 0.5,
+        (LANGUAGE, ENGLISH): 0.6,
     }
     _, found = four_corners(llama, made_task(tmp_path, rows).all)
     assert found.items == 30
@@ -121,3 +125,32 @@ def test_references_have_the_chance_of_another_prompt(llama: Model, tmp_path: Pa
     assert direct.english_chance is not None
     assert (direct.english_chance != direct.english).all()
     assert found.gap is not None
+
+
+def test_a_prompt_is_read_once_for_all_answers(
+    llama: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = made_task(tmp_path, item_rows(24)).all
+    apart = {
+        (LANGUAGE, LANGUAGE): [item.own for item in items],
+        (ENGLISH, ENGLISH): [module.Wording("What?" + str(i), ("a b", "c")) for i in range(24)],
+        (LANGUAGE, ENGLISH): [
+            module.Wording(item.own.prompt, ("b a", "moto maji")) for item in items
+        ],
+    }
+    asked = {key: module.asked(llama, wordings, items) for key, wordings in apart.items()}
+    asked[LANGUAGE, ENGLISH] = asked[LANGUAGE, ENGLISH].part(range(3, 24))
+    expected = {key: module.answer_scores(llama, own)[0] for key, own in asked.items()}
+    read: list[int] = []
+
+    def spy(model: Model, own: module.Asked, **more: object) -> object:
+        read.append(len(own.questions))
+        return scores(model, own)
+
+    scores = module.answer_scores
+    monkeypatch.setattr(module, "answer_scores", spy)
+    found = module._scored(llama, asked, range(3, 24))
+    assert read == [24, 24]
+    for key, rows in expected.items():
+        for own, row in zip(found[key], rows, strict=True):
+            np.testing.assert_allclose(own, row, atol=1e-4)

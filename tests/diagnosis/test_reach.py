@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -10,7 +9,7 @@ from langsteer.diagnosis import reach as module
 from langsteer.diagnosis.reach import Halves, _Mapped, halves_of, reaches
 from langsteer.diagnosis.scoring import answer_scores, asked, scale_of
 from langsteer.model.model import Model
-from tests.helpers import pairs
+from tests.helpers import make_vector, pairs
 from tests.made.questions import item_rows, label_rows, made_task
 
 
@@ -68,36 +67,53 @@ def test_every_layer_and_kind_is_told(llama: Model, tmp_path: Path, rows: list[d
     assert found.best.gain.value == max(reach.gain.value for reach in found.exact)
 
 
-def test_an_exact_run_is_on_the_half_that_was_not_learned_from(
-    llama: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_learned_from_labels_is_of_the_other_half() -> None:
+    gradients = torch.randn(10, 2, 3, 6, generator=torch.Generator().manual_seed(1))
+    there = module.Slopes(gradients, torch.zeros(10, 2, 3))
+    halves = random_halves()
+    told = {(s.means, s.positions): s.nats for s in module._slopes_at(there, halves, 1)}
+    won = []
+    for side in (0, 1):
+        own = gradients[torch.arange(10) % 2 != side, 1, 0]
+        vector = module._of_labels(own)
+        assert float((own @ vector).mean()) == pytest.approx(1, abs=1e-5)
+        won.append(float((gradients[torch.arange(10) % 2 == side, 1, 0] @ vector).mean()))
+    assert told["labels", "source"] == pytest.approx(sum(won) / 2, abs=1e-5)
+    assert not module._of_labels(torch.zeros(4, 6)).any()
+
+
+def test_a_small_step_along_labels_wins_what_was_told(llama: Model, tmp_path: Path) -> None:
     items = made_task(tmp_path, item_rows(12)).all
     questions = asked(llama, [item.own for item in items], items)
-    (scores,) = answer_scores(llama, questions)
-    learned: list[tuple[int, ...]] = []
-
-    def spy(model: Model, part: module.Asked, *_: object) -> torch.Tensor:
-        learned.append(tuple(len(q.context) for q in part.questions))
-        return torch.zeros(llama.hidden_size)
-
-    monkeypatch.setattr(module, "vector_of_labels", spy)
-    found = reaches(llama, items, questions, scores, scale_of(questions), "sw")
-    lengths = [len(q.context) for q in questions.questions]
-    assert learned == [tuple(lengths[1::2]), tuple(lengths[0::2])]
-    (labels,) = [reach for reach in found.exact if reach.means == "labels"]
-    assert labels.gain.value == 0.0  # a vector of zeros changes nothing
-    assert np.isfinite(labels.gain.low)
+    there = module.slopes(llama, questions)
+    own = there.at(1, "prompt")
+    step = 1e-2 * module._of_labels(own)
+    vector = make_vector(llama, values=step, layer=1, positions="prompt")
+    before, after = (
+        sum(
+            float(torch.log_softmax(torch.from_numpy(row), 0)[right])
+            for row, right in zip(rows, questions.right, strict=True)
+        )
+        for rows in answer_scores(llama, questions, [None, vector])
+    )
+    assert (after - before) / len(items) == pytest.approx(1e-2, rel=0.2)
 
 
-def test_what_is_won_is_won_among_all_choices(
+def test_the_strength_is_chosen_on_the_first_and_told_of_all(
     llama: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "CHOICES", 1)  # among one choice, any change is right everywhere
+    monkeypatch.setattr(module, "FIRST", 10)
     items = made_task(tmp_path, item_rows(24)).all
     questions = asked(llama, [item.own for item in items], items)
     (scores,) = answer_scores(llama, questions)
-    scale = scale_of(questions)
-    before = scale.values(scores, questions.right).mean()
-    assert before < 90
-    found = reaches(llama, items, questions, scores, scale, "sw")
-    assert all(before + reach.gain.value < 100 for reach in found.exact)
+    asked_of: list[tuple[int, int]] = []
+
+    def spy(model: Model, part: module.Asked, changes: list[object], label: str) -> object:
+        asked_of.append((len(part.right), len(changes)))
+        return answer_scores(model, part, changes)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "answer_scores", spy)
+    found = reaches(llama, items, questions, scores, scale_of(questions), "sw")
+    places = len(found.exact)
+    strengths = sum(len(module.STRENGTHS[reach.means]) for reach in found.exact)
+    assert asked_of == [(5, strengths), (5, strengths), (7, places), (7, places)]

@@ -12,10 +12,14 @@ import numpy as np
 
 from langsteer.diagnosis.items import TaskItem, Wording
 from langsteer.diagnosis.scoring import Asked, Scale, answer_scores, asked, scale_of
+from langsteer.evaluation.harness.scoring import Question
 from langsteer.evaluation.statistics import Array, Interval, difference, paired_bootstrap
 from langsteer.model.model import Model
 
 LANGUAGE, ENGLISH = "language", "English"
+THE = {LANGUAGE: "the language", ENGLISH: ENGLISH}
+Key = tuple[str, str]
+"""What prompt and answers of a corner are in"""
 FEWEST = 20  # items that a corner is told of, where not all have it
 _WORDS_BEHIND = re.compile(r"\W[\w\s]*\w")
 
@@ -75,42 +79,89 @@ def four_corners(
     """Ask the items in every corner that they have; those of the usual wording are given in full."""
     own = asked(model, [item.own for item in items], items)
     scale = scale_of(own, scoring)  # type: ignore[arg-type]
-    (scores,) = answer_scores(model, own, progress="Asking in the language")
-    values = scale.values(scores, own.right)
-    known: dict[tuple[str, str], Array] = {}
     originals = [item.english for item in items if item.english is not None]
     if len(originals) < len(items):
+        (scores,) = answer_scores(model, own, progress="Asking in the language")
+        values = scale.values(scores, own.right)
         direct = Direct(own, scale, scores, values, None)
         corner = Corner(LANGUAGE, LANGUAGE, _mean(values))
         note = "There is no English of these items, so that nothing is said of a gap."
         return direct, Corners(len(items), (corner,), note=note)
-    answered_in_english = all(
+    in_english = all(
         item.own.answers == english.answers for item, english in zip(items, originals, strict=True)
     )
-    known[LANGUAGE, ENGLISH if answered_in_english else LANGUAGE] = values
-    english = asked(model, originals, items)
-    (english_scores,) = answer_scores(model, english, progress="Asking in English")
-    known[ENGLISH, ENGLISH] = scale.values(english_scores, english.right)
+    usual = (LANGUAGE, ENGLISH if in_english else LANGUAGE)
+    kept, mixed = _corners_besides(items, originals, in_english)
+    asked_at = {usual: own, (ENGLISH, ENGLISH): asked(model, originals, items)}
+    chosen = [items[i] for i in kept]
+    for corner_of, wordings in mixed.items():
+        asked_at[corner_of] = asked(model, [wordings[i] for i in kept], chosen)
+    scored = _scored(model, asked_at, kept)
+    known = {key: scale.values(rows, asked_at[key].right) for key, rows in scored.items()}
     chance = _chance_of_references(model, originals, items) if scale.unit == "nats" else None
-    direct = Direct(own, scale, scores, values, known[ENGLISH, ENGLISH], chance)
-    kept = list(range(len(items)))
-    if answered_in_english:
-        mixed = _native(items, originals)
-    else:
-        kept = [
-            i for i, (item, e) in enumerate(zip(items, originals, strict=True)) if _mix(item.own, e)
-        ]
-        mixed = _mixed(items, originals) if len(kept) >= FEWEST else {}
-        kept = kept if mixed else list(range(len(items)))
-    for (prompt, answers), wordings in mixed.items():
-        chosen = [items[i] for i in kept]
-        questions = asked(model, [wordings[i] for i in kept], chosen)
-        label = f"Prompt in {prompt}, answers in {answers}"
-        (found,) = answer_scores(
-            model, questions, progress=label.replace("in language", "in the language")
-        )
-        known[prompt, answers] = scale.values(found, questions.right)
+    direct = Direct(own, scale, scored[usual], known[usual], known[ENGLISH, ENGLISH], chance)
     return direct, _told(known, kept, len(items))
+
+
+def _corners_besides(
+    items: Sequence[TaskItem], originals: Sequence[Wording], in_english: bool
+) -> tuple[list[int], dict[Key, list[Wording]]]:
+    """The items that all corners are of, and the wordings of the corners that are not asked as it
+    is usual. `in_english` says whether all are usually answered in English.
+    """
+    whole = list(range(len(items)))
+    if in_english:
+        return whole, _native(items, originals)
+    pairs = zip(items, originals, strict=True)
+    kept = [i for i, (item, english) in enumerate(pairs) if _mix(item.own, english)]
+    return (kept, _mixed(items, originals)) if len(kept) >= FEWEST else (whole, {})
+
+
+def _scored(
+    model: Model, asked_at: Mapping[Key, Asked], kept: Sequence[int]
+) -> dict[Key, list[Array]]:
+    """The scores of every corner's answers; a prompt that several corners have is read once.
+
+    Corners are of all items, or of those in `kept`; those of all come first.
+    """
+    count = max(len(asked.right) for asked in asked_at.values())
+    questions = {
+        key: dict(
+            zip(range(count) if len(own.right) == count else kept, own.questions, strict=True)
+        )
+        for key, own in asked_at.items()
+    }
+    found: dict[Key, list[Array]] = {}
+    for group in _of_same_prompts(questions):
+        whole = questions[group[0]]
+        parts = {
+            i: [(key, questions[key][i]) for key in group if i in questions[key]] for i in whole
+        }
+        joined = tuple(
+            Question(whole[i].context, tuple(a for _, own in part for a in own.answers))
+            for i, part in parts.items()
+        )
+        label = f"Asking in {THE[group[0][0]]}"
+        (scores,) = answer_scores(model, Asked(joined, (0,) * len(joined)), progress=label)
+        for part, row in zip(parts.values(), scores, strict=True):
+            ends = np.cumsum([len(own.answers) for _, own in part])
+            for (key, _), own in zip(part, np.split(row, ends[:-1]), strict=True):
+                found.setdefault(key, []).append(own)
+    return found
+
+
+def _of_same_prompts(questions: Mapping[Key, Mapping[int, Question]]) -> list[list[Key]]:
+    """Corners in groups, each with the prompts of its first or of some of these."""
+    groups: list[list[Key]] = []
+    for key, own in questions.items():
+        for group in groups:
+            first = questions[group[0]]
+            if all(i in first and first[i].context == q.context for i, q in own.items()):
+                group.append(key)
+                break
+        else:
+            groups.append([key])
+    return groups
 
 
 def _mix(own: Wording, english: Wording) -> bool:
@@ -131,9 +182,7 @@ def _words_behind(answers: Sequence[str]) -> bool:
     return bool(_WORDS_BEHIND.search(ends[0][:shared][::-1]))
 
 
-def _mixed(
-    items: Sequence[TaskItem], originals: Sequence[Wording]
-) -> dict[tuple[str, str], list[Wording]]:
+def _mixed(items: Sequence[TaskItem], originals: Sequence[Wording]) -> dict[Key, list[Wording]]:
     pairs = list(zip(items, originals, strict=True))
     return {
         (ENGLISH, LANGUAGE): [Wording(e.prompt, item.own.answers) for item, e in pairs],
@@ -141,9 +190,7 @@ def _mixed(
     }
 
 
-def _native(
-    items: Sequence[TaskItem], originals: Sequence[Wording]
-) -> dict[tuple[str, str], list[Wording]]:
+def _native(items: Sequence[TaskItem], originals: Sequence[Wording]) -> dict[Key, list[Wording]]:
     """Corners with answers in the language, where there is a form that has them."""
     native = [item.native for item in items if item.native is not None]
     if len(native) < len(items):
@@ -168,7 +215,7 @@ def _chance_of_references(
     return np.array([row[0] for row in scores])
 
 
-def _told(known: Mapping[tuple[str, str], Array], kept: Sequence[int], count: int) -> Corners:
+def _told(known: Mapping[Key, Array], kept: Sequence[int], count: int) -> Corners:
     """Corners and their differences, on the items that all of them have."""
     index = np.array(kept)
     values = {key: v[index] if len(v) == count else v for key, v in known.items()}

@@ -1,8 +1,9 @@
 """How far a constant offset, a linear map, and a vector learned from labels could go at each layer.
 
 First to the first order, at all layers and positions by one backward pass; then a few exactly. All is learned from
-one half of the items and tried on the other, by turns. Of what is run exactly the best strength is told, on
-the items that it is told of: a bound, and not a recipe.
+one half of the items and tried on the other, by turns. What is learned from labels is the mean gradient of the right
+answers' log share, as long as wins one nat an item of those that it is of, to the first order. Of what is run exactly
+the strength is chosen on the first of the items that it is told of: a bound, and not a recipe.
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,6 @@ import torch
 from torch import Tensor
 
 from langsteer.diagnosis.items import TaskItem
-from langsteer.diagnosis.labels import vector_of_labels
 from langsteer.diagnosis.scoring import Asked, Scale, answer_scores
 from langsteer.diagnosis.slopes import KINDS, Slopes, slopes
 from langsteer.evaluation.statistics import (
@@ -35,25 +35,28 @@ from langsteer.text.corpus import ParallelCorpus, spread
 
 Means = Literal["offset", "map", "labels"]
 MEANS: tuple[Means, ...] = ("offset", "map", "labels")
+Place = tuple[Means, int, PositionKind, float]
+"""What is run exactly: kind, layer, positions, and the sign of its strengths"""
 
-CHOICES = 3  # of an item that has more: the right one, and the likeliest others
-LEARNING_CHOICES = 2
+LEARNING_CHOICES = 2  # of an item that has more: the right one, and the likeliest other
 STRENGTHS: dict[Means, tuple[float, ...]] = {
     "offset": (0.5, 1.0),
     "map": (0.5,),
-    "labels": (0.5, 1.0),
+    "labels": (0.1, 0.3, 1.0),
 }
-MOST_SLOPES = 120  # items, of which a mean slope is known well enough to tell layers apart
+FIRST = 48  # items that the strength is chosen on
+MOST = 120  # items that slopes are of, and pairs that are learned from
 RIDGE = 1.0  # of the map, relative to the mean square of the states' numbers
-STEP = 0.1  # of the states' length: how far the first-order estimate goes along labels
-LINES = 200  # of a corpus that stands in for the English of the items
 USUAL_DEPTH = 0.45
 LAST = 1  # layers at the end that nothing is learned at
+TINY = 1e-12
 
 
 @dataclass(frozen=True)
 class Slope:
-    """What a change of a kind would win to the first order, in nats an item."""
+    """What a change of a kind would win to the first order, in nats an item: of a vector from labels,
+    where it wins one of those that it is learned from.
+    """
 
     means: Means
     layer: int
@@ -89,23 +92,20 @@ class Reaches:
 
 
 class Halves:
-    """States of texts in the language and of their English: float32 [texts, layers, hidden] each.
+    """States of texts in the language and of their English: float32 [texts, layers, hidden] each; of
+    none, where `there` is None.
 
-    `sides` says of each item to which half its texts belong, where the texts are the items' own;
-    else all texts are learned from for both.
+    `sides` says of each item to which half it belongs. Where the texts are the items' `own`, of as
+    many as there are, each half is learned from its texts; else both from all texts.
     """
 
     def __init__(self, here: Tensor, there: Tensor | None, sides: Tensor, own: bool) -> None:
         self.here, self.there, self.sides, self.own = here, there, sides, own
 
-    @property
-    def norms(self) -> Tensor:
-        """Mean length of the states at each layer."""
-        return self.here.norm(dim=-1).mean(0)
-
     def learned_from(self, side: int) -> Tensor:
         """Which texts are learned from for what is tried on items of a side."""
-        return self.sides != side if self.own else torch.ones(len(self.here), dtype=torch.bool)
+        count = len(self.here)
+        return self.sides[:count] != side if self.own else torch.ones(count, dtype=torch.bool)
 
     def pairs(self, layer: int, side: int) -> tuple[Tensor, Tensor]:
         """States in the language and in English, float32 [texts, hidden]."""
@@ -149,15 +149,17 @@ def halves_of(
     layers = list(range(model.layers))
     sides = torch.arange(len(items)) % 2
     english = [item.english for item in items if item.english is not None]
-    own = encode(model, [item.own.prompt for item in items])
-    here = sentence_states(model, own, layers, progress="States in the language")
     if len(english) == len(items):
-        there = encode(model, [wording.prompt for wording in english])
-        states = sentence_states(model, there, layers, progress="States in English")
-        return Halves(here, states, sides, own=True), "the items and their English"
+        texts = [[item.own.prompt for item in items], [wording.prompt for wording in english]]
+        told = ("States in the language", "States in English")
+        here, there = (
+            sentence_states(model, encode(model, own[:MOST]), layers, progress=label)
+            for own, label in zip(texts, told, strict=True)
+        )
+        return Halves(here, there, sides, own=True), "the items and their English"
     if corpus is None:
-        return Halves(here, None, sides, own=True), ""
-    corpus = corpus.lines(spread(len(corpus), LINES))
+        return Halves(torch.zeros(0), None, sides, own=True), ""
+    corpus = corpus.lines(spread(len(corpus), MOST))
     lines = [
         sentence_states(model, corpus.texts[tag], layers) for tag in (corpus.language, corpus.pivot)
     ]
@@ -178,21 +180,23 @@ def reaches(
     `scores` are those of the answers as they are; `corpus` stands in where items have no English.
     """
     halves, told = halves_of(model, items, corpus)
-    whole = scale.calibrated or scale.unit == "nats"
-    few = asked if whole else asked.among(scores, LEARNING_CHOICES)
+    few = asked
+    if not scale.calibrated and scale.unit == "points":
+        few = asked.among(scores, LEARNING_CHOICES)
     biases = torch.tensor(np.mean(np.array(scores), 0)) if scale.calibrated else None
-    found = _slopes(model, few.part(range(len(items))[:MOST_SLOPES]), halves, biases)
-    tried = _tried(model, found)
-    compared = asked if whole else asked.among(scores, CHOICES)
-    before = scale.values(scores, asked.right)
-    runs = _Runs(model, few, compared, asked, scale, halves, biases, before, language)
-    exact = [runs.reach(*place) for place in tried]
-    return Reaches(tuple(found), tuple(exact), told)
+    there = _gradients(model, few.part(range(len(items))[:MOST]), halves, biases)
+    found = [slope for layer in _layers(model) for slope in _slopes_at(there, halves, layer)]
+    runs = _Runs(model, asked, scale, halves, there, scale.values(scores, asked.right), language)
+    return Reaches(tuple(found), tuple(runs.reaches(_tried(model, found))), told)
 
 
-def _slopes(model: Model, asked: Asked, halves: Halves, biases: Tensor | None) -> list[Slope]:
+def _layers(model: Model) -> range:
+    return range(model.layers - LAST)
+
+
+def _gradients(model: Model, asked: Asked, halves: Halves, biases: Tensor | None) -> Slopes:
     paired = halves.there is not None
-    layers = range(model.layers - LAST)
+    layers = _layers(model)
     sides = halves.sides
     mapped = {
         (layer, side): _Mapped(*halves.pairs(layer, side))
@@ -206,35 +210,38 @@ def _slopes(model: Model, asked: Asked, halves: Halves, biases: Tensor | None) -
         rows = [mapped[layer, int(sides[i])](row) for row, i in zip(states, owners, strict=True)]
         return torch.stack(rows)
 
-    there = slopes(model, asked, biases, shift if paired else None)
-    return [slope for layer in layers for slope in _slopes_at(there, halves, layer)]
+    return slopes(model, asked, biases, shift if paired else None)
 
 
 def _slopes_at(there: Slopes, halves: Halves, layer: int) -> list[Slope]:
     told = []
     sides = halves.sides[: len(there.gradients)]
-    for place, kind in enumerate(KINDS):
-        own = there.gradients[:, layer, place]
-        won: dict[Means, Tensor] = {"labels": torch.zeros(len(own))}
-        for side in (0, 1):
-            tried = sides == side
-            direction = own[~tried].mean(0)
-            length = STEP * halves.norms[layer] / direction.norm().clamp(min=1e-12)
-            won["labels"][tried] = own[tried] @ direction * length
+    for kind in KINDS:
+        own = there.at(layer, kind)
+        vectors: dict[Means, list[Tensor]] = {
+            "labels": [_of_labels(own[sides != side]) for side in (0, 1)]
+        }
         if halves.there is not None:
-            won["offset"] = torch.zeros(len(own))
-            for side in (0, 1):
-                tried = sides == side
-                won["offset"][tried] = own[tried] @ halves.offset(layer, side)
-            if kind != "generated":
-                won["map"] = there.shifted[:, layer, place]
-        told += [Slope(means, layer, kind, float(nats.mean())) for means, nats in won.items()]
+            vectors["offset"] = [halves.offset(layer, side) for side in (0, 1)]
+        won = {
+            means: sum(float((own[sides == side] @ each[side]).sum()) for side in (0, 1)) / len(own)
+            for means, each in vectors.items()
+        }
+        if halves.there is not None and kind != "generated":
+            won["map"] = float(there.shifted[:, layer, KINDS.index(kind)].mean())
+        told += [Slope(means, layer, kind, nats) for means, nats in won.items()]
     return told
 
 
-def _tried(model: Model, found: Sequence[Slope]) -> list[tuple[Means, int, PositionKind, float]]:
-    """Which are run exactly: kind, layer, positions, and the sign of their strengths."""
-    places: list[tuple[Means, int, PositionKind, float]] = []
+def _of_labels(gradients: Tensor) -> Tensor:
+    """The mean of gradients [items, hidden], at the length that wins one nat an item of these."""
+    mean = gradients.mean(0)
+    return mean / mean.square().sum().clamp(min=TINY)
+
+
+def _tried(model: Model, found: Sequence[Slope]) -> list[Place]:
+    """Which are run exactly."""
+    places: list[Place] = []
     if any(slope.means == "offset" for slope in found):
         usual = max(0, min(model.layers - 2, round(USUAL_DEPTH * model.layers)))
         places.append(("offset", usual, "source", 1.0))
@@ -252,51 +259,67 @@ class _Runs:
     def __init__(
         self,
         model: Model,
-        learned: Asked,
-        compared: Asked,
-        whole: Asked,
+        asked: Asked,
         scale: Scale,
         halves: Halves,
-        biases: Tensor | None,
+        there: Slopes,
         before: Array,
         language: str,
     ) -> None:
-        self.model, self.learned, self.scale = model, learned, scale
-        self.compared, self.whole = compared, whole
-        self.halves, self.biases, self.language = halves, biases, language
-        self.sides = [np.flatnonzero(halves.sides.numpy() == side).tolist() for side in (0, 1)]
+        self.model, self.asked, self.scale = model, asked, scale
+        self.halves, self.there, self.language = halves, there, language
         self.before = before
 
-    def reach(self, means: Means, layer: int, positions: PositionKind, sign: float) -> Reach:
-        """The best of the strengths of one kind of change at one place.
-
-        The strength is chosen among the likeliest answers; what it wins, among all of them, as an
-        answer that was unlikely may have become likely.
+    def reaches(self, places: Sequence[Place]) -> list[Reach]:
+        """What each kind of change wins at its place, at the best of its strengths, which is chosen
+        on the first of the items.
         """
-        strengths = [sign * s for s in STRENGTHS[means]]
-        changes = [self._change(means, layer, positions, side) for side in (0, 1)]
-        after = self._values(self.compared, changes, strengths)
-        best = int(np.argmax([values.mean() for values in after]))
-        won = after[best]
-        if self.whole != self.compared:
-            (won,) = self._values(self.whole, changes, strengths[best : best + 1])
-        gain = paired_bootstrap(difference, self.before, won)
-        return Reach(means, layer, positions, strengths[best], gain)
+        changes = [[self._change(place, side) for side in (0, 1)] for place in places]
+        strengths = [[sign * s for s in STRENGTHS[means]] for means, _, _, sign in places]
+        count = len(self.asked.right)
+        first, rest = range(count)[:FIRST], range(count)[FIRST:]
+        tried = self._scores(first, changes, strengths)
+        right = self.asked.part(first).right
+        best = [
+            max(range(len(own)), key=lambda s: self.scale.values(own[s], right).mean())
+            for own in tried
+        ]
+        chosen = [[own[b]] for own, b in zip(strengths, best, strict=True)]
+        more = self._scores(rest, changes, chosen)
+        told = []
+        for (means, layer, kind, _), b, own, start, end in zip(
+            places, best, chosen, tried, more, strict=True
+        ):
+            after = self.scale.values([*start[b], *end[0]], self.asked.right)
+            gain = paired_bootstrap(difference, self.before, after)
+            told.append(Reach(means, layer, kind, own[0], gain))
+        return told
 
-    def _values(
-        self, asked: Asked, changes: Sequence[Change], strengths: Sequence[float]
-    ) -> list[Array]:
-        """The value of each item at each strength, under the change of its half."""
-        scores: list[list[Array]] = [[np.empty(0)] * len(asked.right) for _ in strengths]
-        for side, change in zip(self.sides, changes, strict=True):
-            own = [change.with_strength(s) for s in strengths]
-            part = answer_scores(self.model, asked.part(side), own, "Tried exactly")
-            for place, rows in enumerate(part):
-                for i, row in zip(side, rows, strict=True):
-                    scores[place][i] = row
-        return [self.scale.values(rows, asked.right) for rows in scores]
+    def _scores(
+        self,
+        index: Sequence[int],
+        changes: Sequence[Sequence[Change]],
+        strengths: Sequence[Sequence[float]],
+    ) -> list[list[list[Array]]]:
+        """Of each place, at each of its strengths, the scores of the items, under the change of the
+        half that they are not of.
+        """
+        scores = [[[np.empty(0)] * len(index) for _ in own] for own in strengths]
+        for side in (0, 1):
+            here = [row for row, i in enumerate(index) if self.halves.sides[i] == side]
+            if not here:
+                continue
+            places = [(p, s) for p, own in enumerate(strengths) for s in range(len(own))]
+            steered = [changes[p][side].with_strength(strengths[p][s]) for p, s in places]
+            part = self.asked.part([index[row] for row in here])
+            found = answer_scores(self.model, part, steered, "Tried exactly")
+            for (p, s), rows in zip(places, found, strict=True):
+                for row, own in zip(here, rows, strict=True):
+                    scores[p][s][row] = own
+        return scores
 
-    def _change(self, means: Means, layer: int, positions: PositionKind, side: int) -> Change:
+    def _change(self, place: Place, side: int) -> Change:
+        means, layer, positions, _ = place
         about = {
             "language": self.language,
             "pivot": "en",
@@ -309,8 +332,6 @@ class _Runs:
             return Projection({layer: matrix}, offsets={layer: offset}, **about)  # type: ignore[arg-type]
         if means == "offset":
             return SteeringVector(self.halves.offset(layer, side), layer, **about)  # type: ignore[arg-type]
-        others = self.sides[1 - side]
-        norm = float(self.halves.norms[layer])
-        part = self.learned.part(others)
-        values = vector_of_labels(self.model, part, layer, positions, norm, self.biases)
+        own = self.there.at(layer, positions)
+        values = _of_labels(own[self.halves.sides[: len(own)] != side])
         return SteeringVector(values, layer, **about)  # type: ignore[arg-type]

@@ -37,6 +37,10 @@ class Slopes:
     gradients: Tensor
     shifted: Tensor
 
+    def at(self, layer: int, positions: PositionKind) -> Tensor:
+        """Of each question at one layer: [questions, hidden]."""
+        return self.gradients[:, layer, KINDS.index(positions)]
+
 
 class Rows:
     """Questions as rows of a batch: one a question where all answers are one token, else one an

@@ -61,16 +61,6 @@ class Question:
         return Tokens(ids, list(self.texts[a][:-1]) if self.texts else [False] * len(ids))
 
 
-@dataclass(frozen=True)
-class BatchScores:
-    """What some of the questions gave; the fields are those of `Scores`, and `touched` its `where`."""
-
-    loglikelihoods: list[list[float]]
-    greedy: list[list[bool]]
-    touched: list[list[Tensor]]
-    seconds: float
-
-
 @dataclass
 class Scores:
     """What one change gave: for each question, each answer's log-likelihood, and whether it is what
@@ -88,14 +78,23 @@ class Scores:
     touched: list[list[int]] = field(default_factory=list)
     where: list[list[Tensor]] = field(default_factory=list)
 
-    def enter(self, index: Sequence[int], batch: BatchScores, where: bool) -> None:
-        """Put in what the questions at the places in `index` gave; with `where`, which tokens were changed."""
-        self.seconds += batch.seconds
-        for place, i in enumerate(index):
-            self.loglikelihoods[i] = batch.loglikelihoods[place]
-            self.greedy[i] = batch.greedy[place]
-            self.touched[i] = [int(tokens.sum()) for tokens in batch.touched[place]]
-            self.where[i] = batch.touched[place] if where else []
+    def enter(
+        self,
+        index: Sequence[int],
+        touched: Sequence[Sequence[Tensor]],
+        seconds: float,
+        where: bool,
+    ) -> None:
+        """Make room for the questions at the places in `index`, which took so long to read.
+
+        `touched` says, by question and answer, which tokens were changed: kept with `where`.
+        """
+        self.seconds += seconds
+        for own, i in zip(touched, index, strict=True):
+            self.loglikelihoods[i] = [0.0] * len(own)
+            self.greedy[i] = [True] * len(own)
+            self.touched[i] = [int(tokens.sum()) for tokens in own]
+            self.where[i] = list(own) if where else []
 
     def joined(self, owners: Sequence[int]) -> "Scores":
         """Those of whole questions, of which these are parts: `owners` has the place of the whole of each."""

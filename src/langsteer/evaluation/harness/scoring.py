@@ -1,7 +1,8 @@
 """Log-likelihoods of answers after contexts, at the least cost that leaves them exact.
 
 What all contexts begin with is run once, a context is run once, whatever the number of its answers, and each
-answer goes on from the context's cache. The head is applied only where a token that is scored is predicted. Several changes (vectors, projections,
+answer goes on from the context's cache. The head is applied only where a token that is scored is predicted, to many
+such states at once. Several changes (vectors, projections,
 none) of the same contexts share the layers below the lowest that they touch.
 """
 
@@ -16,9 +17,8 @@ from torch import Tensor
 
 from langsteer.errors import ModelError
 from langsteer.evaluation.harness import caches
-from langsteer.evaluation.harness.predicting import predicted
+from langsteer.evaluation.harness.head import HEAD_ROWS, Head, Predicting
 from langsteer.evaluation.harness.question import (
-    BatchScores,
     Question,
     Scores,
     check_scores,
@@ -33,7 +33,6 @@ from langsteer.steering.change import Change
 
 __all__ = ["Change", "Question", "Scores", "check_scores", "score"]
 
-HEAD_ROWS = 512
 TAIL_SHARE = 4  # of a budget, a quarter for answers that are read together, which are short
 HELD = 16  # times a budget of tokens are held in caches at a time, where rows share what they begin with
 SHORTEST_STEM = 16
@@ -76,6 +75,7 @@ def score(
     # What changes the lowest layer last is run first; every other goes on from its states.
     order = sorted(range(len(passes)), key=lambda p: -_lowest(model, passes[p]))
     groups = list(batches(_sizes(model, rest, length), budget or token_budget(model)))
+    head = Head(model, questions, results, biases)
     with torch.inference_mode(), frozen(model):
         stem = _Stem(model, questions[0].context, length, passes, order)
         for scores, p in zip(results, of_pass, strict=True):
@@ -84,9 +84,13 @@ def score(
             batch = _Batch(model, [rest[i] for i in index], stem)
             for p in order:
                 states = batch.run(p)
+                predicting = batch.predicting(states)
                 for c in [c for c, own in enumerate(of_pass) if own == p]:
-                    results[c].enter(index, batch.scores(states, biases[c]), where)
-            _check_some(model, [results[c].loglikelihoods for c in _deciding(changes)], index)
+                    results[c].enter(index, batch.touched(states, biases[c]), states.seconds, where)
+                    head.add(c, index, predicting)
+            if head.waiting >= HEAD_ROWS or index is groups[-1]:
+                read = head.apply()
+                _check_some(model, [results[c].loglikelihoods for c in _deciding(changes)], read)
     return results
 
 
@@ -245,12 +249,9 @@ class _Batch:
         self.trunk = self.trunk or (context, tails)
         return _BatchStates(context.hidden, [run.hidden for run in tails], touched, seconds)
 
-    def scores(self, states: _BatchStates, bias: Tensor | None) -> BatchScores:
-        """The answers' scores from what was read, with `bias` [vocabulary] added to the logits."""
-        clock = Clock(self.model)
-        read = self._read(states.hidden, states.tails, bias)
-        touched = states.touched if bias is None else self._all_written(states.touched)
-        return BatchScores(*read, touched, states.seconds + clock.seconds())
+    def touched(self, states: _BatchStates, bias: Tensor | None) -> list[list[Tensor]]:
+        """Which tokens were changed, by question and answer; with a bias, also those that predict."""
+        return states.touched if bias is None else self._all_written(states.touched)
 
     def _all_written(self, touched: list[list[Tensor]]) -> list[list[Tensor]]:
         """The same, with the tokens that an answer's are predicted from."""
@@ -295,33 +296,10 @@ class _Batch:
                 touched[q][a] = torch.cat([ends[q], row[: len(self._read_of(q, a))]])
         return touched
 
-    def _read(
-        self, hidden: Tensor, tails: Sequence[Tensor], bias: Tensor | None
-    ) -> tuple[list[list[float]], list[list[bool]]]:
-        """Apply the head to the states that predict an answer's token, and add up by answer."""
-        total = [[0.0] * len(question.answers) for question in self.questions]
-        greedy = [[True] * len(question.answers) for question in self.questions]
-        predicting = self._predicting(hidden, tails)
-        for start in range(0, len(predicting), HEAD_ROWS):
-            part = predicting[start : start + HEAD_ROWS]
-            rows, wanted, owners = [], [], []
-            for row, (_, tokens) in enumerate(part):
-                for q, a, t in tokens:
-                    rows.append(row)
-                    wanted.append(self.questions[q].scored_token(a, t))
-                    owners.append((q, a))
-            states = torch.stack([states for states, _ in part])
-            values, likeliest = predicted(self.model, states, rows, wanted, bias)
-            for (q, a), value, same in zip(owners, values, likeliest, strict=True):
-                total[q][a] += value
-                greedy[q][a] &= same
-        return total, greedy
-
-    def _predicting(
-        self, hidden: Tensor, tails: Sequence[Tensor]
-    ) -> list[tuple[Tensor, list[tuple[int, int, int]]]]:
+    def predicting(self, states: _BatchStates) -> Predicting:
         """States [hidden], each with the (question, answer, token)s that it predicts."""
-        predicting: list[tuple[Tensor, list[tuple[int, int, int]]]] = []
+        hidden, tails = states.hidden, states.tails
+        predicting: Predicting = []
         for row, (q, a) in enumerate(self.rows):
             length, scored = len(self.questions[q].answers[a]), self.questions[q].scored
             predicting += [(hidden[row, t - length], [(q, a, t)]) for t in range(-scored, length)]
@@ -329,10 +307,10 @@ class _Batch:
             for t in range(-question.scored, 1):
                 owners = [(q, a, t) for a in range(len(question.answers))]
                 predicting.append((hidden[q, t - 1], owners))
-        for tail, states in zip(self.tails, tails, strict=True):
+        for tail, read in zip(self.tails, tails, strict=True):
             for row, (q, a) in enumerate(tail):
                 length = len(self.questions[q].answers[a])
-                predicting += [(states[row, t - 1], [(q, a, t)]) for t in range(1, length)]
+                predicting += [(read[row, t - 1], [(q, a, t)]) for t in range(1, length)]
         return predicting
 
 

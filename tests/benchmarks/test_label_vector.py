@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from langsteer.diagnosis.labels import vector_of_labels
+from benchmarks.label_vector import vector_of_labels
 from langsteer.diagnosis.scoring import answer_scores, asked
 from langsteer.model.model import Model
 from langsteer.states.intervention import PositionKind
