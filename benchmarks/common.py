@@ -161,9 +161,11 @@ def _opener(file: Path) -> Callable[..., IO[str]]:
 
 
 def find_line(file: Path, about: dict[str, Any]) -> dict[str, Any] | None:
-    """The first run of a file of JSON lines that was made with these settings."""
+    """The first run of a file of JSON lines that was made with these settings; None is what older
+    lines do not tell.
+    """
     runs = read_lines(file)
-    return next((run for run in runs if {name: run[name] for name in about} == about), None)
+    return next((run for run in runs if {name: run.get(name) for name in about} == about), None)
 
 
 def markdown(heads: list[str], rows: list[list[str]]) -> str:

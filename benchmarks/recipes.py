@@ -40,6 +40,7 @@ from langsteer.diagnosis.find import find_recipe
 from langsteer.diagnosis.fits import PROJECTED, Fits
 from langsteer.diagnosis.found import Found, better_together
 from langsteer.diagnosis.items import TaskItems
+from langsteer.diagnosis.scoring import Scoring
 from langsteer.diagnosis.task import read_task
 from langsteer.diagnosis.trials import Trials
 from langsteer.errors import LangsteerError
@@ -59,20 +60,28 @@ ANSWERED = {"xquad": (48, 24)}  # items whose answers are written and scored too
 
 def diagnosed(model: Model, about: dict[str, Any]) -> dict[str, Any]:
     task = read_task(about["task"], about["language"], data=SHARED)
-    return diagnose(model, task, limit=about["items"]).as_json()
+    scoring: Scoring = about["scoring"] or "auto"
+    return diagnose(model, task, limit=about["items"], scoring=scoring).as_json()
 
 
 def searched(model: Model, about: dict[str, Any], work: Path) -> dict[str, Any]:
     tag = about["language"]
     task = read_task(about["task"], tag, data=SHARED)
     corpus = some_news(tag, about["lines"])
-    folder = work / model.name / f"{about['task']}.{tag}"
+    scored = f".{about['scoring']}" if about["scoring"] else ""
+    folder = work / model.name / f"{about['task']}.{tag}{scored}"
     shared = work / model.name / f"fits.{tag}"
     share_fits(folder / "fits", shared)
     if about["prefitted"]:
         prefit(model, corpus, shared)
     change, found = find_recipe(
-        model, task, corpus, folder, budget=about["budget"], limit=about["items"]
+        model,
+        task,
+        corpus,
+        folder,
+        budget=about["budget"],
+        limit=about["items"],
+        scoring=about["scoring"] or "auto",
     )
     made = {**found.as_json(), "rule": RULE}
     if about["task"] in ANSWERED:
@@ -130,6 +139,7 @@ def main() -> None:
     parser.add_argument(
         "--prefit", action="store_true", help="what every search fits is fitted before its minutes"
     )
+    parser.add_argument("--scoring", choices=["raw"], default=None, help="not calibrated")
     parser.add_argument("--model", default=None)
     parser.add_argument("--work", type=Path, default=Path("recipes-work"))
     parser.add_argument("--summary", action="store_true", help="with --table: each task pooled")
@@ -142,7 +152,7 @@ def main() -> None:
         for language in chosen.languages:
             for kind in chosen.kinds:
                 about = {"kind": kind, "task": task, "language": language, "items": chosen.items}
-                about["model"] = model.name
+                about |= {"model": model.name, "scoring": chosen.scoring}
                 about["lines"] = chosen.lines if kind == "search" else None
                 about["prefitted"] = chosen.prefit if kind == "search" else None
                 about["budget"] = chosen.budget if kind == "search" else None
@@ -181,8 +191,14 @@ def told_of(made: dict[str, Any]) -> list[Any]:
 
 def searches() -> list[dict[str, Any]]:
     """The searches; where answers were written too, what those are worth comes as a line of its own."""
-    lines = [line for line in read_lines(FILE) if line["kind"] == "search"]
+    lines = [named(line) for line in read_lines(FILE) if line["kind"] == "search"]
     return [own for line in lines for own in (line, *as_answered(line))]
+
+
+def named(line: dict[str, Any]) -> dict[str, Any]:
+    """The same, with its scoring in the name of its task, unless that is the task's own."""
+    scoring = line.get("scoring")
+    return {**line, "task": f"{line['task']}, {scoring}"} if scoring else line
 
 
 def as_answered(line: dict[str, Any]) -> list[dict[str, Any]]:
@@ -274,7 +290,9 @@ def summary_of(newest: dict[tuple[str, str, str], dict[str, Any]]) -> str:
 
 def verdicts() -> str:
     """What a diagnosis said of a task in a language, beside what the search for a recipe won there."""
-    diagnoses = {key_of(line): line for line in read_lines(FILE) if line["kind"] == "diagnose"}
+    diagnoses = {
+        key_of(named(line)): line for line in read_lines(FILE) if line["kind"] == "diagnose"
+    }
     found = {key_of(line): line for line in searches()}
     kinds: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {}
     for key in diagnoses.keys() & found.keys():
