@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langsteer.errors import ModelError
-from langsteer.evaluation.harness import caches, scoring
+from langsteer.evaluation.harness import caches, head, scoring
 from langsteer.evaluation.harness.caches import can_share_contexts
 from langsteer.evaluation.harness.predicting import _log_sum_exp_in_place
 from langsteer.evaluation.harness.scoring import Change, Question, score
@@ -267,3 +267,34 @@ def test_a_bias_of_what_is_written_counts_in_the_answers(llama: Model) -> None:
     assert not np.allclose(biased.loglikelihoods[0], plain.loglikelihoods[0])
     assert np.allclose(same.loglikelihoods[0], plain.loglikelihoods[0], atol=1e-4)
     assert (plain.touched, biased.touched) == ([[0, 0]], [[2, 1]])
+
+
+@pytest.mark.parametrize("rows", [512, 9, 1])
+def test_the_head_waits_for_states_of_several_batches(
+    llama: Model, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    asked = [Question(own.context, tuple(a[:1] for a in own.answers)) for own in questions(llama)]
+    asked = [own for own in asked for _ in range(4)]
+    batches: list[int] = []
+    sizes: list[int] = []
+
+    def run(batch: Any, change: int) -> Any:
+        batches.append(len(batch.questions))
+        return whole(batch, change)
+
+    def predict(model: Model, states: torch.Tensor, *more: Any) -> Any:
+        sizes.append(len(states))
+        return predicted(model, states, *more)
+
+    whole, predicted = scoring._Batch.run, head.predicted
+    monkeypatch.setattr(scoring._Batch, "run", run)
+    monkeypatch.setattr(head, "predicted", predict)
+    monkeypatch.setattr(head, "HEAD_ROWS", rows)
+    (found,) = score(llama, asked, budget=30)
+    assert len(batches) > 3
+    assert max(sizes) <= rows
+    assert sum(sizes) == sum(batches) == 12
+    if rows == 512:
+        assert sizes == [12]
+    for own, row in zip(asked, found.loglikelihoods, strict=True):
+        assert row == pytest.approx(by_hand(llama, own, None), abs=1e-4)

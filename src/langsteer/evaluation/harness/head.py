@@ -44,9 +44,9 @@ class Head:
         self._index: dict[int, None] = {}
 
     @property
-    def waiting(self) -> int:
-        """How many states there are of the change that has most."""
-        return max(map(len, self._tokens))
+    def full(self) -> bool:
+        """Whether there are enough states of any change."""
+        return max(map(len, self._tokens)) >= HEAD_ROWS
 
     def add(self, change: int, index: Sequence[int], predicting: Predicting) -> None:
         """What a batch predicts under a change; `index` has the places of its questions."""

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from langsteer.errors import ModelError
 from langsteer.evaluation.harness import caches
-from langsteer.evaluation.harness.head import HEAD_ROWS, Head, Predicting
+from langsteer.evaluation.harness.head import Head, Predicting
 from langsteer.evaluation.harness.question import (
     Question,
     Scores,
@@ -88,7 +88,7 @@ def score(
                 for c in [c for c, own in enumerate(of_pass) if own == p]:
                     results[c].enter(index, batch.touched(states, biases[c]), states.seconds, where)
                     head.add(c, index, predicting)
-            if head.waiting >= HEAD_ROWS or index is groups[-1]:
+            if head.full or index is groups[-1]:
                 read = head.apply()
                 _check_some(model, [results[c].loglikelihoods for c in _deciding(changes)], read)
     return results
