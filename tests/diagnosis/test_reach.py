@@ -75,11 +75,11 @@ def test_what_is_learned_from_labels_is_of_the_other_half() -> None:
     won = []
     for side in (0, 1):
         own = gradients[torch.arange(10) % 2 != side, 1, 0]
-        vector = module._of_labels(own)
+        vector = module.one_nat_along(own)
         assert float((own @ vector).mean()) == pytest.approx(1, abs=1e-5)
         won.append(float((gradients[torch.arange(10) % 2 == side, 1, 0] @ vector).mean()))
     assert told["labels", "source"] == pytest.approx(sum(won) / 2, abs=1e-5)
-    assert not module._of_labels(torch.zeros(4, 6)).any()
+    assert not module.one_nat_along(torch.zeros(4, 6)).any()
 
 
 def test_a_small_step_along_labels_wins_what_was_told(llama: Model, tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_a_small_step_along_labels_wins_what_was_told(llama: Model, tmp_path: Pa
     questions = asked(llama, [item.own for item in items], items)
     there = module.slopes(llama, questions)
     own = there.at(1, "prompt")
-    step = 1e-2 * module._of_labels(own)
+    step = 1e-2 * module.one_nat_along(own)
     vector = make_vector(llama, values=step, layer=1, positions="prompt")
     before, after = (
         sum(

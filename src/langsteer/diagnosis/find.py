@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from langsteer.diagnosis.fits import (
     Candidate,
@@ -24,6 +25,8 @@ from langsteer.diagnosis.fits import (
 from langsteer.diagnosis.found import Found, Reported
 from langsteer.diagnosis.halving import ALL, FEWEST, NOTHING, Clock, Scorer, Standing, affordable
 from langsteer.diagnosis.items import TaskItems
+from langsteer.diagnosis.labels import CHOICES as LABEL_CHOICES
+from langsteer.diagnosis.labels import labelled_candidates
 from langsteer.diagnosis.outcome import keep_outcome, read_outcome, save_searched
 from langsteer.diagnosis.scoring import Scoring, answer_scores, asked, scale_of
 from langsteer.diagnosis.task import check_apart
@@ -41,6 +44,8 @@ ROUNDS = {"first": 0.35, "second": 0.5, "third": 0.6, "last": 1.0}  # of the tim
 GROWTH = 2  # times the items of the round before, at the least
 REPORT_SHARE = 0.25  # of the budget
 FIT_SHARE = 0.2  # of the time left: what one more fit may take
+LABEL_SHARE = 0.25  # of the time left: what learning from labels may take
+LABEL_COST = 3  # times what an item takes under a candidate
 KEPT, FINALISTS = 3, 4  # one of three goes on from the first round, so many to the last
 FEWEST_REPORTED = 100  # items, where there are as many, whatever that takes
 FEWEST_ITEMS = 8  # of each part
@@ -153,6 +158,7 @@ class _Search:
         seed: int,
     ) -> None:
         self.model, self.task, self.trials, self.vectors = model, task, trials, vectors
+        self.folder = folder / "labels"
         self.budget, self.clock = budget, Clock(60 * budget, trials.seconds)
         self.fits = Fits(model, pair, folder / "fits", trials, seed)
         self.items = FEWEST // GROWTH  # of the round before
@@ -168,7 +174,7 @@ class _Search:
         default, some = self.fits.default(), self.scorer.some
         cheap = cheap_candidates(self.fits, self._may_fit)
         writing = written_candidates(self.fits) if self.scale.unit == "nats" else []
-        pool = [default, *by_turns(cheap, writing)]
+        pool = [default, *by_turns(self._labelled(), by_turns(cheap, writing))]
         pool += averaged_candidates(self.vectors, self.task.language, default.change)
         first = self._round("first", some, pool, default)
         learned = learned_candidates(self.fits, _layers_of(first), self._may_fit)
@@ -217,6 +223,21 @@ class _Search:
     def _left_to_choose(self) -> float:
         """Seconds of the budget, less what the report takes."""
         return max(0.0, self.clock.left - 60 * REPORT_SHARE * self.budget)
+
+    def _labelled(self) -> list[Candidate]:
+        """Vectors from the right answers of as many items as a share of the time left pays for."""
+        scorer, told = self.scorer, self.trials.told("learned from")
+        if told is None:
+            paid = int(LABEL_SHARE * self._left_to_choose() / (LABEL_COST * scorer.seconds))
+            told = self.trials.tell("learned from", items=min(scorer.most, paid))
+        asked = self.scorer.questions[ALL].part(range(int(told["items"])))
+        biases = None
+        if self.scale.calibrated:
+            known = self.trials.known(NOTHING, ALL)
+            biases = torch.tensor(np.mean(list(known.values()), 0))
+        elif self.scale.unit == "points":
+            asked = asked.sampled(LABEL_CHOICES)
+        return labelled_candidates(self.model, self.task, asked, biases, self.folder, self.trials)
 
     def _may_fit(self) -> bool:
         """Whether one more fit, as long as the default's was, is a small part of the time left."""
@@ -287,7 +308,7 @@ class _Search:
 
 def _layers_of(candidates: Sequence[Candidate]) -> list[int]:
     """The layers of what reads, from the best candidate's on."""
-    layers = [candidate.change.layers[0] for candidate in candidates if candidate.reads]
+    layers = [c.change.layers[0] for c in candidates if c.reads and not c.halves]
     return list(dict.fromkeys(layers))
 
 

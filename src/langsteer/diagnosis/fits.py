@@ -39,12 +39,15 @@ READING: tuple[PositionKind, ...] = ("source", "prompt")
 class Candidate:
     """A change, and its name as a recipe: METHOD:LAYER@POSITIONS*STRENGTH, parts joined by +.
 
-    `label` is the method and its options, of a change that is one; empty for others.
+    `label` is the method and its options, of a change that is one; empty for others. `halves` are of
+    one that is learned from the items to choose on: the change for items at even places, and for
+    those at odd ones, each learned from the others; `change` is learned from all.
     """
 
     name: str
     change: Change
     label: str = ""
+    halves: tuple[Change, Change] | None = None
 
     @property
     def reads(self) -> bool:
@@ -255,7 +258,7 @@ def refined(best: Sequence[Candidate]) -> list[Candidate]:
         if isinstance(change, SteeringVector):
             candidates.append(used(label, change, change.positions, change.strength, keep=True))
     reading = [c for c in best if c.reads and c.label]
-    writing = [c for c in best if c.change.positions == "generated"]
+    writing = [c for c in best if c.change.positions == "generated" and not c.halves]
     candidates += [together(r, w) for r in reading[:2] for w in writing[:2]]
     moving = [c for c in writing if c.change.layers]
     biases = [c for c in writing if not c.change.layers]

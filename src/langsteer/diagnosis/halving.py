@@ -15,6 +15,7 @@ from langsteer.diagnosis.trials import Trials
 from langsteer.evaluation.statistics import Array
 from langsteer.model.model import Model
 from langsteer.progress import track
+from langsteer.steering.change import Change
 
 NOTHING = "nothing"
 TOGETHER = 8  # candidates that are scored in one pass
@@ -93,12 +94,12 @@ class Scorer:
 
     def score(self, candidates: Sequence[Candidate], stage: str, items: int) -> None:
         """Score what is not known yet of the candidates on the first items."""
-        groups: dict[tuple[int, ...], list[Candidate]] = {}
+        groups: dict[tuple[int, ...], list[tuple[Candidate, Change]]] = {}
         for candidate in candidates:
             known = self.trials.known(candidate.name, stage)
-            missing = tuple(i for i in range(items) if self.items[i].id not in known)
-            if missing:
-                groups.setdefault(missing, []).append(candidate)
+            unknown = [i for i in range(items) if self.items[i].id not in known]
+            for own, change in _held_out(candidate, unknown):
+                groups.setdefault(own, []).append((candidate, change))
         parts = [
             (missing, own[start : start + TOGETHER])
             for missing, group in groups.items()
@@ -109,8 +110,8 @@ class Scorer:
         for missing, part in track(parts, label, len(parts)):
             self._score_part(missing, part, stage)
 
-    def _lowest_last(self, candidate: Candidate) -> int:
-        return -min(candidate.change.layers, default=self.model.layers)
+    def _lowest_last(self, tried: tuple[Candidate, Change]) -> int:
+        return -min(tried[1].layers, default=self.model.layers)
 
     def nothing(self, stage: str, items: int) -> None:
         """Score the model as it is on the first items."""
@@ -153,19 +154,31 @@ class Scorer:
         right = self.questions[stage].right[:items]
         return self.scale.values(rows, right), self.scale.smooth(rows, right)
 
-    def _score_part(self, missing: Sequence[int], part: Sequence[Candidate], stage: str) -> None:
+    def _score_part(
+        self, missing: Sequence[int], part: Sequence[tuple[Candidate, Change]], stage: str
+    ) -> None:
         started = time.perf_counter()
         asked = self.questions[stage].part(missing)
-        scores = answer_scores(self.model, asked, [candidate.change for candidate in part])
+        scores = answer_scores(self.model, asked, [change for _, change in part])
         seconds = (time.perf_counter() - started) / len(part)
         self._took[stage].append(seconds / len(missing))
-        for candidate, rows in zip(part, scores, strict=True):
+        for (candidate, _), rows in zip(part, scores, strict=True):
             self._keep(candidate.name, stage, missing, rows, seconds)
 
     def _keep(
         self, name: str, stage: str, index: Sequence[int], rows: Sequence[Array], seconds: float
     ) -> None:
         self.trials.add(name, stage, [self.items[i].id for i in index], rows, seconds)
+
+
+def _held_out(candidate: Candidate, places: Sequence[int]) -> list[tuple[tuple[int, ...], Change]]:
+    """The places of items, and the change that they are to be scored under, which is not learned from them."""
+    changes = candidate.halves or (candidate.change,)
+    parts = [
+        (tuple(i for i in places if i % len(changes) == side), change)
+        for side, change in enumerate(changes)
+    ]
+    return [(own, change) for own, change in parts if own]
 
 
 def affordable(

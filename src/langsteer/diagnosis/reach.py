@@ -16,7 +16,7 @@ from torch import Tensor
 
 from langsteer.diagnosis.items import TaskItem
 from langsteer.diagnosis.scoring import Asked, Scale, answer_scores
-from langsteer.diagnosis.slopes import KINDS, Slopes, slopes
+from langsteer.diagnosis.slopes import KINDS, Slopes, one_nat_along, slopes
 from langsteer.evaluation.statistics import (
     Array,
     Interval,
@@ -49,7 +49,6 @@ MOST = 120  # items that slopes are of, and pairs that are learned from
 RIDGE = 1.0  # of the map, relative to the mean square of the states' numbers
 USUAL_DEPTH = 0.45
 LAST = 1  # layers at the end that nothing is learned at
-TINY = 1e-12
 
 
 @dataclass(frozen=True)
@@ -219,7 +218,7 @@ def _slopes_at(there: Slopes, halves: Halves, layer: int) -> list[Slope]:
     for kind in KINDS:
         own = there.at(layer, kind)
         vectors: dict[Means, list[Tensor]] = {
-            "labels": [_of_labels(own[sides != side]) for side in (0, 1)]
+            "labels": [one_nat_along(own[sides != side]) for side in (0, 1)]
         }
         if halves.there is not None:
             vectors["offset"] = [halves.offset(layer, side) for side in (0, 1)]
@@ -231,12 +230,6 @@ def _slopes_at(there: Slopes, halves: Halves, layer: int) -> list[Slope]:
             won["map"] = float(there.shifted[:, layer, KINDS.index(kind)].mean())
         told += [Slope(means, layer, kind, nats) for means, nats in won.items()]
     return told
-
-
-def _of_labels(gradients: Tensor) -> Tensor:
-    """The mean of gradients [items, hidden], at the length that wins one nat an item of these."""
-    mean = gradients.mean(0)
-    return mean / mean.square().sum().clamp(min=TINY)
 
 
 def _tried(model: Model, found: Sequence[Slope]) -> list[Place]:
@@ -333,5 +326,5 @@ class _Runs:
         if means == "offset":
             return SteeringVector(self.halves.offset(layer, side), layer, **about)  # type: ignore[arg-type]
         own = self.there.at(layer, positions)
-        values = _of_labels(own[self.halves.sides[: len(own)] != side])
+        values = one_nat_along(own[self.halves.sides[: len(own)] != side])
         return SteeringVector(values, layer, **about)  # type: ignore[arg-type]

@@ -20,6 +20,7 @@ from langsteer.states.intervention import Intervention, PositionKind, intervene,
 
 KINDS: tuple[PositionKind, ...] = ("source", "prompt", "generated")
 
+TINY = 1e-12
 TOKENS = 512  # of a batch: what lies between the layers is kept for the way back
 
 Shift = Callable[[int, Tensor, Sequence[int]], Tensor]
@@ -40,6 +41,12 @@ class Slopes:
     def at(self, layer: int, positions: PositionKind) -> Tensor:
         """Of each question at one layer: [questions, hidden]."""
         return self.gradients[:, layer, KINDS.index(positions)]
+
+
+def one_nat_along(gradients: Tensor) -> Tensor:
+    """The mean of gradients [items, hidden], at the length that wins one nat an item of these."""
+    mean = gradients.mean(0)
+    return mean / mean.square().sum().clamp(min=TINY)
 
 
 class Rows:
