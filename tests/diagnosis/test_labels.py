@@ -45,14 +45,14 @@ def test_each_half_is_learned_from_the_other(llama: Model, tmp_path: Path) -> No
     vector = candidate.change
     assert isinstance(vector, SteeringVector)
     assert candidate.halves is not None
-    gradients = slopes(llama, questions).at(vector.layer, vector.positions)
     for side, half in enumerate(candidate.halves):
         assert isinstance(half, SteeringVector)
-        others = gradients[torch.arange(len(gradients)) % 2 != side]
-        mean = others.mean(0)
-        torch.testing.assert_close(half.values, mean / mean.square().sum())
+        others = slopes(llama, questions.part(range(1 - side, len(questions.right), 2)))
+        mean = others.mean(vector.layer, vector.positions)
+        expected = mean / mean.square().sum()
+        torch.testing.assert_close(half.values, expected, atol=1e-4, rtol=1e-3)
         assert half.strength == vector.strength
-    mean = gradients.mean(0)
+    mean = slopes(llama, questions).mean(vector.layer, vector.positions)
     torch.testing.assert_close(vector.values, mean / mean.square().sum())
 
 
@@ -93,9 +93,10 @@ def test_few_items_teach_nothing(llama: Model, tmp_path: Path) -> None:
 def test_a_search_finds_what_labels_tell_and_reports_it_on_others(
     llama: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(find, "LABEL_SHARE", 1000.0)  # of a budget of a second
+    monkeypatch.setattr(find, "cheap_candidates", lambda *_: [])
+    monkeypatch.setattr(find, "learned_candidates", lambda *_: [])
     task = made_task(tmp_path, same_answer(120))
-    change, found = find_recipe(llama, task, pairs(12), tmp_path / "search", budget=0.05)
+    change, found = find_recipe(llama, task, pairs(12), tmp_path / "search", budget=2)
     tried = [s.candidate for s in found.standings if s.candidate.startswith("labels:")]
     assert tried
     assert found.recipe in tried
@@ -103,14 +104,13 @@ def test_a_search_finds_what_labels_tell_and_reports_it_on_others(
     assert isinstance(change, SteeringVector)
     assert change.method == "labels"
     assert change.corpus["lines"] == len(task.development)
-    _, same = find_recipe(llama, task, pairs(12), tmp_path / "search", budget=0.05)
+    _, same = find_recipe(llama, task, pairs(12), tmp_path / "search", budget=2)
     assert same.recipe == found.recipe
 
 
 def test_answers_that_are_the_same_are_learned_from_with_their_biases(
     llama: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(find, "LABEL_SHARE", 1000.0)
     told: list[torch.Tensor | None] = []
 
     def spy(*given: object) -> list[object]:

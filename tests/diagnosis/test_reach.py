@@ -68,26 +68,21 @@ def test_every_layer_and_kind_is_told(llama: Model, tmp_path: Path, rows: list[d
 
 
 def test_what_is_learned_from_labels_is_of_the_other_half() -> None:
-    gradients = torch.randn(10, 2, 3, 6, generator=torch.Generator().manual_seed(1))
-    there = module.Slopes(gradients, torch.zeros(10, 2, 3))
-    halves = random_halves()
-    told = {(s.means, s.positions): s.nats for s in module._slopes_at(there, halves, 1)}
-    won = []
-    for side in (0, 1):
-        own = gradients[torch.arange(10) % 2 != side, 1, 0]
-        vector = module.one_nat_along(own)
-        assert float((own @ vector).mean()) == pytest.approx(1, abs=1e-5)
-        won.append(float((gradients[torch.arange(10) % 2 == side, 1, 0] @ vector).mean()))
-    assert told["labels", "source"] == pytest.approx(sum(won) / 2, abs=1e-5)
-    assert not module.one_nat_along(torch.zeros(4, 6)).any()
+    sums = torch.randn(2, 2, 3, 6, generator=torch.Generator().manual_seed(1))
+    there = module.Slopes(sums, (6, 4), torch.zeros(10, 2, 3))
+    told = {(s.means, s.positions): s.nats for s in module._slopes_at(there, random_halves(), 1)}
+    even, odd = sums[0, 1, 0] / 6, sums[1, 1, 0] / 4
+    assert float(odd @ module.one_nat_along(odd)) == pytest.approx(1, abs=1e-5)
+    won = 6 * float(even @ odd / odd.square().sum()) + 4 * float(even @ odd / even.square().sum())
+    assert told["labels", "source"] == pytest.approx(won / 10, abs=1e-5)
+    assert not module.one_nat_along(torch.zeros(6)).any()
 
 
 def test_a_small_step_along_labels_wins_what_was_told(llama: Model, tmp_path: Path) -> None:
     items = made_task(tmp_path, item_rows(12)).all
     questions = asked(llama, [item.own for item in items], items)
     there = module.slopes(llama, questions)
-    own = there.at(1, "prompt")
-    step = 1e-2 * module.one_nat_along(own)
+    step = 1e-2 * module.one_nat_along(there.mean(1, "prompt"))
     vector = make_vector(llama, values=step, layer=1, positions="prompt")
     before, after = (
         sum(

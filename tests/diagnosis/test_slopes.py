@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from langsteer.diagnosis.scoring import answer_scores, asked
+from langsteer.diagnosis.scoring import Asked, answer_scores, asked
 from langsteer.diagnosis.slopes import KINDS, slopes
 from langsteer.evaluation.statistics import Array
 from langsteer.model.model import Model
@@ -23,6 +23,14 @@ def log_share(rows: list[Array], right: tuple[int, ...]) -> torch.Tensor:
     return torch.stack(each)
 
 
+def by_question(
+    model: Model, questions: Asked, layer: int, kind: PositionKind, vector: torch.Tensor
+) -> torch.Tensor:
+    """The slope of each question along a vector."""
+    there = [slopes(model, questions.part([i])) for i in range(len(questions.right))]
+    return torch.stack([own.mean(layer, kind) @ vector for own in there])
+
+
 @pytest.mark.parametrize("layer", [0, 2])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_small_step_wins_what_the_slope_says(
@@ -31,7 +39,7 @@ def test_a_small_step_wins_what_the_slope_says(
     items = made_task(tmp_path, item_rows(6)).all
     questions = asked(llama, [item.own for item in items], items)
     direction = make_vector(llama, layer=layer, positions=kind)
-    found = slopes(llama, questions).gradients[:, layer, KINDS.index(kind)] @ direction.values
+    found = by_question(llama, questions, layer, kind, direction.values)
     up, down = answer_scores(
         llama, questions, [direction.with_strength(SMALL), direction.with_strength(-SMALL)]
     )
@@ -45,13 +53,13 @@ def test_answers_of_one_token_share_a_row_and_are_calibrated(llama: Model, tmp_p
     questions = asked(llama, [item.own for item in items], items)
     assert {len(a) for q in questions.questions for a in q.answers} == {1}
     direction = make_vector(llama, layer=1, positions="source")
-    plain = slopes(llama, questions).gradients[:, 1, 0] @ direction.values
+    plain = by_question(llama, questions, 1, "source", direction.values)
     (up,) = answer_scores(llama, questions, [direction.with_strength(SMALL)])
     (before,) = answer_scores(llama, questions)
     won = (log_share(up, questions.right) - log_share(before, questions.right)) / SMALL
     torch.testing.assert_close(plain.double(), won, atol=5e-2, rtol=5e-2)
-    biased = slopes(llama, questions, torch.tensor([5.0, 0.0])).gradients
-    assert not torch.allclose(biased[:, 1, 0] @ direction.values, plain)
+    biased = slopes(llama, questions, torch.tensor([5.0, 0.0])).mean(1, "source")
+    assert float(biased @ direction.values) != pytest.approx(float(plain.mean()), rel=1e-3)
 
 
 def test_a_shift_of_each_state_wins_its_own_slope(llama: Model, tmp_path: Path) -> None:
@@ -59,7 +67,21 @@ def test_a_shift_of_each_state_wins_its_own_slope(llama: Model, tmp_path: Path) 
     questions = asked(llama, [item.own for item in items], items)
     vector = make_vector(llama).values
     found = slopes(llama, questions, shift=lambda layer, states, owners: vector.expand_as(states))
-    torch.testing.assert_close(found.shifted, found.gradients @ vector, atol=1e-5, rtol=1e-4)
+    for side in (0, 1):
+        each = found.shifted[side::2].sum(0)
+        torch.testing.assert_close(each, found.sums[side] @ vector, atol=1e-5, rtol=1e-4)
+
+
+def test_questions_at_even_and_odd_places_are_told_apart(llama: Model, tmp_path: Path) -> None:
+    items = made_task(tmp_path, item_rows(7)).all
+    questions = asked(llama, [item.own for item in items], items)
+    found = slopes(llama, questions)
+    assert found.counts == (4, 3)
+    for side in (0, 1):
+        own = slopes(llama, questions.part(range(side, 7, 2))).mean(1, "prompt")
+        torch.testing.assert_close(found.mean(1, "prompt", side), own, atol=1e-5, rtol=1e-3)
+    whole = (4 * found.mean(1, "prompt", 0) + 3 * found.mean(1, "prompt", 1)) / 7
+    torch.testing.assert_close(found.mean(1, "prompt"), whole)
 
 
 def test_the_model_is_as_it_was(tmp_path: Path) -> None:

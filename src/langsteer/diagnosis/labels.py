@@ -75,27 +75,29 @@ def _learned(
 ) -> dict[Place, dict[str, SteeringVector]]:
     there = slopes(model, asked, biases)
 
-    def vector(layer: int, kind: PositionKind, gradients: Tensor) -> SteeringVector:
+    def vector(layer: int, kind: PositionKind, side: int | None) -> SteeringVector:
         return SteeringVector(
-            values=one_nat_along(gradients),
+            values=one_nat_along(there.mean(layer, kind, side)),
             layer=layer,
             language=task.language,
             pivot="en",
             model={"name": model.name, "fingerprint": model.fingerprint},
             method=LABEL,
             positions=kind,
-            corpus={"name": f"items of {task.source}", "lines": len(gradients)},
+            corpus={
+                "name": f"items of {task.source}",
+                "lines": sum(there.counts) if side is None else there.counts[side],
+            },
         )
 
-    made = {}
-    for layer, kind in _places(model, there):
-        own = there.at(layer, kind)
-        made[layer, kind] = {
-            ALL: vector(layer, kind, own),
-            "even": vector(layer, kind, own[1::2]),  # of the odd ones, for the even ones
-            "odd": vector(layer, kind, own[::2]),
+    return {
+        (layer, kind): {
+            ALL: vector(layer, kind, None),
+            "even": vector(layer, kind, 1),  # of those at odd places, for those at even ones
+            "odd": vector(layer, kind, 0),
         }
-    return made
+        for layer, kind in _places(model, there)
+    }
 
 
 def _places(model: Model, there: Slopes) -> list[Place]:
@@ -103,10 +105,9 @@ def _places(model: Model, there: Slopes) -> list[Place]:
     held: dict[Place, float] = {}
     for layer in range(model.layers - 1):
         for kind in KINDS:
-            even, odd = there.at(layer, kind)[::2], there.at(layer, kind)[1::2]
-            won = [*(even @ one_nat_along(odd)).tolist(), *(odd @ one_nat_along(even)).tolist()]
-            if sum(won) > 0:
-                held[layer, kind] = sum(won) / len(won)
+            others = [one_nat_along(there.mean(layer, kind, side)) for side in (1, 0)]
+            if (won := there.held_out(layer, kind, others)) > 0:
+                held[layer, kind] = won
     places: list[Place] = []
     for layer, kind in sorted(held, key=lambda place: -held[place]):
         same = any(held[layer, kind] == held[place] for place in places)

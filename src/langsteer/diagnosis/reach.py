@@ -214,20 +214,14 @@ def _gradients(model: Model, asked: Asked, halves: Halves, biases: Tensor | None
 
 def _slopes_at(there: Slopes, halves: Halves, layer: int) -> list[Slope]:
     told = []
-    sides = halves.sides[: len(there.gradients)]
     for kind in KINDS:
-        own = there.at(layer, kind)
-        vectors: dict[Means, list[Tensor]] = {
-            "labels": [one_nat_along(own[sides != side]) for side in (0, 1)]
-        }
+        own = [one_nat_along(there.mean(layer, kind, side)) for side in (1, 0)]
+        won: dict[Means, float] = {"labels": there.held_out(layer, kind, own)}
         if halves.there is not None:
-            vectors["offset"] = [halves.offset(layer, side) for side in (0, 1)]
-        won = {
-            means: sum(float((own[sides == side] @ each[side]).sum()) for side in (0, 1)) / len(own)
-            for means, each in vectors.items()
-        }
-        if halves.there is not None and kind != "generated":
-            won["map"] = float(there.shifted[:, layer, KINDS.index(kind)].mean())
+            offsets = [halves.offset(layer, side) for side in (0, 1)]
+            won["offset"] = there.held_out(layer, kind, offsets)
+            if kind != "generated":
+                won["map"] = float(there.shifted[:, layer, KINDS.index(kind)].mean())
         told += [Slope(means, layer, kind, nats) for means, nats in won.items()]
     return told
 
@@ -325,6 +319,5 @@ class _Runs:
             return Projection({layer: matrix}, offsets={layer: offset}, **about)  # type: ignore[arg-type]
         if means == "offset":
             return SteeringVector(self.halves.offset(layer, side), layer, **about)  # type: ignore[arg-type]
-        own = self.there.at(layer, positions)
-        values = one_nat_along(own[self.halves.sides[: len(own)] != side])
+        values = one_nat_along(self.there.mean(layer, positions, 1 - side))
         return SteeringVector(values, layer, **about)  # type: ignore[arg-type]

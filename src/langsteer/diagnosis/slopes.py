@@ -29,24 +29,35 @@ Shift = Callable[[int, Tensor, Sequence[int]], Tensor]
 
 @dataclass(frozen=True)
 class Slopes:
-    """Of each question, at each layer and at each of KINDS, summed over tokens.
+    """Slopes at each layer and at each of KINDS, in nats by the states' units, summed over tokens.
 
-    `gradients` [questions, layers, kinds, hidden], in nats by the states' units; `shifted`
-    [questions, layers, kinds], what a shift of each state would win.
+    `sums` [2, layers, kinds, hidden] are gradients of the questions at even places, and of those at
+    odd ones, `counts` of each; `shifted` [questions, layers, kinds], what a shift of each state
+    would win.
     """
 
-    gradients: Tensor
+    sums: Tensor
+    counts: tuple[int, int]
     shifted: Tensor
 
-    def at(self, layer: int, positions: PositionKind) -> Tensor:
-        """Of each question at one layer: [questions, hidden]."""
-        return self.gradients[:, layer, KINDS.index(positions)]
+    def mean(self, layer: int, positions: PositionKind, side: int | None = None) -> Tensor:
+        """The mean gradient of the questions at even (0) or odd (1) places, or of all: [hidden]."""
+        sides = (0, 1) if side is None else (side,)
+        total = self.sums[list(sides), layer, KINDS.index(positions)].sum(0)
+        return total / max(1, sum(self.counts[side] for side in sides))
+
+    def held_out(self, layer: int, positions: PositionKind, vectors: Sequence[Tensor]) -> float:
+        """What `vectors` would win an item: the first at even places, the second at odd ones."""
+        won = [
+            count * float(self.mean(layer, positions, side) @ vectors[side])
+            for side, count in enumerate(self.counts)
+        ]
+        return sum(won) / sum(self.counts)
 
 
-def one_nat_along(gradients: Tensor) -> Tensor:
-    """The mean of gradients [items, hidden], at the length that wins one nat an item of these."""
-    mean = gradients.mean(0)
-    return mean / mean.square().sum().clamp(min=TINY)
+def one_nat_along(gradient: Tensor) -> Tensor:
+    """A mean gradient [hidden], at the length that wins one nat an item of those that it is of."""
+    return gradient / gradient.square().sum().clamp(min=TINY)
 
 
 class Rows:
@@ -157,8 +168,9 @@ def slopes(
     Raises FitError where no gradient passes through the model's weights.
     """
     check_gradients(model)
-    shape = (len(asked.questions), model.layers, len(KINDS))
-    gradients, shifted = torch.zeros(*shape, model.hidden_size), torch.zeros(shape)
+    count = len(asked.questions)
+    sums = torch.zeros(2, model.layers, len(KINDS), model.hidden_size)
+    shifted = torch.zeros(count, model.layers, len(KINDS))
     groups = row_batches(model, asked)
     for index in track(groups, "What each layer could do", len(groups)):
         rows = Rows(model, asked, index)
@@ -171,10 +183,10 @@ def slopes(
             added = None if shift is None else shift(layer, states[layer], rows.question_of_rows)
             for place, kind in enumerate(KINDS):
                 own = slope * rows.masks[kind][..., None]
-                gradients[:, layer, place].index_add_(0, owners, own.sum(1))
+                sums[:, layer, place].index_add_(0, owners % 2, own.sum(1))
                 if added is not None:
                     shifted[:, layer, place].index_add_(0, owners, (own * added).sum((1, 2)))
-    return Slopes(gradients, shifted)
+    return Slopes(sums, ((count + 1) // 2, count // 2), shifted)
 
 
 def _with_gradients(
