@@ -45,7 +45,7 @@ GROWTH = 2  # times the items of the round before, at the least
 REPORT_SHARE = 0.25  # of the budget
 FIT_SHARE = 0.2  # of the time left: what one more fit may take
 LABEL_SHARE = 0.25  # of the time left: what learning from labels may take
-LABEL_COST = 3  # times what an item takes under a candidate
+LABEL_COST = 3  # times what scoring so many answers takes
 KEPT, FINALISTS = 3, 4  # one of three goes on from the first round, so many to the last
 FEWEST_REPORTED = 100  # items, where there are as many, whatever that takes
 FEWEST_ITEMS = 8  # of each part
@@ -226,18 +226,22 @@ class _Search:
 
     def _labelled(self) -> list[Candidate]:
         """Vectors from the right answers of as many items as a share of the time left pays for."""
-        scorer, told = self.scorer, self.trials.told("learned from")
+        whole = self.scorer.questions[ALL]
+        few = whole
+        if not self.scale.calibrated and self.scale.unit == "points":
+            few = whole.sampled(LABEL_CHOICES)
+        told = self.trials.told("learned from")
         if told is None:
-            paid = int(LABEL_SHARE * self._left_to_choose() / (LABEL_COST * scorer.seconds))
-            told = self.trials.tell("learned from", items=min(scorer.most, paid))
-        asked = self.scorer.questions[ALL].part(range(int(told["items"])))
+            share = few.answers / whole.answers
+            seconds = LABEL_COST * share * self.scorer.seconds_of_all
+            paid = int(LABEL_SHARE * self._left_to_choose() / seconds)
+            told = self.trials.tell("learned from", items=min(len(few.right), paid))
         biases = None
         if self.scale.calibrated:
             known = self.trials.known(NOTHING, ALL)
             biases = torch.tensor(np.mean(list(known.values()), 0))
-        elif self.scale.unit == "points":
-            asked = asked.sampled(LABEL_CHOICES)
-        return labelled_candidates(self.model, self.task, asked, biases, self.folder, self.trials)
+        taught = few.part(range(int(told["items"])))
+        return labelled_candidates(self.model, self.task, taught, biases, self.folder, self.trials)
 
     def _may_fit(self) -> bool:
         """Whether one more fit, as long as the default's was, is a small part of the time left."""

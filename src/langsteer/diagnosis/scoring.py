@@ -33,6 +33,11 @@ class Asked:
     questions: tuple[Question, ...]
     right: tuple[int, ...]
 
+    @property
+    def answers(self) -> int:
+        """How many there are, of all questions."""
+        return sum(len(question.answers) for question in self.questions)
+
     def part(self, index: Sequence[int]) -> "Asked":
         return Asked(tuple(self.questions[i] for i in index), tuple(self.right[i] for i in index))
 
