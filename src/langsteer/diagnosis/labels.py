@@ -73,7 +73,7 @@ def _candidate(own: dict[str, SteeringVector], strength: float) -> Candidate:
 def _learned(
     model: Model, task: TaskItems, asked: Asked, biases: Tensor | None
 ) -> dict[Place, dict[str, SteeringVector]]:
-    there = slopes(model, asked, biases)
+    there = slopes(model, asked, biases, progress="Learning from the right answers")
 
     def vector(layer: int, kind: PositionKind, side: int | None) -> SteeringVector:
         return SteeringVector(

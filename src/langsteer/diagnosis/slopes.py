@@ -162,6 +162,7 @@ def slopes(
     asked: Asked,
     biases: Tensor | None = None,
     shift: Shift | None = None,
+    progress: str = "What each layer could do",
 ) -> Slopes:
     """One forward and one backward pass over the questions.
 
@@ -172,7 +173,7 @@ def slopes(
     sums = torch.zeros(2, model.layers, len(KINDS), model.hidden_size)
     shifted = torch.zeros(count, model.layers, len(KINDS))
     groups = row_batches(model, asked)
-    for index in track(groups, "What each layer could do", len(groups)):
+    for index in track(groups, progress, len(groups)):
         rows = Rows(model, asked, index)
         states, moved = _with_gradients(model, rows, biases)
         owners = torch.tensor(rows.question_of_rows)
