@@ -1,7 +1,7 @@
 """langsteer fit --for: what is printed, written, and refused."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +86,20 @@ def found_of(tag: str, before: list[float], after: list[float]) -> Found:
 
 def hits(*places: int) -> list[float]:
     return [100.0 * (i in places) for i in range(40)]
+
+
+@pytest.mark.parametrize("recipe", ["labels:3@prompt*1", "learned:1@source*1"])
+def test_a_vector_from_labels_is_told_to_have_the_task_in_it(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    recipe: str,
+) -> None:
+    monkeypatch.setattr(recipes.shared, "console", lambda *_: Console(width=300))
+    found = replace(found_of("sw", hits(3), hits(*range(20))), recipe=recipe)
+    recipes._print(found, tmp_path / "sw.safetensors", True)
+    said = capsys.readouterr().out
+    assert ("learned from the right answers" in said) == recipe.startswith("labels")
 
 
 def test_several_languages_together_tell_more_than_each(

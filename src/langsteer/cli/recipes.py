@@ -120,7 +120,7 @@ def _print(found: "Found", file: Path, written: bool) -> None:
     if found.better:
         console.print(
             f"{found.recipe} is better than nothing by {gain} {found.unit} on items that it was not "
-            "chosen on."
+            f"chosen on.{_from_labels(found)}"
         )
     else:
         console.print(
@@ -131,6 +131,17 @@ def _print(found: "Found", file: Path, written: bool) -> None:
     if found.beats_translation is not None:
         console.print(f"Against the translation: {signed(found.beats_translation)} {found.unit}.")
     print_files(file, written, "vector")
+
+
+def _from_labels(found: "Found") -> str:
+    from langsteer.diagnosis.labels import LABEL
+
+    if not found.recipe.startswith(f"{LABEL}:"):
+        return ""
+    return (
+        " It is learned from the right answers of the items that it was chosen on, and not from the corpus: "
+        "it has this task in it, and may not help elsewhere."
+    )
 
 
 def _too_few(found: "Found") -> str:
