@@ -10,6 +10,7 @@ from rich.console import Console
 
 from langsteer.cli import options, recipes
 from langsteer.diagnosis.found import Found, Reported, gain_over_languages
+from langsteer.diagnosis.halving import Standing
 from langsteer.evaluation.statistics import difference, paired_bootstrap
 from langsteer.model.model import Model
 from langsteer.steering.folder import load
@@ -96,7 +97,10 @@ def test_a_vector_from_labels_is_told_to_have_the_task_in_it(
     recipe: str,
 ) -> None:
     monkeypatch.setattr(recipes.shared, "console", lambda *_: Console(width=300))
-    found = replace(found_of("sw", hits(3), hits(*range(20))), recipe=recipe)
+    standing = Standing(recipe, "all choices", 16, 50.0, 10.0, 8.0)
+    found = found_of("sw", hits(3), hits(*range(20)))
+    reported = (found.reported[0], replace(found.reported[1], name=recipe))
+    found = replace(found, recipe=recipe, reported=reported, standings=(standing,))
     recipes._print(found, tmp_path / "sw.safetensors", True)
     said = capsys.readouterr().out
     assert ("learned from the right answers" in said) == recipe.startswith("labels")
