@@ -112,3 +112,9 @@ def test_the_strength_is_chosen_on_the_first_and_told_of_all(
     places = len(found.exact)
     strengths = sum(len(module.STRENGTHS[reach.means]) for reach in found.exact)
     assert asked_of == [(5, strengths), (5, strengths), (7, places), (7, places)]
+
+
+def test_an_offset_alone_is_tried_the_other_way_round(llama: Model) -> None:
+    told = [module.Slope(means, 1, "prompt", -0.5) for means in module.MEANS]
+    signs = {means: sign for means, *_, sign in module._tried(llama, told)}
+    assert signs == {"offset": -1.0, "map": 1.0, "labels": 1.0}

@@ -235,8 +235,10 @@ def _tried(model: Model, found: Sequence[Slope]) -> list[Place]:
     for means in MEANS:
         own = [slope for slope in found if slope.means == means]
         if own:
-            best = max(own, key=lambda s: abs(s.nats) if means == "offset" else s.nats)
-            places.append((means, best.layer, best.positions, -1.0 if best.nats < 0 else 1.0))
+            turned = means == "offset"  # it may help the other way round
+            best = max(own, key=lambda s: abs(s.nats) if turned else s.nats)
+            sign = -1.0 if turned and best.nats < 0 else 1.0
+            places.append((means, best.layer, best.positions, sign))
     return list(dict.fromkeys(places))
 
 
