@@ -36,6 +36,7 @@ from langsteer.diagnosis.task import read_task
 from langsteer.evaluation.statistics import Array
 from langsteer.model.model import Model
 from langsteer.states.capture import sentence_states
+from langsteer.steering.change import Change
 from langsteer.steering.vector import SteeringVector
 
 FILE = RESULTS / "ceiling_facts.jsonl"
@@ -71,7 +72,7 @@ def learned(model: Model, questions: Asked, about: dict[str, Any]) -> SteeringVe
     )
 
 
-def values(model: Model, items: tuple[TaskItem, ...], vector: SteeringVector) -> dict[str, Array]:
+def values(model: Model, items: tuple[TaskItem, ...], vector: Change) -> dict[str, Array]:
     questions = questions_of(model, items)
     scale = scale_of(questions)
     scores = answer_scores(model, questions, [None, vector])

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 import langsteer
+from benchmarks.ceiling_facts import LANGUAGES, STEERED, TASK, questions_of, values
 from benchmarks.common import (
     RESULTS,
     SHARED,
@@ -30,24 +31,22 @@ from benchmarks.common import (
     read_lines,
     rounded,
 )
-from langsteer.diagnosis.halving import ALL, Scorer
+from langsteer.diagnosis.halving import ALL, NOTHING, Scorer
 from langsteer.diagnosis.labels import CHOICES, labelled_candidates
-from langsteer.diagnosis.scoring import answer_scores, asked, scale_of
+from langsteer.diagnosis.scoring import scale_of
 from langsteer.diagnosis.task import read_task
 from langsteer.diagnosis.trials import Trials
 from langsteer.evaluation.statistics import difference, mean_over_groups, paired_bootstrap
 from langsteer.model.model import Model
 
 FILE = RESULTS / "gradient_facts.jsonl"
-TASK = "bmlama53"
-LANGUAGES = ["id", "el", "tr", "hi", "vi", "et", "ru", "th"]
 
 
 def run(model: Model, about: dict[str, Any]) -> dict[str, Any]:
     started = time.perf_counter()
     task = read_task(TASK, about["language"], data=SHARED)
     items = task.development[: about["learned_from"]]
-    few = asked(model, [item.own for item in items], items).sampled(CHOICES)
+    few = questions_of(model, items).sampled(CHOICES)
     with tempfile.TemporaryDirectory() as name:
         trials = Trials(Path(name) / "trials.jsonl", {})
         candidates = labelled_candidates(model, task, few, None, Path(name), trials)
@@ -56,18 +55,13 @@ def run(model: Model, about: dict[str, Any]) -> dict[str, Any]:
         scorer.score(candidates, ALL, len(items))
         standings = scorer.standings(candidates, ALL, len(items))
     (best,) = (c for c in candidates if c.name == standings[0].candidate)
-    others = task.report[: about["reported_on"]]
-    whole = asked(model, [item.own for item in others], others)
-    before, after = (
-        scale_of(whole).values(rows, whole.right)
-        for rows in answer_scores(model, whole, [None, best.change])
-    )
+    reported = values(model, task.report[: about["reported_on"]], best.change)
     return {
         **about,
         "chosen": best.name,
         "chosen_on": {s.candidate: round(s.gain, 1) for s in standings},
-        "nothing": before.tolist(),
-        "steered": after.tolist(),
+        "nothing": reported[NOTHING].tolist(),
+        "steered": reported[STEERED].tolist(),
         "seconds": round(time.perf_counter() - started),
     }
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from langsteer.diagnosis.scoring import Asked
-from langsteer.diagnosis.slopes import KINDS, Rows, row_batches
+from langsteer.diagnosis.slopes import Rows, row_batches
 from langsteer.model.model import Model, frozen
 from langsteer.progress import track
 from langsteer.states.intervention import Intervention, PositionKind, intervene
@@ -21,7 +21,6 @@ def vector_of_labels(
     layer: int,
     positions: PositionKind,
     state_norm: float,
-    biases: Tensor | None = None,
     epochs: int = EPOCHS,
 ) -> Tensor:
     """A vector [hidden], by Adam on −log of the right answer's share, from none.
@@ -34,17 +33,16 @@ def vector_of_labels(
     adam = torch.optim.Adam([vector], lr=rate, betas=(0.8, 0.99))
     fall = torch.optim.lr_scheduler.LinearLR(adam, 1, LAST_RATE, epochs * len(groups))
     schedule = [groups[i] for epoch in range(epochs) for i in _order(len(groups), epoch)]
-    place = KINDS.index(positions)
     for index in track(schedule, "Learning from labels", len(schedule)):
         adam.zero_grad()
         rows = Rows(model, asked, index)
-        mask = rows.masks[KINDS[place]]
+        mask = rows.masks[positions]
         with (
             frozen(model),
             torch.enable_grad(),
             intervene(model, _adding(layer, vector, mask), "all"),
         ):
-            loss = rows.loss(model, model.run_decoder(rows.inputs), biases) / len(index)
+            loss = rows.loss(model, model.run_decoder(rows.inputs), None) / len(index)
             loss.backward()  # type: ignore[no-untyped-call]
         adam.step()
         fall.step()

@@ -8,6 +8,7 @@ import torch
 from langsteer.diagnosis import reach as module
 from langsteer.diagnosis.reach import Halves, _Mapped, halves_of, reaches
 from langsteer.diagnosis.scoring import answer_scores, asked, scale_of
+from langsteer.diagnosis.slopes import one_nat_along
 from langsteer.model.model import Model
 from tests.helpers import make_vector, pairs
 from tests.made.questions import item_rows, label_rows, made_task
@@ -72,17 +73,17 @@ def test_what_is_learned_from_labels_is_of_the_other_half() -> None:
     there = module.Slopes(sums, (6, 4), torch.zeros(10, 2, 3))
     told = {(s.means, s.positions): s.nats for s in module._slopes_at(there, random_halves(), 1)}
     even, odd = sums[0, 1, 0] / 6, sums[1, 1, 0] / 4
-    assert float(odd @ module.one_nat_along(odd)) == pytest.approx(1, abs=1e-5)
+    assert float(odd @ one_nat_along(odd)) == pytest.approx(1, abs=1e-5)
     won = 6 * float(even @ odd / odd.square().sum()) + 4 * float(even @ odd / even.square().sum())
     assert told["labels", "source"] == pytest.approx(won / 10, abs=1e-5)
-    assert not module.one_nat_along(torch.zeros(6)).any()
+    assert not one_nat_along(torch.zeros(6)).any()
 
 
 def test_a_small_step_along_labels_wins_what_was_told(llama: Model, tmp_path: Path) -> None:
     items = made_task(tmp_path, item_rows(12)).all
     questions = asked(llama, [item.own for item in items], items)
     there = module.slopes(llama, questions)
-    step = 1e-2 * module.one_nat_along(there.mean(1, "prompt"))
+    step = 1e-2 * one_nat_along(there.mean(1, "prompt"))
     vector = make_vector(llama, values=step, layer=1, positions="prompt")
     before, after = (
         sum(

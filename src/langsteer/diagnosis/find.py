@@ -158,7 +158,7 @@ class _Search:
         seed: int,
     ) -> None:
         self.model, self.task, self.trials, self.vectors = model, task, trials, vectors
-        self.folder = folder / "labels"
+        self.labels = folder / "labels"
         self.budget, self.clock = budget, Clock(60 * budget, trials.seconds)
         self.fits = Fits(model, pair, folder / "fits", trials, seed)
         self.items = FEWEST // GROWTH  # of the round before
@@ -227,9 +227,7 @@ class _Search:
     def _labelled(self) -> list[Candidate]:
         """Vectors from the right answers of as many items as a share of the time left pays for."""
         whole = self.scorer.questions[ALL]
-        few = whole
-        if not self.scale.calibrated and self.scale.unit == "points":
-            few = whole.sampled(LABEL_CHOICES)
+        few = whole.sampled(LABEL_CHOICES) if self.scale.may_leave_choices_out else whole
         told = self.trials.told("learned from")
         if told is None:
             share = few.answers / whole.answers
@@ -241,7 +239,7 @@ class _Search:
             known = self.trials.known(NOTHING, ALL)
             biases = torch.tensor(np.mean(list(known.values()), 0))
         taught = few.part(range(int(told["items"])))
-        return labelled_candidates(self.model, self.task, taught, biases, self.folder, self.trials)
+        return labelled_candidates(self.model, self.task, taught, biases, self.labels, self.trials)
 
     def _may_fit(self) -> bool:
         """Whether one more fit, as long as the default's was, is a small part of the time left."""

@@ -75,7 +75,7 @@ class Scorer:
         """Ask some choices of each item, in the stage `some`; all, where they are the same in
         every item.
         """
-        if self.scale.calibrated or self.scale.unit == "nats":
+        if not self.scale.may_leave_choices_out:
             return
         asked = self.questions[ALL].part(range(self.most))
         self.questions[SOME], self.some = asked.sampled(choices), SOME

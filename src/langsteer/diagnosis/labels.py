@@ -6,6 +6,7 @@ is the vector of all.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
@@ -28,9 +29,11 @@ MOST = 240
 PLACES = 3
 APART = 3  # layers, of two places of a kind
 STRENGTHS = (0.3, 1.0)  # in nats an item, to the first order
-ALL = "all"
+PARTS = ("all", "even", "odd")  # what the vectors of a place are for: other items, and either half
 
 Place = tuple[int, PositionKind]
+Vectors = tuple[SteeringVector, ...]
+"""Of a place, those of PARTS"""
 
 
 def labelled_candidates(
@@ -58,46 +61,43 @@ def labelled_candidates(
         except FitError:
             return []
         for (layer, kind), own in kept.items():
-            for part, vector in own.items():
+            for part, vector in zip(PARTS, own, strict=True):
                 vector.save(_file(folder, layer, kind, part))
         trials.tell(LABEL, places=[list(place) for place in kept], items=count)
     return [_candidate(own, strength) for strength in STRENGTHS[::-1] for own in kept.values()]
 
 
-def _candidate(own: dict[str, SteeringVector], strength: float) -> Candidate:
-    whole = used(LABEL, own[ALL], own[ALL].positions, strength)
-    halves = tuple(own[side].with_strength(strength) for side in ("even", "odd"))
-    return Candidate(whole.name, whole.change, halves=(halves[0], halves[1]))
+def _candidate(own: Vectors, strength: float) -> Candidate:
+    whole, even, odd = own
+    halves = (even.with_strength(strength), odd.with_strength(strength))
+    return replace(used(LABEL, whole, whole.positions, strength), label="", halves=halves)
 
 
 def _learned(
     model: Model, task: TaskItems, asked: Asked, biases: Tensor | None
-) -> dict[Place, dict[str, SteeringVector]]:
+) -> dict[Place, Vectors]:
     there = slopes(model, asked, biases, progress="Learning from the right answers")
 
-    def vector(layer: int, kind: PositionKind, side: int | None) -> SteeringVector:
+    def vector(layer: int, kind: PositionKind, values: Tensor, lines: int) -> SteeringVector:
         return SteeringVector(
-            values=one_nat_along(there.mean(layer, kind, side)),
+            values=values,
             layer=layer,
             language=task.language,
             pivot="en",
             model={"name": model.name, "fingerprint": model.fingerprint},
             method=LABEL,
             positions=kind,
-            corpus={
-                "name": f"items of {task.source}",
-                "lines": sum(there.counts) if side is None else there.counts[side],
-            },
+            corpus={"name": f"items of {task.source}", "lines": lines},
         )
 
-    return {
-        (layer, kind): {
-            ALL: vector(layer, kind, None),
-            "even": vector(layer, kind, 1),  # of those at odd places, for those at even ones
-            "odd": vector(layer, kind, 0),
-        }
-        for layer, kind in _places(model, there)
-    }
+    made: dict[Place, Vectors] = {}
+    lines = (sum(there.counts), *there.counts[::-1])
+    for layer, kind in _places(model, there):
+        values = [one_nat_along(there.mean(layer, kind)), *there.crossed(layer, kind)]
+        made[layer, kind] = tuple(
+            vector(layer, kind, own, count) for own, count in zip(values, lines, strict=True)
+        )
+    return made
 
 
 def _places(model: Model, there: Slopes) -> list[Place]:
@@ -105,8 +105,8 @@ def _places(model: Model, there: Slopes) -> list[Place]:
     held: dict[Place, float] = {}
     for layer in range(model.layers - 1):
         for kind in KINDS:
-            others = [one_nat_along(there.mean(layer, kind, side)) for side in (1, 0)]
-            if (won := there.held_out(layer, kind, others)) > 0:
+            won = there.held_out(layer, kind, there.crossed(layer, kind))
+            if won > 0:
                 held[layer, kind] = won
     places: list[Place] = []
     for layer, kind in sorted(held, key=lambda place: -held[place]):
@@ -119,19 +119,19 @@ def _places(model: Model, there: Slopes) -> list[Place]:
 
 def _read(
     model: Model, folder: Path, places: Sequence[tuple[int, PositionKind]]
-) -> dict[Place, dict[str, SteeringVector]] | None:
-    made: dict[Place, dict[str, SteeringVector]] = {}
+) -> dict[Place, Vectors] | None:
+    made: dict[Place, Vectors] = {}
     for layer, kind in places:
-        own = {}
-        for part in (ALL, "even", "odd"):
+        own: list[SteeringVector] = []
+        for part in PARTS:
             try:
                 change = load(_file(folder, layer, kind, part), model)
             except LangsteerError:
                 return None
             if not isinstance(change, SteeringVector):
                 return None
-            own[part] = change
-        made[layer, kind] = own
+            own.append(change)
+        made[layer, kind] = tuple(own)
     return made
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from langsteer.diagnosis.items import TaskItem
 from langsteer.diagnosis.scoring import Asked, Scale, answer_scores
-from langsteer.diagnosis.slopes import KINDS, Slopes, one_nat_along, slopes
+from langsteer.diagnosis.slopes import KINDS, Slopes, slopes
 from langsteer.evaluation.statistics import (
     Array,
     Interval,
@@ -180,7 +180,7 @@ def reaches(
     """
     halves, told = halves_of(model, items, corpus)
     few = asked
-    if not scale.calibrated and scale.unit == "points":
+    if scale.may_leave_choices_out:
         few = asked.among(scores, LEARNING_CHOICES)
     biases = torch.tensor(np.mean(np.array(scores), 0)) if scale.calibrated else None
     there = _gradients(model, few.part(range(len(items))[:MOST]), halves, biases)
@@ -215,8 +215,8 @@ def _gradients(model: Model, asked: Asked, halves: Halves, biases: Tensor | None
 def _slopes_at(there: Slopes, halves: Halves, layer: int) -> list[Slope]:
     told = []
     for kind in KINDS:
-        own = [one_nat_along(there.mean(layer, kind, side)) for side in (1, 0)]
-        won: dict[Means, float] = {"labels": there.held_out(layer, kind, own)}
+        crossed = there.crossed(layer, kind)
+        won: dict[Means, float] = {"labels": there.held_out(layer, kind, crossed)}
         if halves.there is not None:
             offsets = [halves.offset(layer, side) for side in (0, 1)]
             won["offset"] = there.held_out(layer, kind, offsets)
@@ -321,5 +321,5 @@ class _Runs:
             return Projection({layer: matrix}, offsets={layer: offset}, **about)  # type: ignore[arg-type]
         if means == "offset":
             return SteeringVector(self.halves.offset(layer, side), layer, **about)  # type: ignore[arg-type]
-        values = one_nat_along(self.there.mean(layer, positions, 1 - side))
+        values = self.there.crossed(layer, positions)[side]
         return SteeringVector(values, layer, **about)  # type: ignore[arg-type]

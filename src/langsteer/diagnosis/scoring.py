@@ -112,6 +112,11 @@ class Scale:
     calibrated: bool
     chance: float
 
+    @property
+    def may_leave_choices_out(self) -> bool:
+        """Whether some choices of an item may stand for all: calibration needs every item's score of each."""
+        return self.unit == "points" and not self.calibrated
+
     def values(self, scores: Sequence[Array], right: Sequence[int]) -> Array:
         """100 or 0 for right or wrong, or the reference's log-likelihood: [items]."""
         if self.unit == "nats":

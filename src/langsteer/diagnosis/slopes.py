@@ -46,6 +46,10 @@ class Slopes:
         total = self.sums[list(sides), layer, KINDS.index(positions)].sum(0)
         return total / max(1, sum(self.counts[side] for side in sides))
 
+    def crossed(self, layer: int, positions: PositionKind) -> list[Tensor]:
+        """Vectors [hidden] for questions at even and at odd places, each along the others' gradient."""
+        return [one_nat_along(self.mean(layer, positions, side)) for side in (1, 0)]
+
     def held_out(self, layer: int, positions: PositionKind, vectors: Sequence[Tensor]) -> float:
         """What `vectors` would win an item: the first at even places, the second at odd ones."""
         won = [

@@ -48,11 +48,16 @@ class Head:
         """Whether there are enough states of any change."""
         return max(map(len, self._tokens)) >= HEAD_ROWS
 
-    def add(self, change: int, index: Sequence[int], predicting: Predicting) -> None:
-        """What a batch predicts under a change; `index` has the places of its questions."""
+    def add(self, changes: Sequence[int], index: Sequence[int], predicting: Predicting) -> None:
+        """What a batch predicts under changes that leave the same states; `index` has the places of
+        its questions.
+        """
         self._index.update(dict.fromkeys(index))
-        self._states[change].append(torch.stack([states for states, _ in predicting]))
-        self._tokens[change] += [[(index[q], a, t) for q, a, t in own] for _, own in predicting]
+        states = torch.stack([own for own, _ in predicting])
+        tokens = [[(index[q], a, t) for q, a, t in own] for _, own in predicting]
+        for change in changes:
+            self._states[change].append(states)
+            self._tokens[change] += tokens
 
     def apply(self) -> list[int]:
         """Add up, by answer, what the states predict. Returns the places of the questions."""

@@ -84,10 +84,10 @@ def score(
             batch = _Batch(model, [rest[i] for i in index], stem)
             for p in order:
                 states = batch.run(p)
-                predicting = batch.predicting(states)
-                for c in [c for c, own in enumerate(of_pass) if own == p]:
+                same = [c for c, own in enumerate(of_pass) if own == p]
+                for c in same:
                     results[c].enter(index, batch.touched(states, biases[c]), states.seconds, where)
-                    head.add(c, index, predicting)
+                head.add(same, index, batch.predicting(states))
             if head.full or index is groups[-1]:
                 read = head.apply()
                 _check_some(model, [results[c].loglikelihoods for c in _deciding(changes)], read)
