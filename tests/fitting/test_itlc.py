@@ -90,5 +90,5 @@ def test_learned_of_all_languages_and_read_back(llama: Model, tmp_path: Path) ->
 def test_what_cannot_be(llama: Model) -> None:
     with pytest.raises(FitError, match="itlc takes one layer"):
         learn(llama, pairs(24), method="itlc", layers=[1, 2])
-    with pytest.raises(FitError, match="itlc needs one component or more, not 0"):
+    with pytest.raises(FitError, match="its option components should be greater than 0, not 0"):
         fit(llama, pairs(12), method="itlc", components=0)

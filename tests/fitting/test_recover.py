@@ -67,7 +67,7 @@ def test_it_is_read_back_and_some_layers_are_enough(llama: Model, tmp_path: Path
 def test_what_cannot_be(llama: Model) -> None:
     with pytest.raises(FitError, match="recover takes one strength"):
         learn(llama, pairs(24), method="recover", strengths=[0.5, 1.0])
-    with pytest.raises(FitError, match="has the scalings mean, unit, not 'norm'"):
+    with pytest.raises(FitError, match="scaling should be 'mean' or 'unit', not 'norm'"):
         fit(llama, pairs(12), method="recover", scaling="norm")
     with pytest.raises(FitError, match="is not learned from several languages together"):
         learn_all(llama, three_languages(), "recover", together=True)

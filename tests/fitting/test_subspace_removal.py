@@ -118,7 +118,7 @@ def test_what_cannot_be_removed(llama: Model) -> None:
         fit(llama, text, method="subspace_removal", rank=2)
     with pytest.raises(FitError, match=r"rise from 0 to 1, and not from 0.9 to 0.2"):
         fit(llama, text, method="subspace_removal", middle=(0.9, 0.2))
-    with pytest.raises(FitError, match="has the centres pivot, origin, not 'english'"):
+    with pytest.raises(FitError, match="centre should be 'pivot' or 'origin', not 'english'"):
         fit(llama, text, method="subspace_removal", centre="english")
     same = ParallelCorpus(dict.fromkeys(("sw", "en"), text.texts["en"]), "en", "same")
     with pytest.raises(FitError, match="differ in 0 directions"):

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import ClassVar
 
+from pydantic import PositiveInt
 from torch import Tensor
 
 from langsteer.errors import FitError
@@ -48,8 +49,8 @@ class AnswerOptions(Options):
     depth: ClassVar[float] = 0.89
 
     reach: float = 1.0
-    pairs: int = 48
-    tokens: int = 32
+    pairs: PositiveInt = 48
+    tokens: PositiveInt = 32
     keeps_length: bool = False
 
     @property

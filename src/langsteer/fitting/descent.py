@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 import torch
+from pydantic import PositiveInt
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
@@ -68,11 +69,11 @@ class DescentOptions(Options):
     objective: ObjectiveName = "centred"
     still: float = 0.0
     start: float = 0.5
-    steps: int = 100
+    steps: PositiveInt = 100
     rate: float = 0.01
-    batch: int = 8
+    batch: PositiveInt = 8
     suffixes: tuple[str, ...] = SUFFIXES
-    top: int = 256
+    top: PositiveInt = 256
 
     @property
     def pairs(self) -> int:

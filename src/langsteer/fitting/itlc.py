@@ -20,9 +20,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import PositiveInt
 from torch import Tensor
 
-from langsteer.errors import FitError
 from langsteer.extras import need
 from langsteer.fitting.options import Method, PooledOptions, check_corpus, make_vector
 from langsteer.fitting.published import Parts, check_apart, check_single
@@ -40,8 +40,8 @@ class ItlcOptions(PooledOptions):
     """`components`: k, at most. `lines`: how many, at most, are read in each language, spread evenly."""
 
     strength: float = 0.5
-    components: int = 100
-    lines: int = 200
+    components: PositiveInt = 100
+    lines: PositiveInt = 200
 
     @property
     def acts_at(self) -> PositionKind:
@@ -81,8 +81,6 @@ def fit(
     states, and MissingExtraError without scikit-learn.
     """
     language = check_corpus(corpus)
-    if options.components < 1:
-        raise FitError(f"{NAME} needs one component or more, not {options.components}")
     chosen = options.layer
     layer = max(0, model.layers // 2 - 1) if chosen is None else model.check_layer(chosen)
     space = _space(model, whole or corpus, layer, options)

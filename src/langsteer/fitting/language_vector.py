@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from pydantic import PositiveInt
+
 from langsteer.errors import FitError
 from langsteer.fitting.options import (
     Method,
@@ -38,7 +40,7 @@ class LanguageVectorOptions(EverywhereOptions):
 
     depth: ClassVar[float] = 0.5
 
-    shots: int = 4
+    shots: PositiveInt = 4
 
 
 def fit(

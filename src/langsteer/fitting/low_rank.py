@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor
 
 from langsteer.errors import FitError
@@ -30,8 +31,8 @@ NAME = "low_rank"
 class LowRankOptions(DescentOptions):
     """Options of `descent`, and `rank`: r."""
 
-    steps: int = 200
-    rank: int = 16
+    steps: PositiveInt = 200
+    rank: PositiveInt = 16
 
 
 class _Learned:

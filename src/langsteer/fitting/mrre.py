@@ -16,6 +16,7 @@ held-out text most as it reads the pivot's; j is at 0.8 of the depth and anchor 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from pydantic import PositiveInt
 from torch import Tensor
 
 from langsteer.fitting.answers import AnswerOptions, answers_read
@@ -52,8 +53,8 @@ class MrreOptions(PooledOptions):
 
     anchor_layer: int | None = None
     anchor: float = 1.0
-    pairs: int = 48
-    tokens: int = 32
+    pairs: PositiveInt = 48
+    tokens: PositiveInt = 32
 
     @property
     def fitted_at(self) -> PositionKind:

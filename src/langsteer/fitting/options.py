@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, ClassVar
 
+from pydantic import NonNegativeInt
 from torch import Tensor
 
 from langsteer.errors import FitError
@@ -14,6 +15,7 @@ from langsteer.states.intervention import PositionKind
 from langsteer.steering.change import Change
 from langsteer.steering.vector import SteeringVector
 from langsteer.text.corpus import ParallelCorpus
+from langsteer.values import first_wrong, types_of
 
 SMALLEST_CORPUS = 4
 FITTED_AT = ("source", "prompt", "all")  # nothing is written while fitting
@@ -33,7 +35,7 @@ class Options:
 
     layer: int | None = None
     strength: float = 1.0
-    seed: int = 0
+    seed: NonNegativeInt = 0
     positions: PositionKind | None = None
 
     def __post_init__(self) -> None:
@@ -89,12 +91,17 @@ class Method:
     quick: bool = False
 
     def make_options(self, given: Mapping[str, Any]) -> "Options":
-        """Raises FitError for an option that the method does not have."""
+        """Raises FitError for an option that the method does not have, and for a value of another type
+        than the option's.
+        """
         kind = self.options or Options
         known = [f.name for f in fields(kind)]
         for name in given:
             if name not in known:
                 raise FitError(f"{self.name} has no option {name!r}; it has {', '.join(known)}")
+        wrong = first_wrong(types_of(kind), given)
+        if wrong is not None:
+            raise FitError(f"{self.name}: its option {wrong}")
         return kind(**given)
 
     def at_layers(

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor
 
 from langsteer.errors import FitError
@@ -54,7 +55,7 @@ class ProjectionOptions(PooledOptions):
     intercept: bool = False
     form: Form = "blend"
     ridges: tuple[float, ...] = RIDGES
-    lines: int = SEARCH_LINES
+    lines: PositiveInt = SEARCH_LINES
 
 
 class Moments:

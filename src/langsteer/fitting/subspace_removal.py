@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
+from pydantic import NonNegativeInt
 from torch import Tensor
 
 from langsteer.errors import FitError
@@ -50,7 +51,7 @@ class SubspaceOptions(PooledOptions):
     where it is counted, the `pivot`'s mean or the `origin`.
     """
 
-    rank: int = 0
+    rank: NonNegativeInt = 0
     middle: tuple[float, float] = (0.36, 0.71)
     top: tuple[float, float] = (0.71, 1.0)
     removed: float = 0.3

@@ -38,6 +38,8 @@ from tests.made.comparisons import wanted
             "few_shot: its option k should be a number, not '4'",
         ),
         ({"methods": [{"learned": {"steps": "many"}}]}, "learned: its option steps should be"),
+        ({"methods": [{"learned": {"steps": 0}}]}, "steps should be greater than 0, not 0"),
+        ({"methods": [{"learned": {"still": float("nan")}}]}, "should be a finite number, not nan"),
         ({"methods": [{"learned": {"strengths": 1}}]}, "its option strengths should be"),
         ({"methods": [{"learned": {"positions": "sauce"}}]}, "its option positions should be"),
         ({"resources": {"all": {"gpu": 1}}}, "resources.all has no key 'gpu'; did you mean 'gpus'"),

@@ -8,9 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
-from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from transformers import LogitsProcessor
 
 from langsteer.errors import MethodError
@@ -18,6 +17,7 @@ from langsteer.evaluation.benchmarks import Benchmark, Doc, load_docs
 from langsteer.model.model import Model
 from langsteer.steering.change import Change
 from langsteer.text.corpus import ParallelCorpus
+from langsteer.values import first_wrong, types_of
 
 PROMPT = "langsteer_prompt"
 """the field of a doc that holds a whole prompt, where a method writes one for each item"""
@@ -118,7 +118,7 @@ def checking_options(method: EvaluationMethod) -> EvaluationMethod:
             if name not in known:
                 listed = ", ".join(known) or "none"
                 raise MethodError(f"{method.name} has no option {name!r}: it has {listed}")
-        check_values(method.name, _types_of(method.prepare), options)
+        check_values(method.name, types_of(method.prepare), options)
 
     @functools.wraps(method.prepare)
     def prepare(setting: Setting, **options: Any) -> Plan:
@@ -128,32 +128,11 @@ def checking_options(method: EvaluationMethod) -> EvaluationMethod:
     return replace(method, prepare=prepare, check_options=check)
 
 
-def _types_of(function: Callable[..., Any]) -> dict[str, Any]:
-    """The types of its parameters; none where one of them can be found only by a type checker."""
-    try:
-        return get_type_hints(function)
-    except NameError:
-        return {}
-
-
 def check_values(name: str, types: Mapping[str, Any], options: Mapping[str, Any]) -> None:
     """Raise MethodError for the first option of a method whose value is not of its type."""
-    for option, value in options.items():
-        wanted = _wanted_instead(types.get(option, Any), value)
-        if wanted is not None:
-            raise MethodError(f"{name}: its option {option} should be {wanted}, not {value!r}")
-
-
-def _wanted_instead(kind: Any, value: Any) -> str | None:
-    """What a value should be, where it is not of its kind; text and truth values are no numbers."""
-    try:
-        adapter = TypeAdapter(kind, config=ConfigDict(arbitrary_types_allowed=True))
-        made = adapter.validate_python(value)
-    except PydanticUserError:
-        return None  # a class of its own, which no file has
-    except ValidationError as error:
-        return str(error.errors()[0]["msg"]).removeprefix("Input should be ")
-    return "a number" if isinstance(value, str | bool) and type(made) in (int, float) else None
+    wrong = first_wrong(types, options)
+    if wrong is not None:
+        raise MethodError(f"{name}: its option {wrong}")
 
 
 def form_of(setting: Setting, language: str | None = None) -> str:

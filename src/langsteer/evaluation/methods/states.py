@@ -6,9 +6,8 @@ Fitted on the setting's parallel corpus, without labels of the benchmark, and ke
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 from langsteer.errors import FitError, MethodError
 from langsteer.evaluation.methods.common import (
@@ -25,7 +24,6 @@ from langsteer.fitting.methods import METHODS
 from langsteer.fitting.names import DEFAULT_METHOD
 from langsteer.fitting.names import METHODS as OWN
 from langsteer.fitting.options import Method as FittingMethod
-from langsteer.fitting.options import Options
 from langsteer.fitting.projection import Moments, pair_moments
 from langsteer.fitting.readings import SharedReadings, shared_readings
 from langsteer.fitting.recipe import parse_recipe
@@ -189,10 +187,7 @@ def _method(
 
     def check(options: Mapping[str, Any]) -> None:
         method = method_of(fitting)
-        kind = method.options or Options
-        types = get_type_hints(kind)
-        known = CHOOSING | {field.name: types[field.name] for field in fields(kind)}
-        check_values(name, known, {k: v for k, v in options.items() if k in known})
+        check_values(name, CHOOSING, {k: v for k, v in options.items() if k in CHOOSING})
         method.make_options({k: v for k, v in options.items() if k not in CHOOSING})
 
     return EvaluationMethod(name, title, prepare, "states", stage, serves_all, check)
