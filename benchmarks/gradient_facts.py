@@ -1,11 +1,12 @@
-"""What a step along the right answers' gradient gains where facts are asked, a vector for each language.
+"""What learning from the items gains where facts are asked: from the right answers, or from the prompts' English.
 
-    python -m benchmarks.gradient_facts --languages id el tr hi vi et ru th
-    python -m benchmarks.gradient_facts --table
+    python -m benchmarks.gradient_facts --languages id el tr hi vi et ru th [--means english]
+    python -m benchmarks.gradient_facts --table [--means english]
 
-Learned, as a search does it, from development items of BMLAMA-53, of which each shows the right answer and two others
-drawn at random. Of three places and two lengths the best is chosen on the same items, each scored by what was learned
-from the other half, and reported once on other items with all their answers. Each language is a line of
+Learned, as a search does it, from development items of BMLAMA-53: by default along the right answers' gradient, of three
+places and two lengths; with `--means english`, mean differences and projections of the prompts and their English. The best
+is chosen on the same items, of which each shows the right answer and two others drawn at random, scored by what was
+learned from the other half, and reported once on other items with all their answers. Each language is a line of
 benchmarks/results/gradient_facts.jsonl; those that are there are not made again.
 """
 
@@ -35,6 +36,7 @@ from langsteer.diagnosis.halving import ALL, NOTHING, Scorer
 from langsteer.diagnosis.labels import CHOICES, labelled_candidates
 from langsteer.diagnosis.scoring import scale_of
 from langsteer.diagnosis.task import read_task
+from langsteer.diagnosis.translated_items import translated_candidates
 from langsteer.diagnosis.trials import Trials
 from langsteer.evaluation.statistics import difference, mean_over_groups, paired_bootstrap
 from langsteer.model.model import Model
@@ -49,7 +51,11 @@ def run(model: Model, about: dict[str, Any]) -> dict[str, Any]:
     few = questions_of(model, items).sampled(CHOICES)
     with tempfile.TemporaryDirectory() as name:
         trials = Trials(Path(name) / "trials.jsonl", {})
-        candidates = labelled_candidates(model, task, few, None, Path(name), trials)
+        candidates = (
+            translated_candidates(model, task, items)
+            if about["means"] == "english"
+            else labelled_candidates(model, task, few, None, Path(name), trials)
+        )
         scorer = Scorer(model, items, few, scale_of(few), trials)
         scorer.nothing(ALL, len(items))
         scorer.score(candidates, ALL, len(items))
@@ -68,15 +74,17 @@ def run(model: Model, about: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--means", choices=["labels", "english"], default="labels")
     parser.add_argument("--model", default="gemma-3-270m")
     parser.add_argument("--languages", nargs="+", default=LANGUAGES)
     parser.add_argument("--learned-from", type=int, default=128, help="items")
     parser.add_argument("--reported-on", type=int, default=100, help="items")
-    chosen = arguments(parser, lambda _: table())
+    chosen = arguments(parser, table)
     model = langsteer.load_model(chosen.model)
     for language in chosen.languages:
         about = {
             "model": model.name,
+            "means": chosen.means,
             "language": language,
             "learned_from": chosen.learned_from,
             "reported_on": chosen.reported_on,
@@ -87,9 +95,9 @@ def main() -> None:
             print(json.dumps({**line, "nothing": None, "steered": None}), flush=True)
 
 
-def table() -> str:
+def table(asked: argparse.Namespace) -> str:
     """Each language, and all together, so that each counts alike."""
-    lines = read_lines(FILE)
+    lines = [line for line in read_lines(FILE) if line["means"] == asked.means]
     rows = []
     for line in lines:
         before, after = np.array(line["nothing"]), np.array(line["steered"])
