@@ -120,7 +120,7 @@ def _print(found: "Found", file: Path, written: bool) -> None:
     if found.better:
         console.print(
             f"{found.recipe} is better than nothing by {gain} {found.unit} on items that it was not "
-            f"chosen on.{_from_labels(found)}"
+            f"chosen on.{_from_items(found)}"
         )
     else:
         console.print(
@@ -133,14 +133,19 @@ def _print(found: "Found", file: Path, written: bool) -> None:
     print_files(file, written, "vector")
 
 
-def _from_labels(found: "Found") -> str:
+def _from_items(found: "Found") -> str:
     from langsteer.diagnosis.labels import LABEL
+    from langsteer.diagnosis.translated_items import OF_ITEMS
 
-    if not found.recipe.startswith(f"{LABEL}:"):
+    if found.recipe.startswith(f"{LABEL}:"):
+        source = "the right answers of the items that it was chosen on"
+    elif OF_ITEMS in found.recipe:
+        source = "the items that it was chosen on and their English"
+    else:
         return ""
     return (
-        " It is learned from the right answers of the items that it was chosen on, and not from the corpus: "
-        "it has this task in it, and may not help elsewhere."
+        f" It is learned from {source}, and not from the corpus: it has this task in it, and may not "
+        "help elsewhere."
     )
 
 

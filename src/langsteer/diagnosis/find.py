@@ -30,6 +30,7 @@ from langsteer.diagnosis.labels import labelled_candidates
 from langsteer.diagnosis.outcome import keep_outcome, read_outcome, save_searched
 from langsteer.diagnosis.scoring import Scoring, answer_scores, asked, scale_of
 from langsteer.diagnosis.task import check_apart
+from langsteer.diagnosis.translated_items import translated_candidates
 from langsteer.diagnosis.trials import DIGITS, NAME, Trials
 from langsteer.errors import DiagnosisError
 from langsteer.evaluation.statistics import Array, Interval, difference, paired_bootstrap
@@ -45,6 +46,7 @@ GROWTH = 2  # times the items of the round before, at the least
 REPORT_SHARE = 0.25  # of the budget
 FIT_SHARE = 0.2  # of the time left: what one more fit may take
 LABEL_SHARE = 0.25  # of the time left: what learning from labels may take
+READ_SHARE = 0.1  # of the time left: what reading items and their English may take
 LABEL_COST = 3  # times what scoring so many answers takes
 KEPT, FINALISTS = 3, 4  # one of three goes on from the first round, so many to the last
 FEWEST_REPORTED = 100  # items, where there are as many, whatever that takes
@@ -174,7 +176,8 @@ class _Search:
         default, some = self.fits.default(), self.scorer.some
         cheap = cheap_candidates(self.fits, self._may_fit)
         writing = written_candidates(self.fits) if self.scale.unit == "nats" else []
-        pool = [default, *by_turns(self._labelled(), by_turns(cheap, writing))]
+        own = by_turns(self._translated(), self._labelled())
+        pool = [default, *by_turns(own, by_turns(cheap, writing))]
         pool += averaged_candidates(self.vectors, self.task.language, default.change)
         first = self._round("first", some, pool, default)
         learned = learned_candidates(self.fits, _layers_of(first), self._may_fit)
@@ -228,18 +231,27 @@ class _Search:
         """Vectors from the right answers of as many items as a share of the time left pays for."""
         whole = self.scorer.questions[ALL]
         few = whole.sampled(LABEL_CHOICES) if self.scale.may_leave_choices_out else whole
-        told = self.trials.told("learned from")
-        if told is None:
-            share = few.answers / whole.answers
-            seconds = LABEL_COST * share * self.scorer.seconds_of_all
-            paid = int(LABEL_SHARE * self._left_to_choose() / seconds)
-            told = self.trials.tell("learned from", items=min(len(few.right), paid))
+        seconds = LABEL_COST * few.answers / whole.answers * self.scorer.seconds_of_all
+        count = self._paid_items("learned from", LABEL_SHARE, seconds)
         biases = None
         if self.scale.calibrated:
             known = self.trials.known(NOTHING, ALL)
             biases = torch.tensor(np.mean(list(known.values()), 0))
-        taught = few.part(range(int(told["items"])))
+        taught = few.part(range(count))
         return labelled_candidates(self.model, self.task, taught, biases, self.labels, self.trials)
+
+    def _translated(self) -> list[Candidate]:
+        """What is learned from as many items and their English as a share of the time left pays for."""
+        count = self._paid_items("read in English", READ_SHARE, 2 * self.scorer.seconds_of_all)
+        return translated_candidates(self.model, self.task, self.task.development[:count])
+
+    def _paid_items(self, key: str, share: float, seconds: float) -> int:
+        """How many of the items to choose on a share of the time left pays for, of so many seconds each."""
+        told = self.trials.told(key)
+        if told is None:
+            paid = int(share * self._left_to_choose() / seconds)
+            told = self.trials.tell(key, items=min(len(self.task.development), paid))
+        return int(told["items"])
 
     def _may_fit(self) -> bool:
         """Whether one more fit, as long as the default's was, is a small part of the time left."""
