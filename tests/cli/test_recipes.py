@@ -9,6 +9,8 @@ import pytest
 from rich.console import Console
 
 from langsteer.cli import options, recipes
+from langsteer.cli.refusals import task_of_each
+from langsteer.diagnosis import outcome, task
 from langsteer.diagnosis.found import Found, Reported, gain_over_languages
 from langsteer.diagnosis.halving import Standing
 from langsteer.evaluation.statistics import difference, paired_bootstrap
@@ -66,6 +68,65 @@ def test_what_is_searched_for_is_not_named(
     code, _, err = run(capsys, *arguments(items, items.parent / "o"), *more)
     assert code == 1
     assert message in err
+
+
+@pytest.mark.parametrize("budget", ["inf", "nan", "-1"])
+def test_a_budget_is_so_many_minutes(
+    items: Path, budget: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = run(capsys, *arguments(items, items.parent / "o"), "--budget", budget)
+    assert code
+    assert "Traceback" not in err
+    assert "--budget" in err
+
+
+def test_one_file_of_items_is_of_one_language(
+    items: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = run(capsys, "fit", "-l", "sw,et", "--for", str(items), "-o", "o/")
+    assert code == 1
+    assert f"{items} holds the items of one language, and there are 2: put {{language}}" in err
+    assert task_of_each("own.{language}.jsonl", ["sw", "et"]) == {
+        "sw": "own.sw.jsonl",
+        "et": "own.et.jsonl",
+    }
+    assert task_of_each("sib200", ["sw", "et"]) == {"sw": "sib200", "et": "sib200"}
+
+
+def test_a_search_that_is_done_says_so_where_more_minutes_are_given(
+    llama: Model, items: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(options, "open_model", lambda **_: llama)
+    said: list[str] = []
+    monkeypatch.setattr(outcome, "announce", said.append)
+    asked = arguments(items, items.parent / "sw.safetensors")
+    for more in ([], [], ["--budget", "3"]):
+        run(capsys, *asked, *more)
+    folder = items.parent / "sw.search"
+    assert said == [
+        f"sw: already searched in {folder}",
+        f"sw: already searched in {folder} with 0.02 minutes: --overwrite, or another output, "
+        "searches again",
+    ]
+
+
+def test_items_in_another_language_are_told(tmp_path: Path) -> None:
+    pytest.importorskip("lingua")
+    lines = [
+        "Rais wa nchi hiyo alisema kwamba mkutano utafanyika mwezi ujao",
+        "Watoto wengi hawaendi shule kwa sababu ya mvua kubwa",
+    ]
+    rows = [
+        {"prompt": f"{lines[i % 2]} {i}", "choices": ["a", "b"], "answer": 0} for i in range(64)
+    ]
+    file = written(tmp_path / "items.jsonl", rows)
+    for tag, told in (("sw", False), ("et", True)):
+        said: list[str] = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(task, "announce", said.append)
+            task.read_task(str(file), tag)
+        assert bool(said) == told
+        assert not told or "most items seem to be in Swahili, not in Estonian" in said[0]
 
 
 def test_options_of_a_search_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

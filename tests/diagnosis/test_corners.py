@@ -51,6 +51,12 @@ def test_the_gap_is_taken_apart(
     assert len(found.corners) == 4
 
 
+def test_few_items_have_all_their_corners(llama: Model, tmp_path: Path) -> None:
+    _, found = four_corners(llama, made_task(tmp_path, item_rows(30)).all[:3])
+    assert len(found.corners) == 4
+    assert found.note == ""
+
+
 def test_answers_in_english_leave_two_corners(
     llama: Model, tmp_path: Path, knowing: dict[tuple[str, str], float]
 ) -> None:

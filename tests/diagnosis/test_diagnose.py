@@ -28,13 +28,20 @@ def test_architectures(architecture: str, tmp_path: Path) -> None:
 def test_references_are_told_in_nats(llama: Model, tmp_path: Path) -> None:
     rows = [
         {"prompt": f"swali {i}", "reference": f"jibu {i}", "english": {"prompt": f"question {i}"}}
-        for i in range(12)
+        for i in range(40)
     ]
     found = diagnose(llama, made_task(tmp_path, rows))
     assert found.unit == "nats"
     assert found.direct.value < 0
     assert "nats" in str(found.verdict)
     assert json.dumps(found.as_json(), allow_nan=False)
+
+
+def test_few_references_are_told(llama: Model, tmp_path: Path) -> None:
+    rows = [{"prompt": f"swali {i}", "reference": f"jibu {i}"} for i in range(12)]
+    found = diagnose(llama, made_task(tmp_path, rows))
+    assert str(found.verdict) == "12 items are too few for any verdict: ask 32 or more."
+    assert found.reaches.exact == ()
 
 
 def test_few_items_are_told_before_anything_is_learned(

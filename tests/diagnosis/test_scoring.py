@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from langsteer.diagnosis.scoring import Asked, Scale, answer_scores, asked, scale_of
-from langsteer.errors import LengthError
+from langsteer.errors import DiagnosisError, LengthError
 from langsteer.evaluation.harness.scoring import Question
 from langsteer.model.model import Model
 from langsteer.model.tokens import Tokens
@@ -45,6 +45,11 @@ def test_the_scale_is_told_by_the_answers(llama: Model, tmp_path: Path) -> None:
     assert not scale_of(labels, "raw").calibrated
     references = Asked((question((3, 4)),), (0,))
     assert scale_of(references).unit == "nats"
+    with pytest.raises(DiagnosisError, match="the items have references, whose scores cannot"):
+        scale_of(references, "calibrated")
+    uneven = Asked((question((3,), (4,)), question((3,), (4,), (5,))), (0, 0))
+    with pytest.raises(DiagnosisError, match="have different numbers of choices, whose scores"):
+        scale_of(uneven, "calibrated")
 
 
 def test_values_are_right_or_wrong_and_calibrated_where_asked() -> None:

@@ -12,6 +12,7 @@ from langsteer.errors import LanguageError, SaveError
 from langsteer.fitting.names import DEFAULT_METHOD
 
 BUDGET = 15.0  # minutes
+MOST_MINUTES = 7 * 24 * 60
 ANSWERS = "answers"  # what --for takes beside benchmarks and files
 
 
@@ -95,7 +96,12 @@ def command(
     ] = None,
     budget: Annotated[
         float,
-        typer.Option("--budget", min=0.01, help="Minutes that --for may take, for a language."),
+        typer.Option(
+            "--budget",
+            min=0.01,
+            max=MOST_MINUTES,
+            help="Minutes that --for may take, for a language.",
+        ),
     ] = BUDGET,
     anyway: Annotated[
         bool,
@@ -164,7 +170,7 @@ def command(
     from langsteer.cli.answers import answers_for
     from langsteer.cli.learned import learn_and_print
     from langsteer.cli.recipes import search_for
-    from langsteer.cli.refusals import refuse_beside_search, refuse_by_task
+    from langsteer.cli.refusals import refuse_beside_search, refuse_by_task, task_of_each
     from langsteer.diagnosis.task import read_task
     from langsteer.storage.files import check_writable
     from langsteer.text.readers import read_corpus
@@ -233,9 +239,10 @@ def command(
         answers_for(lambda: shared.open_model(**place), text, files, prompts=prompts, **searching)
     elif task is not None:
         reading = {"english": english, "data": data, "form": form, "seed": seed}
+        sources = task_of_each(task, list(text.languages))
         tasks = {
-            tag: read_task(task, tag, benchmark_files=benchmarks or (), **reading)  # type: ignore[arg-type]
-            for tag in text.languages
+            tag: read_task(source, tag, benchmark_files=benchmarks or (), **reading)  # type: ignore[arg-type]
+            for tag, source in sources.items()
         }
         search_for(
             lambda: shared.open_model(**place),

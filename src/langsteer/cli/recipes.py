@@ -166,7 +166,14 @@ def _chosen(found: "Found") -> Table:
         f"{found.split}; {chosen_on} and {found.report_items} of them were asked"
     )
     table = Table(title=title, title_justify="left", box=box.SIMPLE)
-    for name in ("recipe", "items", "chosen on", "over nothing"):
+    ranked = found.unit == "points"  # nats are ranked by themselves
+    for name in (
+        "recipe",
+        "items",
+        "chosen on",
+        "over nothing",
+        *(["ranked by"] if ranked else []),
+    ):
         table.add_column(name, justify="left" if name == "recipe" else "right")
     for standing in found.standings[:SHOWN]:
         table.add_row(
@@ -174,6 +181,7 @@ def _chosen(found: "Found") -> Table:
             str(standing.items),
             f"{standing.value:.1f}",
             f"{standing.gain:+.1f}",
+            *([f"{standing.smooth:+.1f}"] if ranked else []),
         )
     return table
 

@@ -1,7 +1,7 @@
 """What `langsteer fit` refuses before a model is opened."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,8 @@ from langsteer.errors import FitError, VectorError
 if TYPE_CHECKING:
     from langsteer.fitting.options import Method
     from langsteer.text.corpus import ParallelCorpus
+
+LANGUAGE = "{language}"
 
 
 def check_asked(
@@ -65,3 +67,17 @@ def refuse_by_task(
     for name, value in (of_items if answers else of_answers).items():
         if value:
             raise FitError(f"{name} is {why}: leave it out")
+
+
+def task_of_each(task: str, tags: Sequence[str]) -> dict[str, str]:
+    """What --for names in each language: a benchmark, or a file of items, whose name holds {language} where there
+    are several. Raises FitError for one file of several languages.
+    """
+    if LANGUAGE in task:
+        return {tag: task.replace(LANGUAGE, tag) for tag in tags}
+    if len(tags) > 1 and (Path(task).suffix in (".jsonl", ".json") or Path(task).is_file()):
+        raise FitError(
+            f"{task} holds the items of one language, and there are {len(tags)}: put {LANGUAGE} in the "
+            f"name, such as --for items.{LANGUAGE}.jsonl, for a file each"
+        )
+    return dict.fromkeys(tags, task)

@@ -116,7 +116,7 @@ def find_answers(
         about["prompts"] = asked.describe()
     asked.check_lengths(model, NEW_TOKENS)
     trials = Trials(folder / NAME, about, overwrite)
-    if done := read_outcome(folder, trials, AnswersFound, corpus.language, model):
+    if done := read_outcome(folder, trials, AnswersFound, corpus.language, model, budget):
         return done
     best, found = _Search(model, corpus, asked, trials, budget, seed).run()
     keep_outcome(folder, trials, best, found)

@@ -114,7 +114,8 @@ def _corners_besides(
         return whole, _native(items, originals)
     pairs = zip(items, originals, strict=True)
     kept = [i for i, (item, english) in enumerate(pairs) if _mix(item.own, english)]
-    return (kept, _mixed(items, originals)) if len(kept) >= FEWEST else (whole, {})
+    enough = len(kept) >= min(FEWEST, len(items))
+    return (kept, _mixed(items, originals)) if enough else (whole, {})
 
 
 def _scored(

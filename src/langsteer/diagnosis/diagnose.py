@@ -10,7 +10,7 @@ from langsteer.diagnosis.corners import Corners, four_corners
 from langsteer.diagnosis.items import TaskItems
 from langsteer.diagnosis.reach import Reaches, reaches
 from langsteer.diagnosis.scoring import Scoring
-from langsteer.diagnosis.verdict import EFFECT, LEAST_SEEN, Verdict, judge, smallest_seen
+from langsteer.diagnosis.verdict import EFFECT, Verdict, judge, too_few
 from langsteer.errors import CorpusError
 from langsteer.evaluation.statistics import Interval, paired_bootstrap
 from langsteer.model.model import Model
@@ -72,8 +72,7 @@ def diagnose(
     direct, corners = four_corners(model, items, scoring)
     if direct.english is None and corpus is None:
         corpus = _builtin_corpus(task.language)
-    points = direct.scale.unit == "points"
-    if points and smallest_seen(len(items)) > LEAST_SEEN:
+    if too_few(len(items)):
         reached = Reaches((), (), "")  # nothing could be said of it
     else:
         reached = reaches(

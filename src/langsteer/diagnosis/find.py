@@ -78,7 +78,7 @@ def find_recipe(
     check_apart(task, corpus)
     pair = corpus.only(task.language)
     trials = Trials(folder / NAME, _about(model, task, pair, scoring, seed, vectors), overwrite)
-    if done := read_outcome(folder, trials, Found, task.language, model):
+    if done := read_outcome(folder, trials, Found, task.language, model, budget):
         return done
     search = _Search(model, task, pair, folder, trials, budget, vectors or {}, scoring, seed)
     best, found = search.run()

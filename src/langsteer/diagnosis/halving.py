@@ -2,6 +2,7 @@
 1502.07943). Items are nested, so that what was scored in a round is not scored again in the next.
 """
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from langsteer.diagnosis.fits import Candidate
 from langsteer.diagnosis.items import TaskItem
 from langsteer.diagnosis.scoring import Asked, Scale, answer_scores
 from langsteer.diagnosis.trials import Trials
+from langsteer.errors import DiagnosisError
 from langsteer.evaluation.statistics import Array
 from langsteer.model.model import Model
 from langsteer.progress import track
@@ -40,9 +42,13 @@ class Standing:
 
 
 class Clock:
-    """Seconds of a budget, of which what was spent before a stop counts too."""
+    """Seconds of a budget, of which what was spent before a stop counts too. Raises DiagnosisError for one that
+    is no number above 0.
+    """
 
     def __init__(self, budget: float, spent: float = 0.0) -> None:
+        if not 0 < budget < math.inf:
+            raise DiagnosisError(f"a budget is a number of minutes above 0, not {budget / 60:g}")
         self.budget, self.started = budget, time.perf_counter() - spent
 
     @property

@@ -22,13 +22,15 @@ Results = TypeVar("Results", bound=PlainRecord)
 
 
 def read_outcome(
-    folder: Path, trials: Trials, kind: type[Results], language: str, model: Model
+    folder: Path, trials: Trials, kind: type[Results], language: str, model: Model, budget: float
 ) -> tuple[Change, Results] | None:
     """The best change of a search that is done, and its results; None where it is not."""
     results = read_record(folder / RESULTS)
     if not results or trials.told("done") is None or not (folder / BEST).is_file():
         return None
-    announce(f"{language}: already searched in {folder}")
+    there = results.get("budget")
+    other = f" with {there:g} minutes: --overwrite, or another output, searches again"
+    announce(f"{language}: already searched in {folder}{'' if there == budget else other}")
     return load(folder / BEST, model), kind.from_json(results)
 
 

@@ -143,13 +143,17 @@ class Scale:
 
 
 def scale_of(asked: Asked, scoring: Scoring = "auto") -> Scale:
-    """The scale of a task by its answers."""
+    """The scale of a task by its answers. Raises DiagnosisError where they cannot be calibrated as asked."""
     counts = [len(question.answers) for question in asked.questions]
+    if scoring == "calibrated" and (max(counts) == 1 or len(set(counts)) > 1):
+        why = "references" if max(counts) == 1 else "different numbers of choices"
+        raise DiagnosisError(
+            f"the items have {why}, whose scores cannot be calibrated: leave the scoring out"
+        )
     if max(counts) == 1:
         return Scale("nats", False, float("nan"))
     same = len({question.answers for question in asked.questions}) == 1
-    aligned = len(set(counts)) == 1
-    calibrated = same if scoring == "auto" else scoring == "calibrated" and aligned
+    calibrated = same if scoring == "auto" else scoring == "calibrated"
     return Scale("points", calibrated, float(np.mean([100.0 / count for count in counts])))
 
 

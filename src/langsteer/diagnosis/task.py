@@ -6,7 +6,10 @@ from pathlib import Path
 from langsteer.diagnosis.items import TaskItems
 from langsteer.diagnosis.own_items import read_own_items
 from langsteer.errors import DiagnosisError
+from langsteer.progress import announce
 from langsteer.text.corpus import ParallelCorpus, plain
+from langsteer.text.identify import identifiable, language_of_most
+from langsteer.text.languages import language_name
 
 
 def read_task(
@@ -27,7 +30,9 @@ def read_task(
     """
     file = Path(on)
     if file.suffix in (".jsonl", ".json") or file.is_file():
-        return read_own_items(file, language, english, seed)
+        task = read_own_items(file, language, english, seed)
+        _tell_other_language(task)
+        return task
     if english is not None:
         raise DiagnosisError(
             f"--english goes with a file of items, and {on} is a benchmark, which has its own"
@@ -37,6 +42,19 @@ def read_task(
     return read_published_items(
         on, language, data, form=form, benchmark_files=benchmark_files, seed=seed
     )
+
+
+def _tell_other_language(task: TaskItems) -> None:
+    """Say so where most items are surely in another language than they are said to be in."""
+    if not identifiable(task.language):
+        return
+    texts = [getattr(item.own.prompt, "source", "") or str(item.own.prompt) for item in task.all]
+    other = language_of_most(texts, task.language)
+    if other is not None:
+        announce(
+            f"{task.source}: most items seem to be in {language_name(other)}, not in "
+            f"{language_name(task.language)}: check --language and the file"
+        )
 
 
 def check_apart(task: TaskItems, corpus: ParallelCorpus) -> None:

@@ -1,5 +1,6 @@
 """What a diagnosis comes to, in words, and how many items it takes."""
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Literal
@@ -67,6 +68,16 @@ def smallest_seen(items: int, changed: float = CHANGED) -> float:
     return 100 * share
 
 
+def too_few(items: int) -> bool:
+    """Whether nothing can be said of so many items."""
+    return smallest_seen(items) > LEAST_SEEN
+
+
+def fewest_items() -> int:
+    """How many items something can be said of."""
+    return next(count for count in itertools.count(1) if not too_few(count))
+
+
 def judge(
     language: str,
     corners: Corners,
@@ -83,16 +94,15 @@ def judge(
     """The verdict of a diagnosis; `value` is what the items are worth as they are asked."""
     name, points = language_name(language), unit == "points"
     seen, needed = (smallest_seen(items), items_needed(effect)) if points else (None, None)
-    if seen is not None and seen > LEAST_SEEN:
-        return Verdict(
-            "too few items",
-            (
-                f"{items} items are too few for any verdict: less than {seen:.0f} points would not be seen.",
+    if too_few(items):
+        start = f"{items} items are too few for any verdict"
+        told: tuple[str, ...] = (f"{start}: ask {fewest_items()} or more.",)
+        if seen is not None:
+            told = (
+                f"{start}: less than {seen:.0f} points would not be seen.",
                 f"To see {effect:g} points four times in five, ask {needed} items.",
-            ),
-            seen=seen,
-            needed=needed,
-        )
+            )
+        return Verdict("too few items", told, seen=seen, needed=needed)
     size = (
         f"{items} items show differences of {seen:.0f} points or more; {needed} show {effect:g}."
         if seen is not None
