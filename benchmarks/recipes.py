@@ -54,7 +54,10 @@ from langsteer.text.corpus import ParallelCorpus
 FILE = RESULTS / "recipes.jsonl.gz"
 KINDS = ("diagnose", "search")
 # how far ahead of the default what is chosen is; older lines have none, or the first half of it
-RULE = "one standard error, where the default is not behind nothing, with vectors from labels among what is tried"
+RULE = (
+    "one standard error, where the default is not behind nothing, with what is learned from the items' labels and "
+    "English among what is tried"
+)
 ANSWERED = {"xquad": (48, 24)}  # items whose answers are written and scored too, and their tokens
 
 
