@@ -49,7 +49,9 @@ LABEL_SHARE = 0.25  # of the time left: what learning from labels may take
 READ_SHARE = 0.1  # of the time left: what reading items and their English may take
 LABEL_COST = 3  # times what scoring so many answers takes
 KEPT, FINALISTS = 3, 4  # one of three goes on from the first round, so many to the last
-FEWEST_REPORTED = 100  # items, where there are as many, whatever that takes
+ENOUGH_REPORTED = 100  # items, for which so much more of the budget is spent at the most
+REPORT_MOST = 0.5
+FEWEST_REPORTED = 32  # whatever that takes: of fewer nothing is known
 FEWEST_ITEMS = 8  # of each part
 
 
@@ -312,12 +314,14 @@ class _Search:
         )
 
     def _reported_items(self) -> int:
-        """As many as a share of the budget pays for, and FEWEST_REPORTED where that is fewer."""
+        """As many as a share of the budget pays for; where that is fewer than are enough, a larger share."""
         ways = 3 + sum(
             getattr(self.task.report[0], n) is not None for n in ("english", "translation")
         )
-        paid = int(60 * REPORT_SHARE * self.budget / (ways * self.scorer.seconds_of_all))
-        return min(len(self.task.report), max(paid, FEWEST_REPORTED))
+        of_all = int(60 * self.budget / (ways * self.scorer.seconds_of_all))
+        more = min(ENOUGH_REPORTED, int(REPORT_MOST * of_all))
+        paid = max(int(REPORT_SHARE * of_all), more, FEWEST_REPORTED)
+        return min(len(self.task.report), paid)
 
 
 def _layers_of(candidates: Sequence[Candidate]) -> list[int]:

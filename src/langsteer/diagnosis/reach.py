@@ -44,7 +44,7 @@ STRENGTHS: dict[Means, tuple[float, ...]] = {
     "map": (0.5,),
     "labels": (0.1, 0.3, 1.0),
 }
-FIRST = 48  # items that the strength is chosen on
+FIRST = 32  # items that the strength is chosen on
 MOST = 120  # items that slopes are of, and pairs that are learned from
 RIDGE = 1.0  # of the map, relative to the mean square of the states' numbers
 USUAL_DEPTH = 0.45
