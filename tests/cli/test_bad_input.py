@@ -190,7 +190,7 @@ GENERATE = "generate Habari --max-new-tokens 2 "
         ("export nowhere --to gguf -o notes.txt/a", "cannot write notes.txt/a"),
         ("report ntrex -o notes.txt", "cannot write notes.txt: it is a file"),
         ("inspect cut.safetensors", "cut.safetensors is truncated"),
-        ("inspect notes.txt", "notes.txt is truncated or not a safetensors file"),
+        ("inspect notes.txt", "notes.txt is text, not a safetensors file: name that of a vector"),
         ("inspect foreign.safetensors", "is not a langsteer vector file"),
         ("inspect nan.safetensors", "is damaged: the steering vector holds NaN or infinity"),
         ("inspect lacking.safetensors", "is damaged: it does not say its layer, method"),
