@@ -5,7 +5,7 @@ from pathlib import Path
 
 from langsteer.diagnosis.items import TaskItems
 from langsteer.diagnosis.own_items import read_own_items
-from langsteer.errors import DiagnosisError
+from langsteer.errors import BenchmarkError, DiagnosisError
 from langsteer.text.corpus import ParallelCorpus, plain
 
 
@@ -27,15 +27,39 @@ def read_task(
     """
     file = Path(on)
     if file.suffix in (".jsonl", ".json") or file.is_file():
+        of_benchmarks = {"--data": data, "--form": form, "--benchmarks": benchmark_files}
+        for option, value in of_benchmarks.items():
+            if value:
+                raise DiagnosisError(
+                    f"{option} goes with a benchmark, and {on} is a file of items: leave it out"
+                )
         return read_own_items(file, language, english, seed)
     if english is not None:
         raise DiagnosisError(
             f"--english goes with a file of items, and {on} is a benchmark, which has its own"
         )
+    _check_known(on, benchmark_files)
     from langsteer.diagnosis.published import read_published_items
 
     return read_published_items(
         on, language, data, form=form, benchmark_files=benchmark_files, seed=seed
+    )
+
+
+def _check_known(on: str, benchmark_files: Sequence[str | Path]) -> None:
+    """Raise BenchmarkError where there is neither a benchmark nor a file of this name."""
+    from langsteer.evaluation.benchmarks.loading import nearest
+    from langsteer.evaluation.benchmarks.registry import registry
+
+    benchmarks = registry(benchmark_files)
+    if on in benchmarks:
+        return
+    if Path(on).is_dir():
+        raise BenchmarkError(
+            f"{on} is a folder, and no benchmark is called so: name a file of items in it"
+        )
+    raise BenchmarkError(
+        f"there is no file {on}, and no benchmark {on!r}{nearest(on, list(benchmarks))}"
     )
 
 
