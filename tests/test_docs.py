@@ -195,3 +195,11 @@ def test_names_in_python_exist(page: Path) -> None:
     code = "\n".join(_blocks(page, "python"))
     for name in re.findall(r"\blangsteer\.(\w+)\(", code):
         assert hasattr(langsteer, name), f"there is no langsteer.{name}"
+
+
+def test_the_page_of_comparisons_lists_every_benchmark() -> None:
+    page = (DOCS / "reference" / "commands" / "compare.md").read_text(encoding="utf-8")
+    table = page.partition("## Benchmarks")[2].partition("\n\n`form: english`")[0]
+    named = set(re.findall(r"`(\w+)`", table))
+    own = ROOT / "src" / "langsteer" / "evaluation" / "benchmarks" / "tasks"
+    assert {path.stem for path in own.glob("*.yaml")} == named

@@ -60,6 +60,14 @@ def test_a_recipe_is_searched_for_and_written(
         (["--layer", "1"], "--layer: --for searches for that"),
         (["--recipe", "learned"], "--recipe: --for searches for that"),
         (["--method", "probe"], "--method: --for searches for that"),
+        (["--method", "learned"], "--method: --for searches for that"),
+        (
+            ["--on", "ray"],
+            "--on: --for does not take it, as it searches in this process alone: leave",
+        ),
+        (["--jobs", "2"], "--jobs: --for does not take it, as it searches in this process alone"),
+        (["--router"], "--router: --for does not take it, as a router is made where"),
+        (["--together"], "--together: --for does not take it, as it learns each language's"),
     ],
 )
 def test_what_is_searched_for_is_not_named(

@@ -81,14 +81,56 @@ def test_the_command(llama: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("on", "more", "message"),
     [
-        ("sib20", [], "did you mean 'sib200'"),
+        ("sib20", [], "there is no file sib20, and no benchmark 'sib20'; did you mean 'sib200'"),
+        (
+            "there",
+            [],
+            "there is a folder, and no benchmark is called so: name a file of items in it",
+        ),
+        (
+            "items",
+            ["--form", "native"],
+            "--form goes with a benchmark, and items is a file of items",
+        ),
+        (
+            "items",
+            ["--data", "there"],
+            "--data goes with a benchmark, and items is a file of items",
+        ),
+        ("items", ["--benchmarks", "b.yaml"], "--benchmarks goes with a benchmark, and items is"),
         ("no.jsonl", [], "cannot read no.jsonl"),
         ("sib200", ["--english", "en.jsonl"], "which has its own"),
     ],
 )
 def test_tasks_that_there_are_not(
-    on: str, more: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+    on: str, more: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("there").mkdir()
+    written(Path("items"), item_rows(4))
     monkeypatch.setattr(options, "open_model", None)  # told before a model is opened
     ran = CliRunner().invoke(app, ["diagnose", "-l", "sw", "--on", on, *more])
     assert message in str(ran.exception)
+
+
+def test_a_diagnosis_of_something_else_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(options, "open_model", None)  # told before a model is opened
+    file, output = written(tmp_path / "items.jsonl", item_rows(36)), tmp_path / "found.json"
+    made = {"model": "tiny", "source": str(file), "language": "sw"}
+    rest: dict[str, object] = {"corners": {}, "reaches": {}, "verdict": {}}
+
+    def said(*more: str, **changed: str) -> str:
+        output.write_text(json.dumps({**made, **changed, **rest}), encoding="utf-8")
+        arguments = ["-l", "sw", "-m", "tiny", "--on", str(file), "-o", str(output), *more]
+        return str(CliRunner().invoke(app, ["diagnose", *arguments]).exception)
+
+    for changed in ({"model": "other"}, {"source": "sib200"}, {"language": "id"}):
+        told = {**made, **changed}
+        named = f"of {told['model']} on {told['source']} ({told['language']})"
+        message = said(**changed)
+        assert message.startswith(f"{output} is there already and is the diagnosis {named}: name")
+        assert "--overwrite" in message
+        assert "not callable" in said("--overwrite", **changed)
+    assert "not callable" in said()

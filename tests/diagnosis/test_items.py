@@ -32,5 +32,7 @@ def test_the_order_is_that_of_ids_alone(tmp_path: Path) -> None:
 
 def test_items_that_all_ask_the_same(tmp_path: Path) -> None:
     item = made_task(tmp_path, item_rows(4)).all[0]
-    with pytest.raises(DiagnosisError, match="too alike"):
-        shuffled_in_two([item, item])
+    with pytest.raises(
+        DiagnosisError, match=r"^a cannot be cut in two.*items: 2, different prompts: 1"
+    ):
+        shuffled_in_two([item, item], source="a")

@@ -98,7 +98,9 @@ def test_the_split_is_the_same_again_and_keeps_what_is_alike_together(tmp_path: 
         ({**ITEM, "english": {"promt": "a"}}, "no field 'promt'"),
         ({**ITEM, "english": {"prompt": "a"}}, "1 of 2 items have 'english'"),
         ({"prompt": "a", "reference": "b"}, "some items have choices and some a reference"),
-        ({**ITEM, "id": "2"}, "the id '2' is there twice"),
+        ({**ITEM, "id": "2"}, "the id '2' is there twice, in lines 1 and 2: give each its own"),
+        ({**ITEM, "prompt": "a\ud800"}, r"line 1 has half of a character \(.ud800, a lone surrogate\)"),
+        ({**ITEM, "english": {"prompt": "\udfff"}}, "line 1 has half of a character"),
         ([1], "is not a JSON object"),
     ],
 )  # fmt: skip
@@ -126,8 +128,24 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     for text, message in (
         (b"", "no items"),
         (b'{"prompt": \n', "line 1 is not a JSON object"),
-        (b"\xff\xfe", "not UTF-8"),
+        (b'{"prompt": "a"}\n\n{"prompt": "\xe9"}', "line 3 has an invalid byte. Save it as UTF-8"),
+        (
+            b'{"prompt": "a", "reference": "b"}\n',
+            "has one item, and two are the least: write one a",
+        ),
+        (
+            b'{"prompt": "a", "reference": "b"}\n' * 9,
+            r"items.jsonl cannot be cut in two.*\(items: 9, different prompts: 1\)",
+        ),
     ):
         file.write_bytes(text)
         with pytest.raises(DiagnosisError, match=message):
             read_own_items(file, "sw")
+
+
+def test_utf_16_is_read_too(tmp_path: Path) -> None:
+    file = written(tmp_path / "items.jsonl", item_rows(6))
+    text = file.read_text(encoding="utf-8")
+    expected = read_own_items(file, "sw")
+    file.write_bytes(("\ufeff" + text.replace("\n", "\r\n")).encode("utf-16-be"))
+    assert read_own_items(file, "sw") == expected

@@ -8,6 +8,7 @@ import pytest
 from langsteer.diagnosis.trials import Trials
 from langsteer.errors import DiagnosisError
 
+HASH = "0123456789abcdef" * 2
 ABOUT = {"task": "items.jsonl", "language": "sw"}
 
 
@@ -54,3 +55,33 @@ def test_damage_and_other_searches_are_told(tmp_path: Path) -> None:
     file.write_text("not json\n" + text, encoding="utf-8")
     with pytest.raises(DiagnosisError, match="line 1 is damaged"):
         Trials(file, ABOUT)
+
+
+@pytest.mark.parametrize(
+    ("key", "made", "wanted", "message"),
+    [
+        ("items", HASH, HASH[::-1], "(of other items, or with another --limit)"),
+        ("model", {"weights": HASH}, {"weights": HASH[::-1]}, "(of another model, or its weights"),
+        (
+            "corpus",
+            {"name": "a", "hash": HASH},
+            {"name": "a", "hash": HASH[::-1]},
+            "(with another c",
+        ),
+        ("prompts", {"hash": HASH}, {"hash": HASH[::-1]}, "(of other prompts)"),
+        ("prompts", {"hash": HASH}, None, "(prompts: given there, and not now)"),
+        ("prompts", None, {"hash": HASH}, "(prompts: given now, and not there)"),
+        ("code", HASH, HASH[::-1], "(its code was another)"),
+    ],
+)
+def test_what_differs_is_told_in_words(
+    tmp_path: Path, key: str, made: object, wanted: object, message: str
+) -> None:
+    file = tmp_path / "trials.jsonl"
+    Trials(file, {**ABOUT, **({key: made} if made else {})})
+    with pytest.raises(DiagnosisError) as raised:
+        Trials(file, {**ABOUT, **({key: wanted} if wanted else {})})
+    assert message in str(raised.value)
+    assert HASH not in str(raised.value)
+    assert HASH[::-1] not in str(raised.value)
+    assert str(raised.value).endswith(": name another output, or pass --overwrite")

@@ -52,6 +52,6 @@ def test_what_is_not_a_change(llama: Model, tmp_path: Path) -> None:
     save_file({"weight": torch.zeros(2)}, file, metadata={"format": "pt"})
     with pytest.raises(VectorError, match="it does not say what it is"):
         load(file)
-    file.write_bytes(b"no tensors")
+    file.write_bytes(b"no tensors\0")
     with pytest.raises(VectorError, match="truncated or not a safetensors file"):
         load(file)

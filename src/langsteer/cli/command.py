@@ -7,6 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
+from langsteer.cli.outputs import check_no_input
 from langsteer.storage.files import check_writable
 
 OLD_SPELLINGS = {
@@ -57,6 +58,7 @@ class Command(TyperCommand):
         for param in self.params:
             place = ctx.params.get("output")
             if param.name == "output" and place is not None:
+                check_no_input(place, self.params, ctx.params)
                 kind = {"<folder>": True, "<file>": False}.get(str(param.metavar))
                 check_writable(place, folder=kind)
         return super().invoke(ctx)

@@ -55,17 +55,17 @@ def command(
 
     Your own items: `langsteer diagnose -l id --on items.jsonl --english items.en.jsonl -m google/gemma-3-1b-pt`
     """
-    from langsteer.diagnosis.diagnose import diagnose, is_diagnosis
+    from langsteer.diagnosis.diagnose import diagnose
     from langsteer.diagnosis.task import read_task
     from langsteer.storage.files import check_replaceable
 
+    name = shared.named_model(model, model_argument)
     if output is not None:
-        refusal = "is no diagnosis"
-        check_replaceable(output, lambda p: None if is_diagnosis(p) else refusal, overwrite)
+        check_replaceable(output, lambda path: _other(path, name, on, language), overwrite)
     task = read_task(
         on, language, english=english, data=data, form=form, benchmark_files=benchmarks or ()
     )
-    opened = shared.open_model(shared.named_model(model, model_argument), dtype, device, device_map)
+    opened = shared.open_model(name, dtype, device, device_map)
     found = diagnose(opened, task, limit=limit, effect=effect, scoring=scoring)  # type: ignore[arg-type]
     if output is not None:
         found.write(output)
@@ -81,6 +81,20 @@ def command(
     if found.reaches.exact:
         console.print(_exact(found))
     console.print(f"\n{found.verdict}")
+
+
+def _other(path: Path, model: str, on: str, language: str) -> str | None:
+    """What a file is, where it is not a diagnosis of the same model, items and language."""
+    from langsteer.diagnosis.diagnose import is_diagnosis
+    from langsteer.storage.kept import read_record
+    from langsteer.text.languages import parse_tag
+
+    if not is_diagnosis(path):
+        return "is no diagnosis"
+    made = [read_record(path).get(key) for key in ("model", "source", "language")]
+    if made in [[model, source, parse_tag(language)] for source in (on, str(Path(on)))]:
+        return None
+    return "is the diagnosis of {} on {} ({})".format(*made)
 
 
 def _corners(found: "Diagnosis") -> Table:

@@ -17,6 +17,7 @@ ANSWERS = "answers"  # what --for takes beside benchmarks and files
 
 
 def command(
+    context: typer.Context,
     languages: Annotated[
         list[str], shared.languages("BCP 47 tag, such as sw; several with commas, or one by one.")
     ],
@@ -169,17 +170,22 @@ def command(
     """
     from langsteer.cli.answers import answers_for
     from langsteer.cli.learned import learn_and_print
+    from langsteer.cli.outputs import check_no_input
     from langsteer.cli.recipes import search_for
     from langsteer.cli.refusals import refuse_beside_search, refuse_by_task, task_of_each
     from langsteer.diagnosis.task import read_task
     from langsteer.storage.files import check_writable
     from langsteer.text.readers import read_corpus
 
+    def given(name: str) -> bool:
+        return "DEFAULT" not in getattr(context.get_parameter_source(name), "name", "DEFAULT")
+
     tags = _tags(languages, pivot)
     text = read_corpus(corpus, tags, pivot=pivot, pivot_file=pivot_file, split=split).some(lines)
     shared.print_checks(text)
     files = _files(text.languages, output)
     for file in files.values():
+        check_no_input(file, context.command.params, context.params)
         check_writable(file)
     refuse_beside_search(
         task is not None,
@@ -191,10 +197,10 @@ def command(
             "--strength": strength,
             "--together": together,
             "--router": router,
-            "--method": method != DEFAULT_METHOD,
+            "--method": given("method"),
             "--jobs": jobs,
             "--on": on,
-            "--gpus": gpus,
+            "--gpus": given("gpus"),
         },
         {
             "--anyway": anyway,
@@ -205,8 +211,8 @@ def command(
             "--limit": limit,
             "--prompts": prompts,
             "--benchmarks": benchmarks,
-            "--budget": budget != BUDGET,
-            "--score": scoring != "auto",
+            "--budget": given("budget"),
+            "--score": given("scoring"),
         },
     )
     refuse_by_task(
@@ -217,7 +223,7 @@ def command(
             "--form": form,
             "--vectors": vectors,
             "--benchmarks": benchmarks,
-            "--score": scoring != "auto",
+            "--score": given("scoring"),
         },
         {"--prompts": prompts},
     )
@@ -293,11 +299,15 @@ def _tags(languages: Sequence[str], pivot: str) -> list[str]:
 
 
 def _files(tags: Sequence[str], output: str) -> dict[str, Path]:
+    from langsteer.cli.refusals import check_name
+
     folder = Path(output)
+    is_file = len(tags) == 1 and not output.endswith("/") and not folder.is_dir()
+    check_name(output, is_file)
     if len(tags) > 1 and folder.suffix == ".safetensors" and not folder.is_dir():
         raise SaveError(
             f"{output} would be a folder for {len(tags)} languages: name it without .safetensors"
         )
-    if len(tags) == 1 and not output.endswith("/") and not folder.is_dir():
+    if is_file:
         return {tags[0]: folder}
     return {tag: folder / f"{tag}.safetensors" for tag in tags}

@@ -2,14 +2,15 @@
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
 from langsteer.cli import options as shared
+from langsteer.cli.searches import signed
 
 if TYPE_CHECKING:
     from langsteer.steering.change import Change
@@ -67,8 +68,43 @@ def print_vector(vector: "Change", name: str) -> None:
             table.add_row("", f"measured on the positions {measured}")
     if loss := getattr(vector, "loss", ()):
         table.add_row("loss", " → ".join(f"{value:.3f}" for value in loss))
+    for row in _searched(vector):
+        table.add_row(*row)
     table.add_row("langsteer", vector.version)
     shared.console().print(table)
+
+
+def _searched(vector: "Change") -> list[tuple[str, str]]:
+    """What a search says of a change that it has written."""
+    told = vector.scores.get("search")
+    if not isinstance(told, dict):
+        return []
+    unit, better = told.get("unit"), bool(told.get("better_than_nothing"))
+    rows = [("searched on", f"{told.get('task')}, reported on {_asked(told)}")]
+    if "gain" in told:
+        rows.append(("gain there", _gain(told["gain"], unit, better)))
+    if isinstance(changes := told.get("changes"), dict):  # of answers in the language
+        rows.append(("answers in it", _gain(changes.get("right"), "points", better)))
+    if together := told.get("gain_of_languages_together"):
+        rows.append(("gain of languages together", _gain(together, unit, True)))
+    return rows
+
+
+def _asked(told: Mapping[str, Any]) -> str:
+    if "report_items" in told:
+        return f"{told['report_items']} items"
+    prompts = f" of {told['prompts']}" if told.get("prompts") else ""
+    return f"{told.get('report_lines')} lines{prompts}"
+
+
+def _gain(told: Any, unit: object, better: bool) -> str:
+    from langsteer.evaluation.statistics import Interval
+
+    try:
+        interval = signed(Interval(*(float(told[end]) for end in ("value", "low", "high"))))
+    except (KeyError, TypeError, ValueError):
+        return "unknown"
+    return f"{interval} {unit}: {'' if better else 'not '}better than nothing by more than chance"
 
 
 def _alike(parts: "Sequence[Change]") -> "list[list[Change]]":

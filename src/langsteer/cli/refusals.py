@@ -5,13 +5,39 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from langsteer.errors import FitError, VectorError
+from langsteer.errors import FitError, SaveError, VectorError
 
 if TYPE_CHECKING:
     from langsteer.fitting.options import Method
     from langsteer.text.corpus import ParallelCorpus
 
 LANGUAGE = "{language}"
+ALONE = "it searches in this process alone"
+NOT_TAKEN = {  # by --for, and why
+    "--together": "it learns each language's vector for itself",
+    "--router": "a router is made where vectors are fitted without a search",
+    "--jobs": ALONE,
+    "--on": ALONE,
+    "--gpus": ALONE,
+}
+OTHER_FILES = (
+    ".csv", ".gguf", ".gz", ".html", ".json", ".jsonl", ".md", ".ndjson", ".pt", ".pth", ".tmx", ".tsv", ".txt",
+    ".yaml", ".yml",
+)  # fmt: skip
+
+
+def check_name(output: str, is_file: bool) -> None:
+    """Raise SaveError for an output of which langsteer or others would take another file, or a search's own folder."""
+    suffix = Path(output).suffix.lower()
+    if suffix == ".search":
+        raise SaveError(
+            f"cannot write {output}: a search keeps what it tries in a folder of such a name. Name a "
+            ".safetensors file."
+        )
+    if is_file and suffix in OTHER_FILES:
+        raise SaveError(
+            f"cannot write {output}: no vector's file ends in {suffix}. Name a .safetensors file."
+        )
 
 
 def check_asked(
@@ -50,10 +76,14 @@ def check_router(file: Path, overwrite: bool) -> None:
 def refuse_beside_search(
     searching: bool, fixed: Mapping[str, object], searched: Mapping[str, object]
 ) -> None:
-    """Raise FitError for an option that says what --for is to find out, or that only it takes."""
+    """Raise FitError for an option that says what --for is to find out, or that it does not take, or that only it
+    takes.
+    """
     for name, value in (fixed if searching else searched).items():
         if value:
             hint = "searches for that: leave it out" if searching else "is needed with it"
+            if searching and name in NOT_TAKEN:
+                hint = f"does not take it, as {NOT_TAKEN[name]}: leave it out"
             raise FitError(f"{name}: --for {hint}")
 
 

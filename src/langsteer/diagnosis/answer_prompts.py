@@ -11,7 +11,6 @@ there twice; without it, all of it. `id` is for the reader.
 
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +27,6 @@ from langsteer.text.languages import language_name
 REQUESTS = ("\n\nGo on in {}:", "\n\nThe answer, in {}:", "\n\nNow a sentence in {}:")
 FEWEST = 8  # to choose on, and to report on
 FIELDS = ("prompt", "text", "id")
-HALF = re.compile(r"[\ud800-\udfff]")
 LIKE = 'a prompt is like {"prompt": "…"}'
 SHOWN = 40  # characters of a prompt
 
@@ -136,8 +134,6 @@ def _prompt(line: JsonLine, path: Path) -> Prompt:
     if unknown := [name for name in row if name not in FIELDS]:
         raise DiagnosisError(f"{where} has {unknown[0]!r}: there are {', '.join(FIELDS)}")
     prompt, text = row.get("prompt"), row.get("text")
-    if isinstance(prompt, str) and HALF.search(prompt):
-        raise DiagnosisError(f"{where}: its prompt has half of a character (a lone surrogate)")
     if not isinstance(prompt, str) or not prompt.strip():
         raise DiagnosisError(f"{where} has no prompt: a text that is to be answered")
     if text is None:

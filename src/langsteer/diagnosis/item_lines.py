@@ -1,24 +1,38 @@
 """The lines of a file of one's own, and what all such files refuse."""
 
+import json
+import re
 from pathlib import Path
 
-from langsteer.errors import DiagnosisError
+from langsteer.errors import CorpusError, DiagnosisError
 from langsteer.storage.lines import JsonLine
-from langsteer.storage.pointers import read_text
+from langsteer.storage.pointers import read_whole
+from langsteer.text.files import decoded
+
+_MARK = "\ufeff"  # a byte-order mark
+_HALF = re.compile(r"[\ud800-\udfff]")
 
 
 def read_file(path: Path) -> str:
-    """The text of a file. Raises DiagnosisError where it cannot be read, or is no text."""
+    """The text of a file in UTF-8, or in UTF-16 with a byte-order mark, its ends of lines as a line feed. Raises
+    DiagnosisError where it cannot be read, or is no such text.
+    """
     try:
-        return read_text(path, "utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DiagnosisError(f"{path} is not UTF-8 text (byte {error.start})") from error
+        text = decoded(read_whole(path), path)
+    except CorpusError as error:
+        raise DiagnosisError(str(error)) from error
     except OSError as error:
         raise DiagnosisError(f"cannot read {path}: {error.strerror}") from error
+    return text.removeprefix(_MARK).replace("\r\n", "\n").replace("\r", "\n")
 
 
 def check_object(line: JsonLine, path: Path, like: str) -> None:
-    """Raise DiagnosisError where a line is no JSON object; `like` shows one that is."""
+    """Raise DiagnosisError where a line is no JSON object, or no text of UTF-8; `like` shows one that is."""
     if line.error or not isinstance(line.value, dict):
         reason = line.error or f"{type(line.value).__name__}, not an object"
         raise DiagnosisError(f"{path}, line {line.number} is not a JSON object ({reason}): {like}")
+    if half := _HALF.search(json.dumps(line.value, ensure_ascii=False)):
+        raise DiagnosisError(
+            f"{path}, line {line.number} has half of a character (\\u{ord(half[0]):04x}, a lone surrogate): "
+            "write the character whole, or leave it out"
+        )

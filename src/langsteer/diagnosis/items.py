@@ -78,10 +78,11 @@ class TaskItems:
 
 
 def shuffled_in_two(
-    items: Sequence[TaskItem], seed: int = 0
+    items: Sequence[TaskItem], seed: int = 0, source: str = "the task"
 ) -> tuple[tuple[TaskItem, ...], tuple[TaskItem, ...]]:
     """The items in two halves, by a hash of their ids: the same on every machine, and for items of
-    the same ids in every language. Items that ask the same stay together.
+    the same ids in every language. Items that ask the same stay together. Raises DiagnosisError, which names
+    the `source`, where all do.
     """
 
     alike: dict[str, list[TaskItem]] = {}
@@ -92,7 +93,10 @@ def shuffled_in_two(
     for group in alike.values():
         (development if len(development) < SHARE * len(items) else report).extend(group)
     if not development or not report:
-        raise DiagnosisError("the items are too few, or too alike, to be cut in two")
+        raise DiagnosisError(
+            f"{source} cannot be cut in two, to choose on and to report on (items: {len(items)}, different "
+            f"prompts: {len(alike)}): add items with other prompts"
+        )
     return tuple(development), tuple(report)
 
 

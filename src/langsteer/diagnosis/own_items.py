@@ -52,7 +52,8 @@ def read_own_items(
         for line, other in zip(lines, others, strict=True)
     ]
     _check_together(items, path)
-    development, report = shuffled_in_two(items, seed)
+    _check_ids(items, lines, path)
+    development, report = shuffled_in_two(items, seed, str(path))
     split = (
         f"half of the items of {path.name}, by a hash of their ids, "
         f"{len(development)} to choose on and {len(report)} to report on"
@@ -65,7 +66,8 @@ def _lines(path: Path) -> list[JsonLine]:
     for line in lines:
         check_object(line, path, LIKE)
     if len(lines) < LEAST:
-        raise DiagnosisError(f"{path} has {len(lines) or 'no'} items: a line each, two at least")
+        count = "one item" if lines else "no items"
+        raise DiagnosisError(f"{path} has {count}, and two are the least: write one a line")
     return lines
 
 
@@ -221,7 +223,14 @@ def _check_together(items: Sequence[TaskItem], path: Path) -> None:
             raise DiagnosisError(
                 f"{path}: {there} of {len(items)} items have {name!r}: give it for all or for none"
             )
-    names = [item.id for item in items]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise DiagnosisError(f"{path}: the id {twice!r} is there twice")
+
+
+def _check_ids(items: Sequence[TaskItem], lines: Sequence[JsonLine], path: Path) -> None:
+    seen: dict[str, int] = {}
+    for item, line in zip(items, lines, strict=True):
+        if item.id in seen:
+            raise DiagnosisError(
+                f"{path}: the id {item.id!r} is there twice, in lines {seen[item.id]} and {line.number}: give "
+                "each its own (without one, its line's number is the id)"
+            )
+        seen[item.id] = line.number

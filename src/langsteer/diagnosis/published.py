@@ -53,7 +53,7 @@ def read_published_items(
     test = reader.items("test")
     parts = [part for part in DEVELOPED_ON if part in benchmark.parts]
     if not parts:
-        development, report = shuffled_in_two(test, seed)
+        development, report = shuffled_in_two(test, seed, benchmark.title)
         split = f"half of the items of {benchmark.title}, by a hash of their ids, "
     else:
         asked = {str(item.own.prompt) for item in test}

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from langsteer.diagnosis.items import TaskItems
 from langsteer.diagnosis.own_items import read_own_items
-from langsteer.errors import DiagnosisError
+from langsteer.errors import BenchmarkError, DiagnosisError
 from langsteer.progress import announce
 from langsteer.text.corpus import ParallelCorpus, plain
 from langsteer.text.identify import identifiable, language_of_most
@@ -30,6 +30,12 @@ def read_task(
     """
     file = Path(on)
     if file.suffix in (".jsonl", ".json") or file.is_file():
+        of_benchmarks = {"--data": data, "--form": form, "--benchmarks": benchmark_files}
+        for option, value in of_benchmarks.items():
+            if value:
+                raise DiagnosisError(
+                    f"{option} goes with a benchmark, and {on} is a file of items: leave it out"
+                )
         task = read_own_items(file, language, english, seed)
         _tell_other_language(task)
         return task
@@ -37,6 +43,7 @@ def read_task(
         raise DiagnosisError(
             f"--english goes with a file of items, and {on} is a benchmark, which has its own"
         )
+    _check_known(on, benchmark_files)
     from langsteer.diagnosis.published import read_published_items
 
     return read_published_items(
@@ -55,6 +62,23 @@ def _tell_other_language(task: TaskItems) -> None:
             f"{task.source}: most items seem to be in {language_name(other)}, not in "
             f"{language_name(task.language)}: check --language and the file"
         )
+
+
+def _check_known(on: str, benchmark_files: Sequence[str | Path]) -> None:
+    """Raise BenchmarkError where there is neither a benchmark nor a file of this name."""
+    from langsteer.evaluation.benchmarks.loading import nearest
+    from langsteer.evaluation.benchmarks.registry import registry
+
+    benchmarks = registry(benchmark_files)
+    if on in benchmarks:
+        return
+    if Path(on).is_dir():
+        raise BenchmarkError(
+            f"{on} is a folder, and no benchmark is called so: name a file of items in it"
+        )
+    raise BenchmarkError(
+        f"there is no file {on}, and no benchmark {on!r}{nearest(on, list(benchmarks))}"
+    )
 
 
 def check_apart(task: TaskItems, corpus: ParallelCorpus) -> None:

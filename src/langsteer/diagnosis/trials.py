@@ -20,6 +20,12 @@ from langsteer.storage.lines import read_json_lines
 
 DIGITS = 4
 NAME = "trials.jsonl"
+OTHERS = {  # what is told by a hash: how it may differ
+    "items": "of other items, or with another --limit",
+    "model": "of another model, or its weights have changed",
+    "corpus": "with another corpus, or its text has changed",
+    "prompts": "of other prompts",
+}
 
 
 class Trials:
@@ -106,10 +112,9 @@ class Trials:
                 (Difference(k, None, v) for k, v in made.items() if k not in about), None
             )
         if difference is not None:
-            difference = _within(difference)
             raise DiagnosisError(
-                f"{self.path} is of another search ({difference.key} is {_short(difference.made)} there, "
-                f"and {_short(difference.wanted)} now): name another output, or pass --overwrite"
+                f"{self.path} is of another search ({_told(_within(difference))}): name another output, or "
+                "pass --overwrite"
             )
 
 
@@ -123,8 +128,21 @@ def _within(difference: Difference) -> Difference:
     return Difference(f"{key} of {difference.key}", wanted.get(key), made.get(key))
 
 
+def _told(difference: Difference) -> str:
+    """What differs, in words where the values are hashes."""
+    made, wanted = difference.made, difference.wanted
+    if _is_digest(made) or _is_digest(wanted):
+        if made is None or wanted is None:
+            return f"{difference.key}: given {'now, and not there' if made is None else 'there, and not now'}"
+        key = difference.key.rpartition(" of ")[2]
+        return OTHERS.get(key, f"its {difference.key} was another")
+    return f"{difference.key} is {_short(made)} there, and {_short(wanted)} now"
+
+
 def _is_digest(value: Any) -> bool:
-    """Whether a value tells a reader nothing but that it is another."""
+    """Whether a value, or one in it, tells a reader nothing but that it is another."""
+    if isinstance(value, Mapping):
+        return any(map(_is_digest, value.values()))
     return isinstance(value, str) and bool(re.fullmatch(r"[0-9a-f]{16,}", value))
 
 

@@ -17,6 +17,7 @@ from langsteer.errors import VectorError
 from langsteer.storage.files import write_whole
 from langsteer.storage.parsed import parse_json
 from langsteer.storage.pointers import pointer
+from langsteer.storage.told import text_kind
 
 CHECKSUM = "sha256"  # in a file's metadata; files of earlier versions have none
 
@@ -118,5 +119,11 @@ def _opened(path: str | Path) -> Iterator[Any]:
     except (SafetensorError, OSError) as error:
         damaged = f"{path} is truncated or not a safetensors file: {error}"
         with contextlib.suppress(OSError):
-            damaged = pointer(path) or damaged
+            damaged = pointer(path) or _no_tensors(path) or damaged
         raise VectorError(damaged) from error
+
+
+def _no_tensors(path: str | Path) -> str | None:
+    """That a file is text, and what it says; None where it may be damaged tensors."""
+    kind = text_kind(path)
+    return kind and f"{path} is {kind}, not a safetensors file: name that of a vector"

@@ -158,7 +158,16 @@ def read_lines(path: str | Path) -> tuple[str, ...]:
 
 def _read(path: str | Path) -> str:
     with open_bytes(path) as file:
-        data = file.read()
+        text = decoded(file.read(), path)
+    if not text.replace(_MARK, "").strip():
+        raise CorpusError(f"{path} is empty")
+    return text if "\n" in text else text.replace("\r", "\n")  # as files of old Macs end lines
+
+
+def decoded(data: bytes, path: str | Path) -> str:
+    """Text in UTF-8, or in UTF-16 with a byte-order mark, without DOS' end of file. Raises CorpusError, which
+    names the line, where it is not in that.
+    """
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         encoding, name = "utf-16", "UTF-16, as its first bytes say"
     else:
@@ -167,12 +176,12 @@ def _read(path: str | Path) -> str:
         text = data.decode(encoding).rstrip(_DOS_END)
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        raise CorpusError(f"{path} is not {name}: line {line} has an invalid byte") from error
+        raise CorpusError(
+            f"{path} is not {name}: line {line} has an invalid byte. Save it as UTF-8"
+        ) from error
     if text.count("\0") > len(text) / 4:  # half of UTF-16 in Latin script, and more of UTF-32
         raise CorpusError(
             f"{path} is not {name}: it is full of null bytes, as UTF-16 without a byte-order mark "
             "and UTF-32 are. Save it as UTF-8"
         )
-    if not text.replace(_MARK, "").strip():
-        raise CorpusError(f"{path} is empty")
-    return text if "\n" in text else text.replace("\r", "\n")  # as files of old Macs end lines
+    return text
