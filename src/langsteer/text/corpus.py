@@ -347,7 +347,9 @@ def builtin(*languages: str, pivot: str = "en") -> ParallelCorpus:
     wanted = [parse_tag(tag) for tag in languages] or [tag for tag in has if tag != pivot]
     for tag in (*wanted, pivot):
         if tag not in has:
-            raise CorpusError(f"the built-in corpus has no {tag!r}; it has {', '.join(has)}")
+            near = [own for own in has if own.partition("-")[0] == tag.partition("-")[0]]
+            use = f": use {' or '.join(near)}" if near else ""
+            raise CorpusError(f"the built-in corpus has no {tag!r}{use}; it has {', '.join(has)}")
     rows = {
         tag: [line.value for line in json_lines((folder / f"{tag}.jsonl").read_text("utf-8"))]
         for tag in dict.fromkeys(("en", *wanted, pivot))
