@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,16 +71,44 @@ def test_priors_are_kept_in_a_file(llama: Model, tmp_path: Path) -> None:
     [
         (ANSWERS, TEXTS[: FEWEST_CALIBRATED - 1], "15 texts are too few"),
         ([" one"], TEXTS, "two answers or more"),
-        (" rain", TEXTS, "two answers or more"),
+        (" rain", TEXTS, "answers are a list of texts, not ' rain'"),
+        (None, TEXTS, "answers are a list of texts, not None"),
+        ([1, 2], TEXTS, "an answer is a text, not 1"),
+        (ANSWERS, [*TEXTS, 7], "text 21 is 7, and not a string"),
+        (ANSWERS, TEXTS[0], "a single text was given"),
+        (ANSWERS, 16, "texts are a list, not 16"),
         ([" one", " one"], TEXTS, "all different"),
         ([" one", " "], TEXTS, "none empty"),
     ],
 )
-def test_what_cannot_be_calibrated(
-    llama: Model, answers: list[str], texts: list[Prompt], message: str
-) -> None:
+def test_what_cannot_be_calibrated(llama: Model, answers: Any, texts: Any, message: str) -> None:
     with pytest.raises(ModelError, match=message):
         calibrated(llama, answers, texts)
+
+
+def test_what_texts_are_chosen_for(llama: Model) -> None:
+    chooser = calibrated(llama, ANSWERS, TEXTS)
+    assert chooser.choose([]) == []
+    assert chooser.scores([]).shape == (0, len(ANSWERS))
+    wrong: tuple[Any, ...] = ("one text", TEXTS[0], [1], None)
+    for texts in wrong:
+        with pytest.raises(ModelError, match="text"):
+            chooser.choose(texts)
+
+
+def test_priors_serve_their_answers_in_any_order(llama: Model, tmp_path: Path) -> None:
+    before = calibrated(llama, ANSWERS, TEXTS)
+    after = calibrated(llama, ANSWERS[::-1], before.priors.write(tmp_path))
+    assert after.answers == ANSWERS[::-1]
+    np.testing.assert_allclose(after.scores(TEXTS), before.scores(TEXTS)[:, ::-1], atol=1e-6)
+    assert [c.answer for c in after.choose(TEXTS)] == [c.answer for c in before.choose(TEXTS)]
+
+
+def test_priors_with_a_byte_order_mark_are_read(llama: Model, tmp_path: Path) -> None:
+    priors = calibrated(llama, ANSWERS, TEXTS).priors
+    file = priors.write(tmp_path)
+    file.write_text(file.read_text(encoding="utf-8"), encoding="utf-8-sig")
+    assert calibrated(llama, ANSWERS, file).priors == priors
 
 
 def test_priors_of_others_are_refused(llama: Model, tmp_path: Path) -> None:
@@ -96,6 +125,8 @@ def test_priors_of_others_are_refused(llama: Model, tmp_path: Path) -> None:
         {"means": {"all": [1.0]}},
         {"means": {"all": None}},
         {"texts": 3},
+        {"texts": {}},
+        {"texts": {"all": 0}},
     )
     for damage in damages:
         file.write_text(json.dumps({**values, **damage}))

@@ -4,12 +4,14 @@ import os
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 
 from langsteer.errors import SaveError
 from langsteer.storage.files import (
     check_own_folder,
     check_replaceable,
     check_writable,
+    save_errors,
     write_folder,
     write_json,
     write_text,
@@ -81,6 +83,26 @@ def test_permissions_are_those_of_any_new_file(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o640
 
 
+@pytest.mark.parametrize(
+    ("error", "space"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), True),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), True),
+        (SafetensorError("Error while serializing: No space left on device (os error 28)"), True),
+        (SafetensorError("Error while serializing: Permission denied (os error 13)"), False),
+        (OSError(errno.EACCES, "Permission denied"), False),
+        (OSError(errno.EROFS, "Read-only file system"), False),
+    ],
+)
+def test_space_is_asked_for_where_it_is_what_lacks(error: Exception, space: bool) -> None:
+    with (
+        pytest.raises(SaveError, match=r"Nothing was changed.*name a folder") as caught,
+        save_errors("a"),
+    ):
+        raise error
+    assert ("free some space" in str(caught.value)) is space
+
+
 def test_json_keeps_letters(tmp_path: Path) -> None:
     path = write_json(tmp_path / "folder" / "a.json", {"ä": [1, None]})
     assert "ä" in path.read_text(encoding="utf-8")
@@ -91,8 +113,16 @@ def test_where_nothing_can_be_written(tmp_path: Path) -> None:
     with pytest.raises(SaveError, match="it is a folder"):
         check_writable(tmp_path)
     (tmp_path / "file").write_text("")
-    with pytest.raises(SaveError, match=r"file/a: Not a directory|file/a: File exists"):
-        check_writable(tmp_path / "file" / "a")
+    told = r"file/a: .*/file is a file, and a folder is needed there\. Nothing was changed; name"
+    for write in (
+        check_writable,
+        lambda path: write_text(path, ""),
+        lambda path: write_together(path, {}),
+    ):
+        with pytest.raises(SaveError, match=told):
+            write(tmp_path / "file" / "a")
+    with pytest.raises(SaveError, match="file is a file, and a folder is needed"):
+        write_together(tmp_path / "file", {"a": ""})
     check_writable(tmp_path / "new" / "a")
     assert names(tmp_path) == ["file"]
 

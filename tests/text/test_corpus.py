@@ -145,8 +145,16 @@ def test_the_built_in_corpus() -> None:
     for tag, lines in text.texts.items():
         assert len(set(lines)) == 420
         assert all(script_share(line, tag) > 0.5 for line in lines)
-    with pytest.raises(CorpusError, match="has no 'fi'"):
+    with pytest.raises(CorpusError, match="has no 'fi'; it has ar, "):
         builtin("fi")
+
+
+@pytest.mark.parametrize(
+    ("tag", "near"), [("pt-BR", "pt"), ("zh-Hant", "zh-Hans"), ("ru-Latn", "ru")]
+)
+def test_a_language_that_the_built_in_corpus_has_otherwise_is_named(tag: str, near: str) -> None:
+    with pytest.raises(CorpusError, match=f"has no '{tag}': use {near}; it has "):
+        builtin(tag)
 
 
 @given(st.integers(4, 30), st.integers(1, 5), st.integers(1, 200), st.integers(0, 3))

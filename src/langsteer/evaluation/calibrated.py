@@ -5,8 +5,8 @@ answer's mean log-probability over a batch of texts off (Zhou et al., arXiv 2309
 texts like those to come. The gains that langsteer reports of tasks with fixed answers are calibrated so.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -87,7 +87,17 @@ class Priors(FiledRecord):
         """Log-probabilities [texts, answers], each less its mean; `answers` are these in another order."""
         places = [self.answers.index(answer) for answer in answers or self.answers]
         means = [self.means[self.group(language)] for language in languages]
-        return scores - np.array(means)[:, places]
+        return scores - np.array(means).reshape(len(scores), len(self.answers))[:, places]
+
+    def in_order(self, answers: Sequence[str]) -> Self:
+        """The same, of the answers in this order. Raises ModelError where they are others."""
+        if sorted(self.answers) != sorted(answers):
+            raise ModelError(
+                f"these priors are of other answers: {', '.join(map(repr, self.answers))}"
+            )
+        places = [self.answers.index(answer) for answer in answers]
+        means = {name: tuple(row[i] for i in places) for name, row in self.means.items()}
+        return replace(self, answers=tuple(answers), means=means)
 
     def check_fits(self, model: Model) -> None:
         """Raise ModelError where they are another model's, or damaged."""
@@ -96,8 +106,10 @@ class Priors(FiledRecord):
                 "these priors are of another model: calibrate again, on this one's texts"
             )
         if ALL not in self.means or any(
-            len(row) != len(self.answers) or not np.isfinite(row).all()
-            for row in self.means.values()
+            len(row) != len(self.answers)
+            or not np.isfinite(row).all()
+            or self.texts.get(name, 0) < 1
+            for name, row in self.means.items()
         ):
             raise ModelError("these priors are damaged: calibrate again")
 
@@ -115,10 +127,12 @@ class Calibrated:
 
     def scores(self, texts: Sequence[Text], language: str | None = None) -> Array:
         """Log-probability of each answer after each text, less its prior: [texts, answers], nats."""
+        texts = check_texts(texts)
         return self._scores(texts, _changes(self.model, texts, language))
 
     def choose(self, texts: Sequence[Text], language: str | None = None) -> list[Choice]:
         """The likeliest answer to each text; with `language`, all are steered as of that."""
+        texts = check_texts(texts)
         changes = _changes(self.model, texts, language)
         shares = probabilities(self._scores(texts, changes))
         return [
@@ -144,7 +158,8 @@ def calibrated(
     prompts like those to come, at least 16, best some hundreds, of each language that comes; or the
     `priors` of a calibration that was made before, or their file. An answer is written as it follows
     the prompt: ` sports`, with its space, where the prompt ends without one. Raises ModelError for
-    too few texts, for answers that are fewer than two or alike, and for priors of another model.
+    too few texts, for answers that are fewer than two or alike, for what is no text, and for priors of
+    another model or of other answers.
     """
     ready = model if isinstance(model, Steered) else as_model(model)
     own = check_answers(answers)
@@ -152,11 +167,8 @@ def calibrated(
         texts = Priors.read(texts)
     if isinstance(texts, Priors):
         texts.check_fits(_opened(ready))
-        if texts.answers != own:
-            raise ModelError(
-                f"these priors are of other answers: {', '.join(map(repr, texts.answers))}"
-            )
-        return Calibrated(ready, texts)
+        return Calibrated(ready, texts.in_order(own))
+    texts = check_texts(texts)
     if len(texts) < FEWEST_CALIBRATED:
         raise ModelError(
             f"{len(texts)} texts are too few to calibrate on: {FEWEST_CALIBRATED} are the least, some hundreds "
@@ -175,10 +187,32 @@ def probabilities(scores: Array) -> Array:
 
 
 def check_answers(answers: Sequence[str]) -> tuple[str, ...]:
-    """The answers. Raises ModelError where they are fewer than two, alike, or empty."""
-    own = (answers,) if isinstance(answers, str) else tuple(answers)
+    """The answers. Raises ModelError where they are no texts, fewer than two, alike, or empty."""
+    if isinstance(answers, str) or not isinstance(answers, Iterable):
+        raise ModelError(
+            f"answers are a list of texts, not {answers!r}: name two or more in a list"
+        )
+    own = tuple(answers)
+    for answer in own:
+        if not isinstance(answer, str):
+            raise ModelError(
+                f"an answer is a text, not {answer!r}: write it as it follows the prompt"
+            )
     if len(own) < 2 or len(set(own)) < len(own) or not all(answer.strip() for answer in own):
         raise ModelError("there must be two answers or more, all different and none empty")
+    return own
+
+
+def check_texts(texts: Sequence[Text]) -> list[Text]:
+    """The texts. Raises ModelError where they are a single one, or one of them is no text."""
+    if isinstance(texts, Text):
+        raise ModelError("texts are a list, and a single text was given: [text]")
+    if not isinstance(texts, Iterable):
+        raise ModelError(f"texts are a list, not {texts!r}")
+    own = list(texts)
+    for number, text in enumerate(own, 1):
+        if not isinstance(text, Text):
+            raise ModelError(f"text {number} is {text!r}, and not a string or a langsteer.Prompt")
     return own
 
 

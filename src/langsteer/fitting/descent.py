@@ -269,7 +269,7 @@ class Pairs:
             for row, i in enumerate(index):
                 length = len(self.texts[i])
                 kept = {"states": states[row, -length:].cpu().contiguous()}
-                with save_errors(self.folder, "set TMPDIR to a folder with more of it"):
+                with save_errors(self.folder, "set TMPDIR to another folder"):
                     save_file(kept, self.folder / f"{i}.safetensors")
 
 

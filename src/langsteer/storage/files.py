@@ -74,10 +74,29 @@ def save_errors(
     try:
         yield
     except (OSError, SafetensorError) as error:
+        if isinstance(error, FileExistsError | NotADirectoryError) and (file := _file_in(path)):
+            raise SaveError(
+                f"cannot write {path}: {file} is a file, and a folder is needed there. Nothing was "
+                f"changed; {advice}."
+            ) from error
         reason = getattr(error, "strerror", None) or str(error)
+        space = "free some space or " if _is_full(error) else ""
         raise SaveError(
-            f"cannot write {path}: {reason}. Nothing was changed; free some space or {advice}."
+            f"cannot write {path}: {reason}. Nothing was changed; {space}{advice}."
         ) from error
+
+
+def _is_full(error: Exception) -> bool:
+    """Whether something could not be written because a disk, or somebody's share of it, is full."""
+    numbers = (errno.ENOSPC, errno.EDQUOT)
+    named = any(f"(os error {number})" in str(error) for number in numbers)  # as Rust says it
+    return named or getattr(error, "errno", None) in numbers
+
+
+def _file_in(path: str | Path) -> Path | None:
+    """What is no folder of a path and what it leads through, if anything."""
+    places = (Path(path), *Path(path).parents)
+    return next((place for place in places if place.exists() and not place.is_dir()), None)
 
 
 def check_writable(path: str | Path, *, folder: bool | None = False) -> None:

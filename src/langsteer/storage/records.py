@@ -84,7 +84,7 @@ class FiledRecord(PlainRecord):
 def read_json(path: Path) -> Any:
     """What a JSON file holds. Raises AnalysisError where it cannot be read."""
     try:
-        return parse_json(read_text(path))
+        return parse_json(read_text(path, "utf-8-sig"))
     except OSError as error:
         raise AnalysisError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:

@@ -29,6 +29,7 @@ from langsteer.text.languages import (
     script_name,
     script_share,
 )
+from langsteer.text.parts import evened, with_least
 
 PARTS = ("fit", "choose", "report")
 SMALLEST_PART = 4
@@ -110,10 +111,14 @@ class ParallelCorpus:
         return replace(self, texts=kept, unidentified=unidentified)
 
     def some(self, count: int | None) -> "ParallelCorpus":
-        """So many lines, evenly spread; all of them without a count, or where there are no more."""
+        """So many lines, evenly spread; all of them without a count, or where there are no more.
+
+        Of a corpus that comes split, 4 of each part at least, where so many lines can hold that.
+        """
         if count is None or count >= len(self):
             return self
-        return self.lines(spread(len(self), count))
+        chosen = spread(len(self), count)
+        return self.lines(with_least(self.parts, chosen, SMALLEST_PART) if self.parts else chosen)
 
     def lines(self, index: Iterable[int]) -> "ParallelCorpus":
         """The lines at these places, in this order."""
@@ -187,21 +192,19 @@ class ParallelCorpus:
 
         A corpus that comes split keeps its parts. Otherwise lines that share a sentence in any
         language stay together, groups are ordered by a hash of their text and `seed`, and cut by
-        the shares. Raises CorpusError where a part that was asked for would have under 4 lines.
+        the shares; of enough lines, each part has 4 at least. Raises CorpusError where a part that
+        was asked for would have fewer.
         """
+        shares = {"fit": fit, "choose": choose, "report": report}
         if self.parts:
             index = {p: [i for i, q in enumerate(self.parts) if q == p] for p in PARTS}
         else:
-            index = self._deal({"fit": fit, "choose": choose, "report": report}, seed)
-        shares = {"fit": fit, "choose": choose, "report": report}
+            index = self._deal(shares, seed)
         for part, chosen in index.items():
             if shares[part] > 0 and len(chosen) < SMALLEST_PART:
-                share = min(value for value in shares.values() if value > 0) / sum(shares.values())
-                least = math.ceil(SMALLEST_PART / share - 1e-9)
-                enough = "more lines for it" if self.parts else f"{least} lines or more"
                 raise CorpusError(
-                    f"{self.name} is too small to split: {len(self)} lines leave {len(chosen)} "
-                    f"for the part {part!r}, which needs {SMALLEST_PART}: give {enough}"
+                    f"{self.name} is too small to split: {len(self)} lines leave {len(chosen)} for "
+                    f"the part {part!r}, which needs {SMALLEST_PART}: {self._enough(shares)}"
                 )
         return {part: self.lines(chosen) for part, chosen in index.items() if shares[part] > 0}
 
@@ -224,16 +227,29 @@ class ParallelCorpus:
         if total <= 0 or min(shares.values()) < 0:
             raise CorpusError(f"the shares of a split must be positive, not {dict(shares)}")
         groups = sorted(self._groups(), key=lambda g: self._order(g, seed))
-        index: dict[str, list[int]] = {part: [] for part in shares}
+        dealt: dict[str, list[Sequence[int]]] = {part: [] for part in shares}
         parts, bounds = list(shares), []
         for n in range(len(parts)):
             bounds.append(len(self) * sum(list(shares.values())[: n + 1]) / total)
         done = 0
         for group in groups:
             place = next(n for n, bound in enumerate(bounds) if done < bound - 1e-9)
-            index[parts[place]].extend(group)
+            dealt[parts[place]].append(group)
             done += len(group)
-        return {part: sorted(chosen) for part, chosen in index.items()}
+        if len(self) >= _least_lines(shares):
+            asked = {part: dealt[part] for part in parts if shares[part] > 0}
+            dealt |= evened(asked, SMALLEST_PART)
+        return {part: sorted(i for group in own for i in group) for part, own in dealt.items()}
+
+    def _enough(self, shares: Mapping[str, float]) -> str:
+        """What to do about a part that has too few lines."""
+        parts = {*self.parts, *(part for part, share in shares.items() if share > 0)}
+        least = SMALLEST_PART * len(parts) if self.parts else _least_lines(shares)
+        if len(self) < least:
+            return f"give {least} lines or more"
+        if self.parts:
+            return "give that part more lines"
+        return "lines that share a sentence stay in one part, so give more that share none"
 
     def _groups(self) -> list[list[int]]:
         """Lines joined wherever they have a sentence in common (union-find)."""
@@ -331,7 +347,9 @@ def builtin(*languages: str, pivot: str = "en") -> ParallelCorpus:
     wanted = [parse_tag(tag) for tag in languages] or [tag for tag in has if tag != pivot]
     for tag in (*wanted, pivot):
         if tag not in has:
-            raise CorpusError(f"the built-in corpus has no {tag!r}; it has {', '.join(has)}")
+            near = [own for own in has if own.partition("-")[0] == tag.partition("-")[0]]
+            use = f": use {' or '.join(near)}" if near else ""
+            raise CorpusError(f"the built-in corpus has no {tag!r}{use}; it has {', '.join(has)}")
     rows = {
         tag: [line.value for line in json_lines((folder / f"{tag}.jsonl").read_text("utf-8"))]
         for tag in dict.fromkeys(("en", *wanted, pivot))
@@ -346,6 +364,12 @@ def builtin(*languages: str, pivot: str = "en") -> ParallelCorpus:
         tuple(row["topic"] for row in rows["en"]),
         tuple(row["part"] for row in rows["en"]),
     )
+
+
+def _least_lines(shares: Mapping[str, float]) -> int:
+    """How many lines a corpus needs that is split by these shares."""
+    share = min(value for value in shares.values() if value > 0) / sum(shares.values())
+    return math.ceil(SMALLEST_PART / share - 1e-9)
 
 
 def plain(text: str) -> str:

@@ -61,7 +61,7 @@ def test_templates_in_the_sandbox_render_as_the_harness_does(tmp_path: Path) -> 
             "  native:\n    texts: {de: {description: x}}\n  english:\n",
             "'de' is not",
         ),
-        ("title: Colours", "title: [", "is not YAML"),
+        ("title: Colours", "title: [", "is not YAML: line 2: a list begins with"),
         ("title: Colours", "title: !function x.y", "!function is not read"),
         ("title: Colours", "title: x\nreader: os:system", "reader is 'os:system': a file of one's"),
         ("title: Colours", "title: x\nscores: ./x.py", "scores is './x.py': it should be module:"),

@@ -28,6 +28,14 @@ def test_what_cannot_be_run(keys: dict[str, Any], message: str, data: Path, tmp_
     assert not (tmp_path / "out").exists()
 
 
+def test_an_output_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(
+        ConfigError, match=r"output is .*out, a file: name a folder for the results"
+    ):
+        compare(wanted(tmp_path))
+
+
 def test_what_lies_where_the_work_is_done_is_not_looked_for_here(tmp_path: Path) -> None:
     asked = wanted(tmp_path, data="on-the-cluster", models="tiny")
 

@@ -37,6 +37,23 @@ from tests.made.comparisons import wanted
             {"methods": [{"few_shot": {"k": "4"}}]},
             "few_shot: its option k should be a number, not '4'",
         ),
+        (
+            {"methods": [{"few_shot": {"k": -1}}]},
+            "few_shot: its option k should be greater than 0, not -1",
+        ),
+        ({"methods": [{"few_shot_english": {"k": 0}}]}, "k should be greater than 0, not 0"),
+        ({"methods": [{"xlt": {"tokens": 0}}]}, "tokens should be greater than 0, not 0"),
+        ({"methods": [{"translate_mt": {"beams": 0}}]}, "beams should be greater than 0, not 0"),
+        ({"methods": [{"self_translate": {"longest": -1}}]}, "longest should be greater than 0"),
+        ({"methods": [{"prompt_optimisation": {"items": 0}}]}, "items should be greater than 0"),
+        (
+            {"methods": [{"mean_difference": {"strength": float("inf")}}]},
+            "strength should be a finite number, not inf",
+        ),
+        (
+            {"methods": [{"mean_difference": {"strengths": [1, float("inf")]}}]},
+            "strengths should be finite numbers",
+        ),
         ({"methods": [{"learned": {"steps": "many"}}]}, "learned: its option steps should be"),
         ({"methods": [{"learned": {"steps": 0}}]}, "steps should be greater than 0, not 0"),
         ({"methods": [{"learned": {"still": float("nan")}}]}, "should be a finite number, not nan"),
@@ -67,13 +84,15 @@ from tests.made.comparisons import wanted
         ({"languages": []}, "languages is empty"),
         ({"languages": False}, "languages names no language: YAML reads no as false"),
         ({"languages": {"sw": 1}}, "languages must be a list of names"),
-        ({"limit": True}, "limit must be a whole number, 0 or more, not True"),
-        ({"limit": 1.0}, "limit must be a whole number, 0 or more, not 1.0"),
-        ({"limit": "3"}, "limit must be a whole number, 0 or more, not '3'"),
+        ({"limit": True}, "limit must be a whole number, 1 or more, not True"),
+        ({"limit": 1.0}, "limit must be a whole number, 1 or more, not 1.0"),
+        ({"limit": "3"}, "limit must be a whole number, 1 or more, not '3'"),
+        ({"limit": 0}, "limit must be a whole number, 1 or more, not 0"),
+        ({"corpus": {"lines": 0}}, "corpus.lines must be a whole number, 1 or more, not 0"),
         ({"seed": -1}, "seed must be a whole number, 0 or more, not -1"),
         ({"corpus": 3}, r"corpus must be a path, or \{path: …, lines: …\}, not 3"),
         ({"corpus": {"path": 3}}, r"corpus must be a path, .* not \{'path': 3\}"),
-        ({"corpus": {"lines": "ten"}}, "corpus.lines must be a whole number, 0 or more, not 'ten'"),
+        ({"corpus": {"lines": "ten"}}, "corpus.lines must be a whole number, 1 or more, not 'ten'"),
         ({"methods": [3]}, r"methods must be a list of names, or of name: \{option: value\}"),
         ({"methods": [["direct"]]}, "methods must be a list of names, or of name"),
         ({"methods": [{"few_shot": 3}]}, "methods must be a list of names, or of name"),
@@ -143,12 +162,16 @@ def test_a_configuration_file(tmp_path: Path) -> None:
     assert found.corpus.path == str(tmp_path / "pairs.tsv")
     assert found.methods[1].options == {"k": 3}
     for text, message in (
-        ("a: [", "is not YAML"),
+        ("a: [b", r"c\.yaml is not YAML: line 1: a list begins with \["),
+        ("a: 1\nb: c: d", r"c\.yaml is not YAML: line 2: a colon is where none can be"),
         ("- a\n", "not a mapping"),
         ("a: 1\n", "no key"),
     ):
         file.write_text(text, encoding="utf-8")
         with pytest.raises(ConfigError, match=message):
             read_comparison(file)
+    file.write_bytes("output: out\ncorpus: été.tsv\n".encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"c\.yaml is not UTF-8: line 2 .*; save it as UTF-8"):
+        read_comparison(file)
     with pytest.raises(ConfigError, match="cannot read"):
         read_comparison(tmp_path / "none.yaml")

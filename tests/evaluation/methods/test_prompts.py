@@ -61,7 +61,7 @@ def test_thinking_runs_and_can_be_steered(model: Model, data: Path) -> None:
     stack = get_method("chain_of_thought+mean_difference").prepare(given, tokens=5)
     assert isinstance(stack.change, SteeringVector)
     assert stack.settings["mean_difference"]["layer"] == stack.change.layer
-    with pytest.raises(MethodError, match="at least one token"):
+    with pytest.raises(MethodError, match="tokens should be greater than 0, not 0"):
         get_method("xlt").prepare(given, tokens=0)
 
 

@@ -27,7 +27,7 @@ from langsteer.evaluation.benchmarks.formats import read_rows
 from langsteer.evaluation.benchmarks.schema import BenchmarkFile, Prompt
 from langsteer.evaluation.benchmarks.templates import filled_in, renderer, sandboxed
 from langsteer.extras import need
-from langsteer.storage.parsed import parse_yaml
+from langsteer.storage.parsed import not_utf8, not_yaml, parse_yaml
 from langsteer.storage.pointers import read_text
 from langsteer.text.languages import language_name, parse_tag
 
@@ -61,14 +61,15 @@ def _read_yaml(path: Path) -> Any:
         keys = parse_yaml(read_text(path))
     except OSError as error:
         raise BenchmarkError(f"cannot read {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        if "!function" in reason:
+    except UnicodeDecodeError as error:
+        raise BenchmarkError(not_utf8(path, error)) from error
+    except yaml.YAMLError as error:
+        if "!function" in str(error):
             raise BenchmarkError(
                 f"{path}: !function is not read: a benchmark's file cannot bring code; an installed "
                 "package can, through the entry points langsteer.benchmarks"
             ) from error
-        raise BenchmarkError(f"{path} is not YAML: {reason}") from error
+        raise BenchmarkError(not_yaml(path, error)) from error
     if not isinstance(keys, dict):
         raise BenchmarkError(f"{path} is not a mapping of keys such as title: and languages:")
     return keys

@@ -10,9 +10,11 @@ from langsteer.text.corpus import BUILTIN
 
 
 def check_runnable(wanted: Comparison, here: bool) -> None:
-    """Raise ConfigError for a form that a benchmark lacks or a data type that is none; where the work is done
-    `here`, also for data and parallel text that are not here.
+    """Raise ConfigError for an output that is a file, a form that a benchmark lacks or a data type that is
+    none; where the work is done `here`, also for data and parallel text that are not here.
     """
+    if wanted.output.is_file():
+        raise ConfigError(f"output is {wanted.output}, a file: name a folder for the results")
     try:
         named_dtype(wanted.dtype)
     except ModelError as error:

@@ -25,7 +25,7 @@ from langsteer.evaluation.methods import get_method
 from langsteer.extras import need
 from langsteer.model.opening import DEFAULT_MODEL
 from langsteer.scale.units import Resources
-from langsteer.storage.parsed import parse_yaml
+from langsteer.storage.parsed import not_utf8, not_yaml, parse_yaml
 from langsteer.storage.pointers import read_text
 from langsteer.text.corpus import BUILTIN
 from langsteer.text.languages import parse_tag
@@ -90,6 +90,7 @@ def _located(path: str, info: Any) -> str:
 
 Text = Annotated[str, _must_be("text")]
 Whole = Annotated[int, Field(strict=True, ge=0), _must_be("a whole number, 0 or more")]
+Count = Annotated[int, Field(strict=True, ge=1), _must_be("a whole number, 1 or more")]
 Place = Annotated[Path, AfterValidator(_placed), _must_be("a path")]
 Places = Annotated[tuple[Place, ...], BeforeValidator(_listed)]
 Names = Annotated[
@@ -122,7 +123,7 @@ class FitText:
     __pydantic_config__ = ConfigDict(extra="forbid")
 
     path: Annotated[str, AfterValidator(_located)] = BUILTIN
-    lines: Whole | None = None
+    lines: Count | None = None
 
 
 def _bytes(value: Any) -> Any:
@@ -185,7 +186,7 @@ class Comparison:
     methods: Entries = tuple(Chosen(name) for name in DEFAULT_METHODS)
     corpus: Corpus = FitText()
     data: Place | None = None
-    limit: Whole | None = None
+    limit: Count | None = None
     seed: Whole = 0
     dtype: Text = "auto"
     device: Text | None = None
@@ -261,8 +262,10 @@ def read_comparison(path: str | Path, *, benchmark_files: Sequence[str | Path] =
         keys = parse_yaml(read_text(path))
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(not_utf8(path, error)) from error
+    except yaml.YAMLError as error:
+        raise ConfigError(not_yaml(path, error)) from error
     if not isinstance(keys, dict):
         raise ConfigError(f"{path} is not a mapping of keys such as models: and languages:")
     more = [str(Path(file).expanduser().resolve()) for file in benchmark_files]

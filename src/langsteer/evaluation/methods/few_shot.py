@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from pydantic import PositiveInt
+
 from langsteer.errors import MethodError
 from langsteer.evaluation.benchmarks import Doc
 from langsteer.evaluation.benchmarks.task import SHOWN
@@ -21,12 +23,12 @@ from langsteer.evaluation.methods.common import (
 )
 
 
-def few_shot(setting: Setting, k: int = 5, part: str | None = None) -> Plan:
+def few_shot(setting: Setting, k: PositiveInt = 5, part: str | None = None) -> Plan:
     """Examples in the language, from `part` (train where there is one, else development)."""
     return _prepared(setting, setting.language, k, part)
 
 
-def few_shot_english(setting: Setting, k: int = 5, part: str | None = None) -> Plan:
+def few_shot_english(setting: Setting, k: PositiveInt = 5, part: str | None = None) -> Plan:
     """The same examples in English."""
     plan = _prepared(setting, "en", k, part)
     return replace(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import PositiveInt
 
 from langsteer.errors import LanguageError, MethodError
 from langsteer.evaluation.methods.common import EvaluationMethod, Plan, Setting
@@ -25,9 +26,9 @@ def translate_mt(
     setting: Setting,
     model: str = DEFAULT,
     tokenizer: str | None = None,
-    beams: int = BEAMS,
-    tokens: int = TOKENS,
-    batch: int = 16,
+    beams: PositiveInt = BEAMS,
+    tokens: PositiveInt = TOKENS,
+    batch: PositiveInt = 16,
 ) -> Plan:
     """`model`: a hub id, a folder, or a folder that CTranslate2 has written (`model.bin`).
 

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import PositiveInt
+
 from langsteer.errors import MethodError
 from langsteer.evaluation.benchmarks import Doc
 from langsteer.evaluation.methods.asking import Rendered, accuracy, render
@@ -29,7 +31,7 @@ from langsteer.extras import need
 from langsteer.progress import track
 from langsteer.storage.files import write_json
 from langsteer.storage.kept import kept
-from langsteer.storage.parsed import parse_json, parse_yaml
+from langsteer.storage.parsed import not_yaml, parse_json, parse_yaml
 from langsteer.text.languages import language_name
 
 ITEMS = 100
@@ -72,7 +74,7 @@ def prompt_optimisation(
     setting: Setting,
     pool: str | Path | Sequence[Mapping[str, Any]] | None = None,
     only: bool = False,
-    items: int = ITEMS,
+    items: PositiveInt = ITEMS,
     calibrated: bool = False,
     optimiser: Literal["dspy"] | None = None,
     proposer: str | None = None,
@@ -212,8 +214,7 @@ def _read_file(path: Path) -> Any:
         return parse_yaml(text)
     except Exception as error:
         if isinstance(error, ValueError) or type(error).__module__.startswith("yaml"):
-            line = " ".join(str(error).split())
-            raise MethodError(f"{path} is not JSON or YAML: {line}") from error
+            raise MethodError(not_yaml(path, error, "JSON or YAML")) from error
         raise
 
 

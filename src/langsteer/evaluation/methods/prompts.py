@@ -9,6 +9,8 @@ own last line; where the answer is written, it is written in one go.
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from pydantic import PositiveInt
+
 from langsteer.errors import MethodError
 from langsteer.evaluation.benchmarks import Doc
 from langsteer.evaluation.methods.asking import Rendered, render, write
@@ -46,7 +48,7 @@ def english_instruction(setting: Setting) -> Plan:
 
 def chain_of_thought(
     setting: Setting,
-    tokens: int | None = None,
+    tokens: PositiveInt | None = None,
     cue: str = STEP_BY_STEP,
     change: Change | None = None,
 ) -> Plan:
@@ -54,7 +56,7 @@ def chain_of_thought(
     return _reasoned(setting, "chain_of_thought", lambda body: f"{body}\n{cue}", tokens, change)
 
 
-def xlt(setting: Setting, tokens: int | None = None, change: Change | None = None) -> Plan:
+def xlt(setting: Setting, tokens: PositiveInt | None = None, change: Change | None = None) -> Plan:
     name = language_name(setting.language)
     task = instruction_in(setting, "en")
 

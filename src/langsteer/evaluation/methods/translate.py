@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from pydantic import NonNegativeInt, PositiveInt
+
 from langsteer.errors import BenchmarkError, MethodError
 from langsteer.evaluation.benchmarks import Doc, load_translations
 from langsteer.evaluation.methods.common import (
@@ -103,7 +105,10 @@ def translate_file(setting: Setting, file: str | Path | None = None) -> Plan:
 
 
 def self_translate(
-    setting: Setting, shots: int = 4, tokens: int = SELF_TOKENS, longest: int = 200
+    setting: Setting,
+    shots: NonNegativeInt = 4,
+    tokens: PositiveInt = SELF_TOKENS,
+    longest: PositiveInt = 200,
 ) -> Plan:
     """By the model itself, from `shots` pairs of the corpus of at most `longest` characters."""
     if setting.corpus is None:
