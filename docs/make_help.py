@@ -14,12 +14,10 @@ BLOCK = re.compile(r"```\n\n Usage: langsteer ([a-z -]+?) [\[{].*?```\n", re.DOT
 def help_of(command: str) -> str:
     """The block of a command, such as `fit`, or `tune sft`."""
     terminal = {"COLUMNS": "100", "TERMINAL_WIDTH": "100", "NO_COLOR": "1", "TERM": "dumb"}
-    output = (
-        CliRunner(env=terminal)
-        .invoke(app, [*command.split(), "--help"], prog_name="langsteer")
-        .output
+    told = CliRunner(env=terminal).invoke(
+        app, [*command.split(), "--help"], prog_name="langsteer", catch_exceptions=False
     )
-    lines = [line.rstrip() for line in output.strip("\n").splitlines()]
+    lines = [line.rstrip() for line in told.output.strip("\n").splitlines()]
     return "```\n\n" + "\n".join(lines).strip("\n") + "\n\n```\n"
 
 

@@ -58,8 +58,9 @@ TYPED = [(page, line) for page in PAGES for line in _commands(page)]
 
 @pytest.mark.parametrize("page", HELPS, ids=_id)
 def test_pages_show_the_help_of_today(page: Path) -> None:
-    text = page.read_text(encoding="utf-8")
-    assert _script("make_help").updated(text) == text, "run python docs/make_help.py"
+    text, script = page.read_text(encoding="utf-8"), _script("make_help")
+    assert script.BLOCK.search(text) or page.stem == "lm-eval"  # its help is the harness's
+    assert script.updated(text) == text, "run python docs/make_help.py"
 
 
 def test_every_command_has_a_page() -> None:

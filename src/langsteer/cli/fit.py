@@ -12,7 +12,6 @@ from langsteer.errors import LanguageError, SaveError
 from langsteer.fitting.names import DEFAULT_METHOD
 
 BUDGET = 15.0  # minutes
-MOST_MINUTES = 7 * 24 * 60
 ANSWERS = "answers"  # what --for takes beside benchmarks and files
 
 
@@ -100,7 +99,6 @@ def command(
         typer.Option(
             "--budget",
             min=0.01,
-            max=MOST_MINUTES,
             help="Minutes that --for may take, for a language.",
         ),
     ] = BUDGET,
@@ -172,7 +170,12 @@ def command(
     from langsteer.cli.learned import learn_and_print
     from langsteer.cli.outputs import check_no_input
     from langsteer.cli.recipes import search_for
-    from langsteer.cli.refusals import refuse_beside_search, refuse_by_task, task_of_each
+    from langsteer.cli.refusals import (
+        check_budget,
+        refuse_beside_search,
+        refuse_by_task,
+        task_of_each,
+    )
     from langsteer.diagnosis.task import read_task
     from langsteer.storage.files import check_writable
     from langsteer.text.readers import read_corpus
@@ -215,6 +218,7 @@ def command(
             "--score": given("scoring"),
         },
     )
+    check_budget(budget)
     refuse_by_task(
         task == ANSWERS,
         {

@@ -1,6 +1,7 @@
 """What `langsteer fit` refuses before a model is opened."""
 
 import contextlib
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,6 +98,12 @@ def refuse_by_task(
     for name, value in (of_items if answers else of_answers).items():
         if value:
             raise FitError(f"{name} is {why}: leave it out")
+
+
+def check_budget(minutes: float) -> None:
+    """Raise FitError for one that is no number."""
+    if not math.isfinite(minutes):
+        raise FitError(f"--budget is a number of minutes, and not {minutes}")
 
 
 def task_of_each(task: str, tags: Sequence[str]) -> dict[str, str]:
