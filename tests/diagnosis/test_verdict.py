@@ -91,6 +91,12 @@ def test_what_the_model_cannot_do_in_english() -> None:
     assert found.most is None
 
 
+def test_too_few_items_to_say_that_it_cannot_in_english() -> None:
+    found = verdict(corners(12, 14, 15, 18), english=18.0)
+    assert found.kind == "unclear"
+    assert "100 items do not show that the model can do this in English (18.0 points" in str(found)
+
+
 def test_no_gap() -> None:
     assert verdict(corners(88, 88, 89, 90)).kind == "no gap"
 

@@ -20,6 +20,7 @@ CHANGED = 0.2  # of the items that a change makes right or wrong, where nothing 
 LEAST_SEEN = 20.0  # points: where less cannot be seen, nothing can be said
 _POWER = (1.959964 + 0.841621) ** 2  # two-sided at 5%, seen four times in five
 
+WORTH = 10.0  # points above chance in English, which it would be worth to bring over
 LITTLE, MUCH = 0.2, 0.6  # shares of a gap
 GUESSING = 1.3  # times chance, and the answers are close to guesses
 
@@ -131,7 +132,15 @@ def _said(
     """The kind of verdict, in words, and the most that can be won."""
     if english is None or corners.gap is None:
         return _without_english(name, best, unit)
-    if _cannot(english, chance, english_chance):
+    least, most = _above_chance(english, chance, english_chance)
+    if least <= 0 and unit == "points" and most >= WORTH:
+        return (
+            "unclear",
+            f"{len(english)} items do not show that the model can do this in English ({english.mean():.1f} {unit}, "
+            f"where {_chance_told(chance, english_chance)} is chance), nor that it cannot: ask more of them.",
+            None,
+        )
+    if least <= 0:
         return (
             "not in English",
             f"The model cannot do this in English either ({english.mean():.1f} {unit}, where "
@@ -231,11 +240,13 @@ def _without_english(name: str, best: Reach | None, unit: str) -> Said:
     )
 
 
-def _cannot(english: Array, chance: float, english_chance: Array | None) -> bool:
-    """Whether the mean of English is not above chance by more than 1.96 standard errors."""
+def _above_chance(
+    english: Array, chance: float, english_chance: Array | None
+) -> tuple[float, float]:
+    """By how much the mean of English is above chance, less and more 1.96 standard errors."""
     apart = english - (english_chance if english_chance is not None else chance)
     error = float(np.std(apart, ddof=1)) / math.sqrt(len(apart)) if len(apart) > 1 else math.inf
-    return bool(apart.mean() <= 1.96 * error)
+    return float(apart.mean() - 1.96 * error), float(apart.mean() + 1.96 * error)
 
 
 def _chance_told(chance: float, english_chance: Array | None) -> str:
