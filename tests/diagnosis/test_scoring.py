@@ -52,6 +52,12 @@ def test_the_scale_is_told_by_the_answers(llama: Model, tmp_path: Path) -> None:
         scale_of(uneven, "calibrated")
 
 
+def test_what_share_of_what_is_read_are_contexts() -> None:
+    asked_twice = Asked((question((3, 4), (5,)), question((3,), (4, 5, 6))), (0, 0))
+    contexts = sum(len(q.context) for q in asked_twice.questions)
+    assert asked_twice.context_share == contexts / (contexts + 7)
+
+
 def test_values_are_right_or_wrong_and_calibrated_where_asked() -> None:
     scores = [np.array([-1.0, -5.0]), np.array([-1.0, -4.0]), np.array([-1.0, -3.0])]
     assert Scale("points", False, 50).values(scores, [0, 0, 1]).tolist() == [100, 100, 0]

@@ -244,7 +244,8 @@ class _Search:
 
     def _translated(self) -> list[Candidate]:
         """What is learned from as many items and their English as a share of the time left pays for."""
-        count = self._paid_items("read in English", READ_SHARE, 2 * self.scorer.seconds_of_all)
+        seconds = 2 * self.scorer.questions[ALL].context_share * self.scorer.seconds_of_all
+        count = self._paid_items("read in English", READ_SHARE, seconds)
         return translated_candidates(self.model, self.task, self.task.development[:count])
 
     def _paid_items(self, key: str, share: float, seconds: float) -> int:

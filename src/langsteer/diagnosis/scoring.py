@@ -38,6 +38,13 @@ class Asked:
         """How many there are, of all questions."""
         return sum(len(question.answers) for question in self.questions)
 
+    @property
+    def context_share(self) -> float:
+        """Of the tokens that are read, contexts and all answers, the share of contexts."""
+        contexts = sum(len(question.context) for question in self.questions)
+        answers = sum(len(answer) for question in self.questions for answer in question.answers)
+        return contexts / (contexts + answers)
+
     def part(self, index: Sequence[int]) -> "Asked":
         return Asked(tuple(self.questions[i] for i in index), tuple(self.right[i] for i in index))
 
