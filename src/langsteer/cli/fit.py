@@ -96,11 +96,7 @@ def command(
     ] = None,
     budget: Annotated[
         float,
-        typer.Option(
-            "--budget",
-            min=0.01,
-            help="Minutes that --for may take, for a language.",
-        ),
+        typer.Option("--budget", min=0.01, help="Minutes that --for may take, for a language."),
     ] = BUDGET,
     anyway: Annotated[
         bool,

@@ -15,8 +15,8 @@ from langsteer.errors import CorpusError
 from langsteer.evaluation.statistics import Interval, paired_bootstrap
 from langsteer.model.model import Model
 from langsteer.storage.files import write_json
-from langsteer.storage.kept import read_record
 from langsteer.storage.records import PlainRecord
+from langsteer.storage.told import DIAGNOSIS, own_kind
 from langsteer.text.corpus import ParallelCorpus, builtin
 from langsteer.version import versions
 
@@ -48,7 +48,7 @@ class Diagnosis(PlainRecord):
 
 def is_diagnosis(path: Path) -> bool:
     """Whether a file is what `Diagnosis.write` wrote, of any version."""
-    return {"corners", "reaches", "verdict"} <= read_record(path).keys()
+    return own_kind(path) == DIAGNOSIS
 
 
 def diagnose(

@@ -67,6 +67,16 @@ def used(
     return Candidate(f"{label}{layer}@{positions}*{strength:g}{kept}", change, label)
 
 
+def used_crosswise(label: str, fitted: Sequence[Change], strength: float) -> Candidate:
+    """A change that is learned from the items to choose on, at its own positions: `fitted` from all of them, and
+    for items at even and at odd places, each from the others.
+    """
+    whole, *halves = (change.with_strength(strength) for change in fitted)
+    assert whole.positions is not None
+    even, odd = halves
+    return replace(used(label, whole, whole.positions, strength), label="", halves=(even, odd))
+
+
 def together(first: Candidate, second: Candidate) -> Candidate:
     """Two changes, one after another."""
     both = ChangeSequence.of([first.change, second.change])

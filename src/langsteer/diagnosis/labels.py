@@ -6,12 +6,11 @@ is the vector of all.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
 
-from langsteer.diagnosis.fits import Candidate, used
+from langsteer.diagnosis.fits import Candidate, used_crosswise
 from langsteer.diagnosis.items import TaskItems
 from langsteer.diagnosis.scoring import Asked
 from langsteer.diagnosis.slopes import KINDS, Slopes, one_nat_along, slopes
@@ -64,13 +63,11 @@ def labelled_candidates(
             for part, vector in zip(PARTS, own, strict=True):
                 vector.save(_file(folder, layer, kind, part))
         trials.tell(LABEL, places=[list(place) for place in kept], items=count)
-    return [_candidate(own, strength) for strength in STRENGTHS[::-1] for own in kept.values()]
-
-
-def _candidate(own: Vectors, strength: float) -> Candidate:
-    whole, even, odd = own
-    halves = (even.with_strength(strength), odd.with_strength(strength))
-    return replace(used(LABEL, whole, whole.positions, strength), label="", halves=halves)
+    return [
+        used_crosswise(LABEL, own, strength)
+        for strength in STRENGTHS[::-1]
+        for own in kept.values()
+    ]
 
 
 def _learned(

@@ -118,10 +118,15 @@ class Halves:
 
     def projection(self, layer: int, side: int) -> tuple[Tensor, Tensor]:
         """W [hidden, hidden] and b [hidden]."""
-        moments = Moments(self.here.shape[-1])
-        moments.add(*self.pairs(layer, side))
-        matrix, offset = moments.solve(RIDGE, intercept=True)
-        return matrix.float(), offset.float()
+        return linear_map(*self.pairs(layer, side))
+
+
+def linear_map(here: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
+    """W [hidden, hidden] and b [hidden], float32, from pairs of states [pairs, hidden] each."""
+    moments = Moments(here.shape[1])
+    moments.add(here, there)
+    matrix, offset = moments.solve(RIDGE, intercept=True)
+    return matrix.float(), offset.float()
 
 
 class _Mapped:

@@ -10,9 +10,10 @@ from typing import Any
 
 from torch import Tensor
 
-from langsteer.diagnosis.fits import DEPTHS, Candidate, used
+from langsteer.diagnosis.fits import DEPTHS, Candidate, used_crosswise
 from langsteer.diagnosis.items import TaskItem, TaskItems
-from langsteer.fitting.projection import Moments, layers_at
+from langsteer.diagnosis.reach import linear_map
+from langsteer.fitting.projection import layers_at
 from langsteer.model.model import Model
 from langsteer.model.tokens import encode
 from langsteer.states.capture import sentence_states
@@ -26,7 +27,6 @@ DIFFERENCE, PROJECTED = f"mean_difference{OF_ITEMS}", f"projection{OF_ITEMS}"
 FEWEST, MOST = 32, 240  # items
 STRENGTHS = (0.5, 1.0)
 MAPPED_DEPTHS, MAP_STRENGTHS = (0.2, 0.1, 0.3), (0.5,)
-RIDGE = 1.0  # relative to the mean square of the states' numbers
 POSITIONS: PositionKind = "source"
 PARTS = (slice(None), slice(1, None, 2), slice(0, None, 2))
 """Items that are learned from: for other items, for those at even places, and for those at odd ones"""
@@ -71,7 +71,7 @@ def translated_candidates(
             place = layers.index(layer)
             own = here[:, place], there[:, place]
             made.append([fit(layer, *(side[part] for side in own)) for part in PARTS])
-        candidates += [_candidate(label, own, s) for s in strengths for own in made]
+        candidates += [used_crosswise(label, own, s) for s in strengths for own in made]
     return candidates
 
 
@@ -80,16 +80,7 @@ def _fits(about: dict[str, Any]) -> tuple[Fit, Fit]:
         return SteeringVector((there - here).mean(0), layer, method="mean_difference", **about)
 
     def projection(layer: int, here: Tensor, there: Tensor) -> Change:
-        moments = Moments(here.shape[1])
-        moments.add(here, there)
-        matrix, offset = (own.float() for own in moments.solve(RIDGE, intercept=True))
+        matrix, offset = linear_map(here, there)
         return Projection({layer: matrix}, {layer: offset}, method="projection", **about)
 
     return difference, projection
-
-
-def _candidate(label: str, fitted: Sequence[Change], strength: float) -> Candidate:
-    whole, even, odd = fitted
-    made = used(label, whole, POSITIONS, strength)
-    halves = (even.with_strength(strength), odd.with_strength(strength))
-    return Candidate(made.name, made.change, halves=halves)

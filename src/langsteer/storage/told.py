@@ -8,8 +8,9 @@ from typing import Any
 from langsteer.storage.parsed import parse_json
 
 _START = 4096  # bytes
+DIAGNOSIS = "a diagnosis (langsteer diagnose)"
 _HELD = {  # by the keys of a JSON object that has no `format`
-    "a diagnosis (langsteer diagnose)": {"corners", "reaches", "verdict"},
+    DIAGNOSIS: {"corners", "reaches", "verdict"},
     "the results of a search (langsteer fit --for)": {"recipe", "better", "standings"},
 }
 _TRIALS = "the trials of a search (langsteer fit --for)"
