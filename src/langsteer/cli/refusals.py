@@ -110,9 +110,11 @@ def task_of_each(task: str, tags: Sequence[str]) -> dict[str, str]:
     """What --for names in each language: a benchmark, or a file of items, whose name holds {language} where there
     are several. Raises FitError for one file of several languages.
     """
+    from langsteer.diagnosis.task import is_items_file
+
     if LANGUAGE in task:
         return {tag: task.replace(LANGUAGE, tag) for tag in tags}
-    if len(tags) > 1 and (Path(task).suffix in (".jsonl", ".json") or Path(task).is_file()):
+    if len(tags) > 1 and is_items_file(task):
         raise FitError(
             f"{task} holds the items of one language, and there are {len(tags)}: put {LANGUAGE} in the "
             f"name, such as --for items.{LANGUAGE}.jsonl, for a file each"

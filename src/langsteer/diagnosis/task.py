@@ -12,6 +12,11 @@ from langsteer.text.identify import identifiable, language_of_most
 from langsteer.text.languages import language_name
 
 
+def is_items_file(on: str) -> bool:
+    """Whether a task's name is that of a file of one's own items, and not a benchmark's."""
+    return Path(on).suffix in (".jsonl", ".json") or Path(on).is_file()
+
+
 def read_task(
     on: str,
     language: str,
@@ -28,15 +33,14 @@ def read_task(
     are for benchmarks. Raises DiagnosisError or BenchmarkError where there is no such task, or its
     items cannot be used.
     """
-    file = Path(on)
-    if file.suffix in (".jsonl", ".json") or file.is_file():
+    if is_items_file(on):
         of_benchmarks = {"--data": data, "--form": form, "--benchmarks": benchmark_files}
         for option, value in of_benchmarks.items():
             if value:
                 raise DiagnosisError(
                     f"{option} goes with a benchmark, and {on} is a file of items: leave it out"
                 )
-        task = read_own_items(file, language, english, seed)
+        task = read_own_items(on, language, english, seed)
         _tell_other_language(task)
         return task
     if english is not None:
