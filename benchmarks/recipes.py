@@ -38,9 +38,9 @@ from benchmarks.common import (
 from langsteer.diagnosis.diagnose import diagnose
 from langsteer.diagnosis.find import find_recipe
 from langsteer.diagnosis.fits import PROJECTED, Fits
-from langsteer.diagnosis.found import Found, better_together
 from langsteer.diagnosis.items import TaskItems
 from langsteer.diagnosis.scoring import Scoring
+from langsteer.diagnosis.search_results import SearchResults, better_together
 from langsteer.diagnosis.task import read_task
 from langsteer.diagnosis.trials import Trials
 from langsteer.errors import LangsteerError
@@ -77,7 +77,7 @@ def searched(model: Model, about: dict[str, Any], work: Path) -> dict[str, Any]:
     share_fits(folder / "fits", shared)
     if about["prefitted"]:
         prefit(model, corpus, shared)
-    change, found = find_recipe(
+    change, results = find_recipe(
         model,
         task,
         corpus,
@@ -86,14 +86,14 @@ def searched(model: Model, about: dict[str, Any], work: Path) -> dict[str, Any]:
         limit=about["items"],
         scoring=about["scoring"] or "auto",
     )
-    made = {**found.as_json(), "rule": RULE}
+    made = {**results.as_json(), "rule": RULE}
     if about["task"] in ANSWERED:
         fits = Fits(model, corpus, shared, Trials(shared / "trials.jsonl", {"model": model.name}))
         default = fits.default()
-        changes = {"nothing": None, found.recipe: change, default.name: default.change}
+        changes = {"nothing": None, results.recipe: change, default.name: default.change}
         made["answered"] = answered(model, task.limited(about["items"]), changes)
-    digits = 0 if found.unit == "points" else 2
-    for row, own in zip(made["reported"], found.reported, strict=True):
+    digits = 0 if results.unit == "points" else 2
+    for row, own in zip(made["reported"], results.reported, strict=True):
         row["values"] = [round(value, digits) for value in own.values]
     return made
 
@@ -296,11 +296,11 @@ def verdicts() -> str:
     diagnoses = {
         key_of(named(line)): line for line in read_lines(FILE) if line["kind"] == "diagnose"
     }
-    found = {key_of(line): line for line in searches()}
+    made = {key_of(line): line for line in searches()}
     kinds: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {}
-    for key in diagnoses.keys() & found.keys():
+    for key in diagnoses.keys() & made.keys():
         said = diagnoses[key]["verdict"]
-        kinds.setdefault(said["kind"], []).append((said, found[key]))
+        kinds.setdefault(said["kind"], []).append((said, made[key]))
     rows = []
     for kind, pairs in sorted(kinds.items()):
         gains = [line["reported"][1]["gain"] for _, line in pairs]
@@ -332,10 +332,10 @@ def has_values(line: dict[str, Any]) -> bool:
 
 def written_of(lines: list[dict[str, Any]]) -> list[bool]:
     """Which of a task's searches, of one language each, `fit --for` of all of the languages would write."""
-    names = [field.name for field in fields(Found)]
-    searches = [Found.from_json({name: line[name] for name in names}) for line in lines]
+    names = [field.name for field in fields(SearchResults)]
+    searches = [SearchResults.from_json({name: line[name] for name in names}) for line in lines]
     together, _ = better_together(searches)
-    return [found.better or place in together for place, found in enumerate(searches)]
+    return [search.better or place in together for place, search in enumerate(searches)]
 
 
 def of_kinds(line: dict[str, Any], written: bool) -> dict[str, Array]:

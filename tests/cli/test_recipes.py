@@ -11,8 +11,8 @@ from rich.console import Console
 from langsteer.cli import options, recipes
 from langsteer.cli.refusals import task_of_each
 from langsteer.diagnosis import outcome, task
-from langsteer.diagnosis.found import Found, Reported, gain_over_languages
 from langsteer.diagnosis.halving import Standing
+from langsteer.diagnosis.search_results import Reported, SearchResults, gain_over_languages
 from langsteer.evaluation.statistics import difference, paired_bootstrap
 from langsteer.model.model import Model
 from langsteer.steering.folder import load
@@ -142,13 +142,13 @@ def test_options_of_a_search_alone(tmp_path: Path, capsys: pytest.CaptureFixture
     assert (code, err) == (1, "langsteer: --anyway: --for is needed with it\n")
 
 
-def found_of(tag: str, before: list[float], after: list[float]) -> Found:
+def results_of(tag: str, before: list[float], after: list[float]) -> SearchResults:
     gain = paired_bootstrap(difference, np.array(before), np.array(after))
     reported = (
         Reported("nothing", float(np.mean(before)), None, tuple(before)),
         Reported("learned:1@source*1", float(np.mean(after)), gain, tuple(after)),
     )
-    return Found(
+    return SearchResults(
         "tiny", "items", tag, "halves", "points", False, "learned:1@source*1", gain.low > 0, reported,
         None, (), 1, 40, len(before), 1.0, 2.0, {},
     )  # fmt: skip
@@ -167,10 +167,10 @@ def test_a_vector_from_labels_is_told_to_have_the_task_in_it(
 ) -> None:
     monkeypatch.setattr(recipes.shared, "console", lambda *_: Console(width=300))
     standing = Standing(recipe, "all choices", 16, 50.0, 10.0, 8.0)
-    found = found_of("sw", hits(3), hits(*range(20)))
-    reported = (found.reported[0], replace(found.reported[1], name=recipe))
-    found = replace(found, recipe=recipe, reported=reported, standings=(standing,))
-    recipes._print(found, tmp_path / "sw.safetensors", True)
+    results = results_of("sw", hits(3), hits(*range(20)))
+    reported = (results.reported[0], replace(results.reported[1], name=recipe))
+    results = replace(results, recipe=recipe, reported=reported, standings=(standing,))
+    recipes._print(results, tmp_path / "sw.safetensors", True)
     said = capsys.readouterr().out
     assert ("learned from the right answers" in said) == recipe.startswith("labels")
 
@@ -191,17 +191,17 @@ def test_several_languages_together_tell_more_than_each(
     }
     searches = []
     for tag, values in after.items():
-        found = found_of(tag, before, values)
+        results = results_of(tag, before, values)
         file = tmp_path / f"{tag}.safetensors"
-        assert found.better == (tag == "hi")
-        searches.append(recipes._Search(make_vector(llama, language=tag), found, file))
+        assert results.better == (tag == "hi")
+        searches.append(recipes._Search(make_vector(llama, language=tag), results, file))
     recipes._write_together(searches)
-    written = [search.found.language for search in searches if search.written]
+    written = [search.results.language for search in searches if search.written]
     assert written == ["sw", "tr", "el"]
     told = load(tmp_path / "sw.safetensors").scores["search"]["gain_of_languages_together"]
-    unsure = gain_over_languages([search.found for search in searches[:4]])
+    unsure = gain_over_languages([search.results for search in searches[:4]])
     assert told == asdict(unsure) == searches[0].as_json()["gain_of_languages_together"]
-    assert unsure.high - unsure.low < searches[1].found.gain.high - searches[1].found.gain.low
+    assert unsure.high - unsure.low < searches[1].results.gain.high - searches[1].results.gain.low
 
     monkeypatch.setattr(recipes.shared, "console", lambda *_: Console(width=300))
     recipes._print_together(searches)
@@ -219,7 +219,7 @@ def test_languages_that_gain_nothing_together_are_not_written(
     searches = [
         recipes._Search(
             make_vector(llama, language=tag),
-            found_of(tag, hits(3), after),
+            results_of(tag, hits(3), after),
             tmp_path / f"{tag}.safetensors",
         )
         for tag, after in (("sw", hits(0, 3)), ("tr", hits(9)))
@@ -231,6 +231,6 @@ def test_languages_that_gain_nothing_together_are_not_written(
 
 
 def test_how_many_items_a_small_gain_needs() -> None:
-    found = found_of("sw", hits(), hits(0, 1))
-    assert recipes._too_few(found).startswith(" So many items show differences of ")
-    assert recipes._too_few(found_of("sw", hits(), hits())) == ""
+    results = results_of("sw", hits(), hits(0, 1))
+    assert recipes._too_few(results).startswith(" So many items show differences of ")
+    assert recipes._too_few(results_of("sw", hits(), hits())) == ""

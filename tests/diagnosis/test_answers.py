@@ -11,7 +11,7 @@ import pytest
 from langsteer.cli import options
 from langsteer.diagnosis import answers
 from langsteer.diagnosis.answer_prompts import FEWEST
-from langsteer.diagnosis.answers import AnswersFound, find_answers, ranked, write_answers
+from langsteer.diagnosis.answers import AnswerSearchResults, find_answers, ranked, write_answers
 from langsteer.diagnosis.outcome import BEST
 from langsteer.errors import DiagnosisError
 from langsteer.evaluation import written
@@ -65,33 +65,33 @@ def test_the_best_that_does_not_repeat_is_taken(
     llama: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = writing(monkeypatch, good_at_layer_3)
-    change, found = find_answers(llama, pairs(60), tmp_path / "s", budget=5.0)
-    assert "answers(reach=1.25):3" in found.recipe
-    assert found.better
-    assert (found.before["right"], found.after["right"]) == (0.0, 100.0)
-    assert found.changes["right"].low == 100.0
-    assert found.report_lines == 12
-    assert {s.candidate for s in found.standings} > {"nothing", "answers(reach=1):3"}
-    file = write_answers(change, found, tmp_path / "sw.safetensors")
+    change, results = find_answers(llama, pairs(60), tmp_path / "s", budget=5.0)
+    assert "answers(reach=1.25):3" in results.recipe
+    assert results.better
+    assert (results.before["right"], results.after["right"]) == (0.0, 100.0)
+    assert results.changes["right"].low == 100.0
+    assert results.report_lines == 12
+    assert {s.candidate for s in results.standings} > {"nothing", "answers(reach=1):3"}
+    file = write_answers(change, results, tmp_path / "sw.safetensors")
     assert file is not None
     saved = load(file, llama)
     assert saved.scores["search"]["changes"]["right"]["value"] == 100.0
     before = len(asked)
     again, told = find_answers(llama, pairs(60), tmp_path / "s", budget=5.0)
     assert len(asked) == before
-    assert told == found
+    assert told == results
     assert again.layers == change.layers
-    assert method_of(found.recipe).name == found.recipe  # it can be fitted again by its name
+    assert method_of(results.recipe).name == results.recipe  # it can be fitted again by its name
 
 
 def test_a_budget_that_is_spent_pays_for_no_second_round(
     llama: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writing(monkeypatch, good_at_layer_3)
-    _, found = find_answers(llama, pairs(60), tmp_path / "s", budget=0.0001)
-    assert "answers(reach=1.25):3" not in found.recipe
-    assert "answers(reach=1):3" in {s.candidate for s in found.standings}
-    assert {s.lines for s in found.standings} == {FEWEST}
+    _, results = find_answers(llama, pairs(60), tmp_path / "s", budget=0.0001)
+    assert "answers(reach=1.25):3" not in results.recipe
+    assert "answers(reach=1):3" in {s.candidate for s in results.standings}
+    assert {s.lines for s in results.standings} == {FEWEST}
 
 
 @pytest.mark.parametrize(("wrong", "is_default"), [(1, True), (6, False)])
@@ -114,8 +114,8 @@ def test_what_is_better_by_luck_is_not_chosen(
         return ENGLISH
 
     writing(monkeypatch, text)
-    _, found = find_answers(llama, pairs(60), tmp_path / "s", budget=5.0)
-    assert (found.recipe == default) == is_default, found.recipe
+    _, results = find_answers(llama, pairs(60), tmp_path / "s", budget=5.0)
+    assert (results.recipe == default) == is_default, results.recipe
 
 
 def test_a_search_that_was_stopped_goes_on(
@@ -139,22 +139,22 @@ def test_nothing_is_written_where_nothing_helps(
     llama: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writing(monkeypatch, lambda change: ENGLISH if change is None else LOOP)
-    change, found = find_answers(llama, pairs(60), tmp_path / "s", budget=5.0)
-    assert found.after["right"] == 100.0
-    assert not found.better  # it repeats itself
-    assert write_answers(change, found, tmp_path / "sw.safetensors") is None
-    assert write_answers(change, found, tmp_path / "sw.safetensors", anyway=True) is not None
-    assert AnswersFound.from_json(json.loads(json.dumps(found.as_json()))) == found
+    change, results = find_answers(llama, pairs(60), tmp_path / "s", budget=5.0)
+    assert results.after["right"] == 100.0
+    assert not results.better  # it repeats itself
+    assert write_answers(change, results, tmp_path / "sw.safetensors") is None
+    assert write_answers(change, results, tmp_path / "sw.safetensors", anyway=True) is not None
+    assert AnswerSearchResults.from_json(json.loads(json.dumps(results.as_json()))) == results
 
 
 def test_with_the_model_s_own_answers(
     llama: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(answers, "NEW_TOKENS", 3)
-    change, found = find_answers(llama, pairs(60), tmp_path / "s", budget=0.01, limit=8)
+    change, results = find_answers(llama, pairs(60), tmp_path / "s", budget=0.01, limit=8)
     assert (tmp_path / "s" / BEST).is_file()
     assert change.layers == load(tmp_path / "s" / BEST, llama).layers
-    assert not found.better
+    assert not results.better
 
 
 def test_too_few_lines(llama: Model, tmp_path: Path) -> None:

@@ -10,11 +10,11 @@ import pytest
 from langsteer.diagnosis import find as module
 from langsteer.diagnosis.find import find_recipe, write_if_better
 from langsteer.diagnosis.fits import Candidate
-from langsteer.diagnosis.found import Found
 from langsteer.diagnosis.halving import Scorer, Standing
 from langsteer.diagnosis.items import TaskItems
 from langsteer.diagnosis.outcome import BEST, RESULTS, check_place
 from langsteer.diagnosis.scoring import answer_scores, asked, scale_of
+from langsteer.diagnosis.search_results import SearchResults
 from langsteer.diagnosis.trials import NAME
 from langsteer.errors import DiagnosisError, SaveError
 from langsteer.evaluation.statistics import Array, Interval
@@ -40,7 +40,7 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> TaskItems:
 @pytest.fixture(scope="module")
 def searched(
     task: TaskItems, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, Change, Found]:
+) -> tuple[Path, Change, SearchResults]:
     from tests.helpers import tiny
 
     folder = tmp_path_factory.mktemp("search")
@@ -48,58 +48,60 @@ def searched(
 
 
 def test_the_best_is_reported_beside_the_default_and_nothing(
-    searched: tuple[Path, Change, Found], task: TaskItems
+    searched: tuple[Path, Change, SearchResults], task: TaskItems
 ) -> None:
-    _, change, found = searched
-    names = [row.name for row in found.reported]
-    default = next(s.candidate for s in found.standings if s.candidate.startswith("learned:"))
-    assert names[:2] == ["nothing", found.recipe]
+    _, change, results = searched
+    names = [row.name for row in results.reported]
+    default = next(s.candidate for s in results.standings if s.candidate.startswith("learned:"))
+    assert names[:2] == ["nothing", results.recipe]
     assert names[-2:] == ["translation", "english"]
     assert any(name.startswith("learned:") for name in names), default
-    assert found.report_items == len(task.report) == 20
-    assert found.tried >= 4
-    assert found.gain.value == pytest.approx(found.reported[1].value - found.reported[0].value)
-    assert found.better == (found.gain.low > 0)
-    assert found.beats_translation is not None
+    assert results.report_items == len(task.report) == 20
+    assert results.tried >= 4
+    assert results.gain.value == pytest.approx(
+        results.reported[1].value - results.reported[0].value
+    )
+    assert results.better == (results.gain.low > 0)
+    assert results.beats_translation is not None
     assert change.language == "sw"
 
 
 def test_what_is_reported_was_not_chosen_on(
-    searched: tuple[Path, Change, Found], llama: Model, task: TaskItems
+    searched: tuple[Path, Change, SearchResults], llama: Model, task: TaskItems
 ) -> None:
-    folder, change, found = searched
+    folder, change, results = searched
     text = (folder / NAME).read_text(encoding="utf-8")
     assert f'"{task.development[0].id}":' in text
     assert not any(f'"{item.id}":' in text for item in task.report)
     questions = asked(llama, [item.own for item in task.report], task.report)
     scores = answer_scores(llama, questions, [None, change])
     values = [scale_of(questions).values(rows, questions.right).mean() for rows in scores]
-    assert [row.value for row in found.reported[:2]] == pytest.approx(values)
+    assert [row.value for row in results.reported[:2]] == pytest.approx(values)
 
 
 def test_a_search_that_is_done_is_read(
-    searched: tuple[Path, Change, Found],
+    searched: tuple[Path, Change, SearchResults],
     llama: Model,
     task: TaskItems,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    folder, change, found = searched
+    folder, change, results = searched
     monkeypatch.setattr(module._Search, "run", None)
     again, same = find_recipe(llama, task, pairs(12), folder, budget=BUDGET)
-    assert same == found
+    assert same == results
     assert again.describe() == change.describe()
-    assert Found.from_json(read_json(folder / RESULTS)) == found
+    assert SearchResults.from_json(read_json(folder / RESULTS)) == results
     assert load(folder / BEST).describe() == change.describe()
 
 
 def test_a_search_that_was_stopped_goes_on(
-    searched: tuple[Path, Change, Found],
+    searched: tuple[Path, Change, SearchResults],
     llama: Model,
     task: TaskItems,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    whole, _, found = searched
+    whole, _, results = searched
     lines = (whole / NAME).read_text(encoding="utf-8").splitlines(keepends=True)
     stopped = next(i for i, line in enumerate(lines) if '"round last"' in line)
     (tmp_path / NAME).write_text("".join(lines[: stopped + 1]), encoding="utf-8")
@@ -109,8 +111,8 @@ def test_a_search_that_was_stopped_goes_on(
         _, again = find_recipe(llama, task, pairs(12), tmp_path, budget=BUDGET)
     finally:
         (tmp_path / "fits").rename(whole / "fits")
-    assert again.recipe == found.recipe
-    assert again.reported == found.reported
+    assert again.recipe == results.recipe
+    assert again.reported == results.reported
     written = (tmp_path / NAME).read_text(encoding="utf-8").splitlines(keepends=True)
     assert written[: stopped + 1] == lines[: stopped + 1]
     assert len(written) > stopped + 1
@@ -118,7 +120,7 @@ def test_a_search_that_was_stopped_goes_on(
 
 
 def test_other_searches_are_not_mixed(
-    searched: tuple[Path, Change, Found], llama: Model, task: TaskItems
+    searched: tuple[Path, Change, SearchResults], llama: Model, task: TaskItems
 ) -> None:
     folder, *_ = searched
     with pytest.raises(DiagnosisError, match="another search"):
@@ -140,16 +142,16 @@ def test_too_few_items_and_text_that_is_asked(
 
 
 def test_nothing_is_written_that_is_not_better(
-    searched: tuple[Path, Change, Found], llama: Model, tmp_path: Path
+    searched: tuple[Path, Change, SearchResults], llama: Model, tmp_path: Path
 ) -> None:
-    _, _, found = searched
+    _, _, results = searched
     change = make_vector(llama)
     file = tmp_path / "sw.safetensors"
 
-    def with_gain(low: float) -> Found:
-        best = replace(found.reported[1], gain=Interval(5.0, low, 9.0))
-        rows = (found.reported[0], best, *found.reported[2:])
-        return replace(found, reported=rows, better=low > 0)
+    def with_gain(low: float) -> SearchResults:
+        best = replace(results.reported[1], gain=Interval(5.0, low, 9.0))
+        rows = (results.reported[0], best, *results.reported[2:])
+        return replace(results, reported=rows, better=low > 0)
 
     assert write_if_better(change, with_gain(-1.0), file) is None
     assert not file.exists()
@@ -162,7 +164,7 @@ def test_nothing_is_written_that_is_not_better(
 
 
 def test_another_vector_is_not_replaced(
-    searched: tuple[Path, Change, Found], llama: Model, tmp_path: Path
+    searched: tuple[Path, Change, SearchResults], llama: Model, tmp_path: Path
 ) -> None:
     file = tmp_path / "sw.safetensors"
     check_place(file)
@@ -180,16 +182,16 @@ def test_another_vector_is_not_replaced(
 def test_references_are_searched_for_in_nats(llama: Model, tmp_path: Path) -> None:
     rows = [{"prompt": f"swali {i}", "reference": f"jibu {7 * i}"} for i in range(20)]
     task = made_task(tmp_path, rows)
-    change, found = find_recipe(llama, task, pairs(8), tmp_path / "search", budget=0.01)
-    assert found.unit == "nats"
+    change, results = find_recipe(llama, task, pairs(8), tmp_path / "search", budget=0.01)
+    assert results.unit == "nats"
     tried = (tmp_path / "search" / "trials.jsonl").read_text(encoding="utf-8")
     assert '"candidate": "answers(reach=1):' in tried
     assert '"candidate": "mean_difference:' in tried
-    assert [row.name for row in found.reported][:2] == ["nothing", found.recipe]
+    assert [row.name for row in results.reported][:2] == ["nothing", results.recipe]
     questions = asked(llama, [item.own for item in task.report], task.report)
     before, after = answer_scores(llama, questions, [None, change])
     gains = [float(b[0] - a[0]) for a, b in zip(before, after, strict=True)]
-    assert found.gain.value == pytest.approx(sum(gains) / len(gains), abs=1e-4)
+    assert results.gain.value == pytest.approx(sum(gains) / len(gains), abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -223,8 +225,8 @@ def test_what_is_better_by_luck_is_not_chosen(
 
     monkeypatch.setattr(Scorer, "ahead", told)
     monkeypatch.setattr(Scorer, "standings", standings)
-    _, found = find_recipe(llama, task, pairs(12), tmp_path, budget=BUDGET)
+    _, results = find_recipe(llama, task, pairs(12), tmp_path, budget=BUDGET)
     [(best, default)] = asked_of
     assert default.startswith("learned:")
-    assert found.recipe == (best if chosen else default)
-    assert [row.name for row in found.reported][:2] == ["nothing", found.recipe]
+    assert results.recipe == (best if chosen else default)
+    assert [row.name for row in results.reported][:2] == ["nothing", results.recipe]

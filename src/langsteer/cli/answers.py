@@ -12,7 +12,7 @@ from langsteer.cli.searches import print_files, say_late, search_folder, signed
 from langsteer.errors import DiagnosisError
 
 if TYPE_CHECKING:
-    from langsteer.diagnosis.answers import AnswersFound
+    from langsteer.diagnosis.answers import AnswerSearchResults
     from langsteer.model.model import Model
     from langsteer.text.corpus import ParallelCorpus
 
@@ -55,55 +55,55 @@ def answers_for(
     model, told = open_model(), []
     for tag in text.languages:
         file = files[tag]
-        change, found = find_answers(model, text.only(tag), search_folder(file), **settings)
-        written = write_answers(change, found, file, anyway=anyway)
-        told.append({**found.as_json(), "written": None if written is None else str(written)})
+        change, results = find_answers(model, text.only(tag), search_folder(file), **settings)
+        written = write_answers(change, results, file, anyway=anyway)
+        told.append({**results.as_json(), "written": None if written is None else str(written)})
         if not as_json:
-            _print(found, file, written is not None)
+            _print(results, file, written is not None)
     if as_json:
         shared.print_json(told if len(told) > 1 else told[0])
 
 
-def _print(found: "AnswersFound", file: Path, written: bool) -> None:
+def _print(results: "AnswerSearchResults", file: Path, written: bool) -> None:
     console = shared.console()
-    console.print(_chosen(found))
-    console.print(_reported(found))
-    if found.better:
+    console.print(_chosen(results))
+    console.print(_reported(results))
+    if results.better:
         console.print(
-            f"{found.recipe} brings answers in {found.language}, and is not seen to repeat more."
+            f"{results.recipe} brings answers in {results.language}, and is not seen to repeat more."
         )
     else:
         console.print(
-            f"Nothing that was tried brings more answers in {found.language} without repeating more: the "
-            f"best is {found.recipe}."
+            f"Nothing that was tried brings more answers in {results.language} without repeating more: the "
+            f"best is {results.recipe}."
         )
-    say_late(found.seconds, found.budget)
+    say_late(results.seconds, results.budget)
     print_files(file, written, "file")
 
 
-def _chosen(found: "AnswersFound") -> Table:
-    title = f"Answers in {found.language}: {len(found.standings) - 1} recipes in {found.seconds / 60:.1f} minutes"
+def _chosen(results: "AnswerSearchResults") -> Table:
+    title = f"Answers in {results.language}: {len(results.standings) - 1} recipes in {results.seconds / 60:.1f} minutes"
     table = Table(title=title, title_justify="left", box=box.SIMPLE)
     for name in ("recipe", "lines", *(TITLES[measure] for measure in COLUMNS)):
         table.add_column(name, justify="left" if name == "recipe" else "right")
-    for standing in found.standings[: SHOWN + 1]:
+    for standing in results.standings[: SHOWN + 1]:
         own = standing.measures
         numbers = [f"{own[measure]:.1f}" for measure in COLUMNS]
         table.add_row(standing.candidate, str(standing.lines), *numbers)
     return table
 
 
-def _reported(found: "AnswersFound") -> Table:
-    lines = f"prompts of {found.prompts}" if found.prompts else "other lines"
-    title = f"On {found.report_lines} {lines}: {found.recipe}"
+def _reported(results: "AnswerSearchResults") -> Table:
+    lines = f"prompts of {results.prompts}" if results.prompts else "other lines"
+    title = f"On {results.report_lines} {lines}: {results.recipe}"
     table = Table(title=title, title_justify="left", box=box.SIMPLE)
     for name in ("", "as it is", "changed", "change [95%]"):
         table.add_column(name, justify="left" if not name else "right", no_wrap=True)
     for measure, name in TITLES.items():
         table.add_row(
             name,
-            f"{found.before[measure]:.1f}",
-            f"{found.after[measure]:.1f}",
-            signed(found.changes[measure]),
+            f"{results.before[measure]:.1f}",
+            f"{results.after[measure]:.1f}",
+            signed(results.changes[measure]),
         )
     return table

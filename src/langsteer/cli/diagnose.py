@@ -66,21 +66,21 @@ def command(
         on, language, english=english, data=data, form=form, benchmark_files=benchmarks or ()
     )
     opened = shared.open_model(name, dtype, device, device_map)
-    found = diagnose(opened, task, limit=limit, effect=effect, scoring=scoring)  # type: ignore[arg-type]
+    diagnosis = diagnose(opened, task, limit=limit, effect=effect, scoring=scoring)  # type: ignore[arg-type]
     if output is not None:
-        found.write(output)
+        diagnosis.write(output)
     if as_json:
-        shared.print_json(found.as_json())
+        shared.print_json(diagnosis.as_json())
         return
     console = shared.console()
-    console.print(_corners(found))
-    if found.corners.note:
-        console.print(found.corners.note)
-    if found.reaches.slopes:
-        console.print(_layers(found))
-    if found.reaches.exact:
-        console.print(_exact(found))
-    console.print(f"\n{found.verdict}")
+    console.print(_corners(diagnosis))
+    if diagnosis.corners.note:
+        console.print(diagnosis.corners.note)
+    if diagnosis.reaches.slopes:
+        console.print(_layers(diagnosis))
+    if diagnosis.reaches.exact:
+        console.print(_exact(diagnosis))
+    console.print(f"\n{diagnosis.verdict}")
 
 
 def _other(path: Path, model: str, on: str, language: str) -> str | None:
@@ -97,40 +97,42 @@ def _other(path: Path, model: str, on: str, language: str) -> str | None:
     return "is the diagnosis of {} on {} ({})".format(*made)
 
 
-def _corners(found: "Diagnosis") -> Table:
-    kind = "accuracy" if found.unit == "points" else "log-likelihood of the reference, nats"
-    kind = f"batch-calibrated {kind}" if found.calibrated else kind
-    chance = f", chance {found.chance:.1f}" if found.unit == "points" else ""
-    title = f"{found.source} ({found.language}), {found.corners.items} items: {kind}{chance}"
+def _corners(diagnosis: "Diagnosis") -> Table:
+    kind = "accuracy" if diagnosis.unit == "points" else "log-likelihood of the reference, nats"
+    kind = f"batch-calibrated {kind}" if diagnosis.calibrated else kind
+    chance = f", chance {diagnosis.chance:.1f}" if diagnosis.unit == "points" else ""
+    title = f"{diagnosis.source} ({diagnosis.language}), {diagnosis.corners.items} items: {kind}{chance}"
     table = Table(title=title, title_justify="left", box=box.SIMPLE)
     for name in ("prompt in", "answers in"):
         table.add_column(name)
     table.add_column("[95%]", justify="right", no_wrap=True)
-    for corner in found.corners.corners:
+    for corner in diagnosis.corners.corners:
         names = [f"the {n}" if n == "language" else n for n in (corner.prompt, corner.answers)]
         table.add_row(*names, _level(corner.value))
     parts = ("gap", "reading", "answering", "both")
     told = ("the gap to English", "of it in reading", "in answering", "in neither alone")
     for part, words in zip(parts, told, strict=True):
-        interval = getattr(found.corners, part)
+        interval = getattr(diagnosis.corners, part)
         if interval is not None:
             table.add_row(words, "", signed(interval))
     return table
 
 
-def _layers(found: "Diagnosis") -> Table:
+def _layers(diagnosis: "Diagnosis") -> Table:
     """First-order gains at each layer, at the positions where they are largest."""
-    title = f"To the first order, by layer: nats an item ({found.reaches.pairs or 'labels alone'})"
+    title = (
+        f"To the first order, by layer: nats an item ({diagnosis.reaches.pairs or 'labels alone'})"
+    )
     table = Table(title=title, title_justify="left", box=box.SIMPLE)
     table.add_column("layer", justify="right")
-    kinds = list(dict.fromkeys(slope.means for slope in found.reaches.slopes))
+    kinds = list(dict.fromkeys(slope.means for slope in diagnosis.reaches.slopes))
     for kind in kinds:
         table.add_column(_NAMES[kind], justify="right")
-    layers = sorted({slope.layer for slope in found.reaches.slopes})
+    layers = sorted({slope.layer for slope in diagnosis.reaches.slopes})
     for layer in layers:
         row = []
         for kind in kinds:
-            own = [s for s in found.reaches.slopes if (s.means, s.layer) == (kind, layer)]
+            own = [s for s in diagnosis.reaches.slopes if (s.means, s.layer) == (kind, layer)]
             best = max(own, key=lambda s: s.nats)
             row.append(f"{best.nats:+.2f} {best.positions}")
         table.add_row(str(layer), *row)
@@ -140,13 +142,13 @@ def _layers(found: "Diagnosis") -> Table:
 _NAMES = {"offset": "offset", "map": "linear map", "labels": "from labels"}
 
 
-def _exact(found: "Diagnosis") -> Table:
+def _exact(diagnosis: "Diagnosis") -> Table:
     title = "Run exactly, each on items that it was not learned from"
     table = Table(title=title, title_justify="left", box=box.SIMPLE)
     for name in ("", "layer", "positions", "strength"):
         table.add_column(name, justify="left" if name in ("", "positions") else "right")
-    table.add_column(f"gain, {found.unit} [95%]", justify="right", no_wrap=True)
-    for reach in found.reaches.exact:
+    table.add_column(f"gain, {diagnosis.unit} [95%]", justify="right", no_wrap=True)
+    for reach in diagnosis.reaches.exact:
         table.add_row(
             _NAMES[reach.means],
             str(reach.layer),

@@ -12,8 +12,8 @@ from langsteer.cli import options as shared
 from langsteer.cli.searches import print_files, say_late, search_folder, signed
 
 if TYPE_CHECKING:
-    from langsteer.diagnosis.found import Found
     from langsteer.diagnosis.items import TaskItems
+    from langsteer.diagnosis.search_results import SearchResults
     from langsteer.evaluation.statistics import Interval
     from langsteer.model.model import Model
     from langsteer.steering.change import Change
@@ -47,13 +47,13 @@ def search_for(
     searches: list[_Search] = []
     for tag, task in tasks.items():
         file = files[tag]
-        change, found = find_recipe(
+        change, results = find_recipe(
             model, task, text, search_folder(file), vectors=given, **settings
         )
-        written = write_if_better(change, found, file, anyway=anyway)
-        searches.append(_Search(change, found, file, written))
+        written = write_if_better(change, results, file, anyway=anyway)
+        searches.append(_Search(change, results, file, written))
         if not as_json:
-            _print(found, file, written is not None)
+            _print(results, file, written is not None)
     if not anyway:
         _write_together(searches)
     if as_json:
@@ -68,13 +68,13 @@ class _Search:
     """One that is done, and where its change was written, by its own gain or that of several `together`."""
 
     change: "Change"
-    found: "Found"
+    results: "SearchResults"
     file: Path
     written: Path | None = None
     together: "Interval | None" = None
 
     def as_json(self) -> dict[str, Any]:
-        told = {**self.found.as_json(), "written": self.written and str(self.written)}
+        told = {**self.results.as_json(), "written": self.written and str(self.written)}
         if self.together is not None:
             told["gain_of_languages_together"] = asdict(self.together)
         return told
@@ -83,22 +83,22 @@ class _Search:
 def _write_together(searches: "Sequence[_Search]") -> None:
     """Write what gains where languages that are not better than nothing alone are so together."""
     from langsteer.diagnosis.find import write_if_better
-    from langsteer.diagnosis.found import better_together
+    from langsteer.diagnosis.search_results import better_together
 
-    places, gain = better_together([search.found for search in searches])
+    places, gain = better_together([search.results for search in searches])
     for search in [searches[place] for place in places]:
         search.together = gain
         search.written = write_if_better(
-            search.change, search.found, search.file, anyway=True, together=gain
+            search.change, search.results, search.file, anyway=True, together=gain
         )
 
 
 def _print_together(searches: "Sequence[_Search]") -> None:
     """What the recipes of all languages are worth: more items than those of one, which show a smaller gain."""
-    from langsteer.diagnosis.found import gain_over_languages
+    from langsteer.diagnosis.search_results import gain_over_languages
 
-    unit = searches[0].found.unit
-    gain = gain_over_languages([search.found for search in searches])
+    unit = searches[0].results.unit
+    gain = gain_over_languages([search.results for search in searches])
     line = f"Over the {len(searches)} languages together, what was chosen has {signed(gain)} {unit} over nothing."
     others = [search for search in searches if search.together is not None]
     if others and (shared_gain := others[0].together) is not None:
@@ -112,34 +112,36 @@ def _print_together(searches: "Sequence[_Search]") -> None:
         console.print(f"Written: {search.written}")
 
 
-def _print(found: "Found", file: Path, written: bool) -> None:
+def _print(results: "SearchResults", file: Path, written: bool) -> None:
     console = shared.console()
-    console.print(_chosen(found))
-    console.print(_reported(found))
-    gain = signed(found.gain)
-    if found.better:
+    console.print(_chosen(results))
+    console.print(_reported(results))
+    gain = signed(results.gain)
+    if results.better:
         console.print(
-            f"{found.recipe} is better than nothing by {gain} {found.unit} on items that it was not "
-            f"chosen on.{_from_items(found)}"
+            f"{results.recipe} is better than nothing by {gain} {results.unit} on items that it was not "
+            f"chosen on.{_from_items(results)}"
         )
     else:
         console.print(
-            f"Nothing that was tried is better than nothing by more than chance: the best, {found.recipe}, "
-            f"has {gain} {found.unit}.{_too_few(found)}"
+            f"Nothing that was tried is better than nothing by more than chance: the best, {results.recipe}, "
+            f"has {gain} {results.unit}.{_too_few(results)}"
         )
-    say_late(found.seconds, found.budget)
-    if found.beats_translation is not None:
-        console.print(f"Against the translation: {signed(found.beats_translation)} {found.unit}.")
+    say_late(results.seconds, results.budget)
+    if results.beats_translation is not None:
+        console.print(
+            f"Against the translation: {signed(results.beats_translation)} {results.unit}."
+        )
     print_files(file, written, "vector")
 
 
-def _from_items(found: "Found") -> str:
+def _from_items(results: "SearchResults") -> str:
     from langsteer.diagnosis.labels import LABEL
     from langsteer.diagnosis.translated_items import OF_ITEMS
 
-    if found.recipe.startswith(f"{LABEL}:"):
+    if results.recipe.startswith(f"{LABEL}:"):
         source = "the right answers of the items that it was chosen on"
-    elif OF_ITEMS in found.recipe:
+    elif OF_ITEMS in results.recipe:
         source = "the items that it was chosen on and their English"
     else:
         return ""
@@ -149,24 +151,24 @@ def _from_items(found: "Found") -> str:
     )
 
 
-def _too_few(found: "Found") -> str:
+def _too_few(results: "SearchResults") -> str:
     """How large a gain the items show, where the best's was smaller."""
     from langsteer.diagnosis.verdict import smallest_seen
 
-    seen = smallest_seen(found.report_items)
-    if found.unit != "points" or not 0 < found.gain.value < seen:
+    seen = smallest_seen(results.report_items)
+    if results.unit != "points" or not 0 < results.gain.value < seen:
         return ""
     return f" So many items show differences of {seen:.0f} points or more: more of them may tell."
 
 
-def _chosen(found: "Found") -> Table:
-    chosen_on = max(standing.items for standing in found.standings)
+def _chosen(results: "SearchResults") -> Table:
+    chosen_on = max(standing.items for standing in results.standings)
     title = (
-        f"{found.source} ({found.language}): {found.tried} recipes in {found.seconds / 60:.1f} minutes\n"
-        f"{found.split}; {chosen_on} and {found.report_items} of them were asked"
+        f"{results.source} ({results.language}): {results.tried} recipes in {results.seconds / 60:.1f} minutes\n"
+        f"{results.split}; {chosen_on} and {results.report_items} of them were asked"
     )
     table = Table(title=title, title_justify="left", box=box.SIMPLE)
-    ranked = found.unit == "points"  # nats are ranked by themselves
+    ranked = results.unit == "points"  # nats are ranked by themselves
     for name in (
         "recipe",
         "items",
@@ -175,7 +177,7 @@ def _chosen(found: "Found") -> Table:
         *(["ranked by"] if ranked else []),
     ):
         table.add_column(name, justify="left" if name == "recipe" else "right")
-    for standing in found.standings[:SHOWN]:
+    for standing in results.standings[:SHOWN]:
         table.add_row(
             standing.candidate,
             str(standing.items),
@@ -186,14 +188,14 @@ def _chosen(found: "Found") -> Table:
     return table
 
 
-def _reported(found: "Found") -> Table:
-    kind = "batch-calibrated " if found.calibrated else ""
-    title = f"On {found.report_items} other items: {kind}{found.unit}"
+def _reported(results: "SearchResults") -> Table:
+    kind = "batch-calibrated " if results.calibrated else ""
+    title = f"On {results.report_items} other items: {kind}{results.unit}"
     table = Table(title=title, title_justify="left", box=box.SIMPLE)
     table.add_column("")
     table.add_column("", justify="right")
     table.add_column("over nothing [95%]", justify="right", no_wrap=True)
-    for row in found.reported:
+    for row in results.reported:
         gain = "" if row.gain is None else signed(row.gain)
         table.add_row(row.name, f"{row.value:.1f}", gain)
     return table

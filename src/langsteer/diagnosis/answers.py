@@ -55,7 +55,7 @@ class AnswersStanding:
 
 
 @dataclass(frozen=True)
-class AnswersFound(PlainRecord):
+class AnswerSearchResults(PlainRecord):
     """What a search found. `better`: on the `report_lines`, more answers are in the language by more
     than chance, and they are not more repetitive by more than chance. `changes` are those of each
     measure against the model as it is, which `before` and `after` have the means of. `prompts` says what was
@@ -89,7 +89,7 @@ def find_answers(
     prompts_from: str = "prompts of one's own",
     seed: int = 0,
     overwrite: bool = False,
-) -> tuple[Change, AnswersFound]:
+) -> tuple[Change, AnswerSearchResults]:
     """The best change for answers in the corpus's only language, and what it is worth.
 
     A part of the corpus is fitted on, another chosen on, a third reported on, `limit` lines of the
@@ -116,26 +116,26 @@ def find_answers(
         about["prompts"] = asked.describe()
     asked.check_lengths(model, NEW_TOKENS)
     trials = Trials(folder / NAME, about, overwrite)
-    if done := read_outcome(folder, trials, AnswersFound, corpus.language, model, budget):
+    if done := read_outcome(folder, trials, AnswerSearchResults, corpus.language, model, budget):
         return done
-    best, found = _Search(model, corpus, asked, trials, budget, seed).run()
-    keep_outcome(folder, trials, best, found)
-    return best, found
+    best, results = _Search(model, corpus, asked, trials, budget, seed).run()
+    keep_outcome(folder, trials, best, results)
+    return best, results
 
 
 def write_answers(
-    change: Change, found: AnswersFound, file: str | Path, *, anyway: bool = False
+    change: Change, results: AnswerSearchResults, file: str | Path, *, anyway: bool = False
 ) -> Path | None:
     """Save what a search found where it is better, or `anyway`; its `scores` say what it won."""
-    if not found.better and not anyway:
+    if not results.better and not anyway:
         return None
     told = {
         "task": "answers",
-        "recipe": found.recipe,
-        "report_lines": found.report_lines,
-        **({"prompts": found.prompts} if found.prompts else {}),
-        "better_than_nothing": found.better,
-        "changes": as_plain({name: asdict(each) for name, each in found.changes.items()}),
+        "recipe": results.recipe,
+        "report_lines": results.report_lines,
+        **({"prompts": results.prompts} if results.prompts else {}),
+        "better_than_nothing": results.better,
+        "changes": as_plain({name: asdict(each) for name, each in results.changes.items()}),
     }
     return save_searched(change, told, file)
 
@@ -160,7 +160,7 @@ class _Search:
         self.standings: dict[str, AnswersStanding] = {}
         self.took: list[float] = []  # seconds of an answer, batch by batch
 
-    def run(self) -> tuple[Change, AnswersFound]:
+    def run(self) -> tuple[Change, AnswerSearchResults]:
         """The best on lines to choose on, and what it is worth on others."""
         candidates = AnswerCandidates(self.model, self.asked.fitted_on, self.seed)
         self.changes |= candidates.first()
@@ -177,7 +177,7 @@ class _Search:
         name = self._unless_lucky(last[0], default)
         best = self.changes[name]
         assert best is not None
-        return best, self._found(name)
+        return best, self._results(name)
 
     def _unless_lucky(self, best: str, default: str) -> str:
         """The best, where it brings more answers in the language than the default by more than chance, or the default
@@ -269,7 +269,7 @@ class _Search:
         known = self.trials.known(name, part)
         return np.stack([known[str(i)] for i in range(count)])
 
-    def _found(self, best: str) -> AnswersFound:
+    def _results(self, best: str) -> AnswerSearchResults:
         paid = int(SHARES["report"] * self.clock.left / self._seconds / 2)
         told = self.trials.told("report") or self.trials.tell(
             "report", lines=min(len(self.asked.report), max(FEWEST_REPORTED, paid))
@@ -281,7 +281,7 @@ class _Search:
             measure: paired_bootstrap(difference, before[:, m], after[:, m])
             for m, measure in enumerate(MEASURES)
         }
-        return AnswersFound(
+        return AnswerSearchResults(
             model=self.model.name,
             language=self.corpus.language,
             corpus=self.corpus.name,

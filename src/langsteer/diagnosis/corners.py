@@ -132,7 +132,7 @@ def _scored(
         )
         for key, own in asked_at.items()
     }
-    found: dict[Key, list[Array]] = {}
+    of_items: dict[Key, list[Array]] = {}
     for group in _of_same_prompts(questions):
         whole = questions[group[0]]
         parts = {
@@ -147,8 +147,8 @@ def _scored(
         for part, row in zip(parts.values(), scores, strict=True):
             ends = np.cumsum([len(own.answers) for _, own in part])
             for (key, _), own in zip(part, np.split(row, ends[:-1]), strict=True):
-                found.setdefault(key, []).append(own)
-    return found
+                of_items.setdefault(key, []).append(own)
+    return of_items
 
 
 def _of_same_prompts(questions: Mapping[Key, Mapping[int, Question]]) -> list[list[Key]]:

@@ -22,13 +22,13 @@ from langsteer.diagnosis.fits import (
     refined,
     written_candidates,
 )
-from langsteer.diagnosis.found import Found, Reported
 from langsteer.diagnosis.halving import ALL, FEWEST, NOTHING, Clock, Scorer, Standing, affordable
 from langsteer.diagnosis.items import TaskItems
 from langsteer.diagnosis.labels import CHOICES as LABEL_CHOICES
 from langsteer.diagnosis.labels import labelled_candidates
 from langsteer.diagnosis.outcome import keep_outcome, read_outcome, save_searched
 from langsteer.diagnosis.scoring import Scoring, answer_scores, asked, scale_of
+from langsteer.diagnosis.search_results import Reported, SearchResults
 from langsteer.diagnosis.task import check_apart
 from langsteer.diagnosis.translated_items import translated_candidates
 from langsteer.diagnosis.trials import DIGITS, NAME, Trials
@@ -67,7 +67,7 @@ def find_recipe(
     limit: int | None = None,
     seed: int = 0,
     overwrite: bool = False,
-) -> tuple[Change, Found]:
+) -> tuple[Change, SearchResults]:
     """The best change for a task, and what was found.
 
     Everything is kept in `folder`: fitted changes, the scores of each candidate as they come, and
@@ -80,17 +80,17 @@ def find_recipe(
     check_apart(task, corpus)
     pair = corpus.only(task.language)
     trials = Trials(folder / NAME, _about(model, task, pair, scoring, seed, vectors), overwrite)
-    if done := read_outcome(folder, trials, Found, task.language, model, budget):
+    if done := read_outcome(folder, trials, SearchResults, task.language, model, budget):
         return done
     search = _Search(model, task, pair, folder, trials, budget, vectors or {}, scoring, seed)
-    best, found = search.run()
-    keep_outcome(folder, trials, best.change, found)
-    return best.change, found
+    best, results = search.run()
+    keep_outcome(folder, trials, best.change, results)
+    return best.change, results
 
 
 def write_if_better(
     change: Change,
-    found: Found,
+    results: SearchResults,
     file: str | Path,
     *,
     anyway: bool = False,
@@ -102,16 +102,16 @@ def write_if_better(
     that is above nothing (`better_together`). Its `scores` say how it was chosen and what it won.
     Raises SaveError.
     """
-    if not found.better and not anyway:
+    if not results.better and not anyway:
         return None
     told = {
-        "recipe": found.recipe,
-        "task": found.source,
-        "split": found.split,
-        "report_items": found.report_items,
-        "gain": asdict(found.gain),
-        "unit": found.unit,
-        "better_than_nothing": found.better,
+        "recipe": results.recipe,
+        "task": results.source,
+        "split": results.split,
+        "report_items": results.report_items,
+        "gain": asdict(results.gain),
+        "unit": results.unit,
+        "better_than_nothing": results.better,
         **({"gain_of_languages_together": asdict(together)} if together else {}),
     }
     return save_searched(change, told, file)
@@ -172,7 +172,7 @@ class _Search:
         self.scale = scale_of(questions, scoring)
         self.scorer = Scorer(model, items, questions, self.scale, trials)
 
-    def run(self) -> tuple[Candidate, Found]:
+    def run(self) -> tuple[Candidate, SearchResults]:
         """The best candidate on development items, and what it is worth on the others."""
         self._prepare()
         default, some = self.fits.default(), self.scorer.some
@@ -190,7 +190,7 @@ class _Search:
         third = self._round("third", some, close, default)
         last = self._round("last", ALL, third[:FINALISTS], default)
         best = self._unless_lucky(last[0], default)
-        return best, self._found(best, default)
+        return best, self._results(best, default)
 
     def _unless_lucky(self, best: Candidate, default: Candidate) -> Candidate:
         """The best, where it is ahead of the default by a standard error or more, or the default is behind nothing; else
@@ -272,7 +272,7 @@ class _Search:
         scorer.most = int(told["items"])
         scorer.choose_among(CHOICES)
 
-    def _found(self, best: Candidate, default: Candidate) -> Found:
+    def _results(self, best: Candidate, default: Candidate) -> SearchResults:
         items = self.task.report[: self._reported_items()]
         changes = {NOTHING: None, best.name: best.change, default.name: default.change}
         questions = asked(self.model, [item.own for item in items], items)
@@ -292,7 +292,7 @@ class _Search:
         reported = tuple(_reported(name, own, values[NOTHING]) for name, own in values.items())
         gain = reported[1].gain
         translated = values.get("translation")
-        return Found(
+        return SearchResults(
             model=self.model.name,
             source=self.task.source,
             language=self.task.language,

@@ -189,9 +189,9 @@ def reaches(
         few = asked.among(scores, LEARNING_CHOICES)
     biases = torch.tensor(np.mean(np.array(scores), 0)) if scale.calibrated else None
     there = _gradients(model, few.part(range(len(items))[:MOST]), halves, biases)
-    found = [slope for layer in _layers(model) for slope in _slopes_at(there, halves, layer)]
+    slopes = [slope for layer in _layers(model) for slope in _slopes_at(there, halves, layer)]
     runs = _Runs(model, asked, scale, halves, there, scale.values(scores, asked.right), language)
-    return Reaches(tuple(found), tuple(runs.reaches(_tried(model, found))), told)
+    return Reaches(tuple(slopes), tuple(runs.reaches(_tried(model, slopes))), told)
 
 
 def _layers(model: Model) -> range:
@@ -231,14 +231,14 @@ def _slopes_at(there: Slopes, halves: Halves, layer: int) -> list[Slope]:
     return told
 
 
-def _tried(model: Model, found: Sequence[Slope]) -> list[Place]:
+def _tried(model: Model, slopes: Sequence[Slope]) -> list[Place]:
     """Which are run exactly."""
     places: list[Place] = []
-    if any(slope.means == "offset" for slope in found):
+    if any(slope.means == "offset" for slope in slopes):
         usual = max(0, min(model.layers - 2, round(USUAL_DEPTH * model.layers)))
         places.append(("offset", usual, "source", 1.0))
     for means in MEANS:
-        own = [slope for slope in found if slope.means == means]
+        own = [slope for slope in slopes if slope.means == means]
         if own:
             turned = means == "offset"  # it may help the other way round
             best = max(own, key=lambda s: abs(s.nats) if turned else s.nats)
@@ -306,8 +306,8 @@ class _Runs:
             places = [(p, s) for p, own in enumerate(strengths) for s in range(len(own))]
             steered = [changes[p][side].with_strength(strengths[p][s]) for p, s in places]
             part = self.asked.part([index[row] for row in here])
-            found = answer_scores(self.model, part, steered, "Tried exactly")
-            for (p, s), rows in zip(places, found, strict=True):
+            of_side = answer_scores(self.model, part, steered, "Tried exactly")
+            for (p, s), rows in zip(places, of_side, strict=True):
                 for row, own in zip(here, rows, strict=True):
                     scores[p][s][row] = own
         return scores

@@ -253,6 +253,6 @@ def _chance_told(chance: float, english_chance: Array | None) -> str:
     return f"{english_chance.mean() if english_chance is not None else chance:.1f}"
 
 
-def interval(found: Interval, unit: str) -> str:
+def interval(difference: Interval, unit: str) -> str:
     """+5.8 [1.2, 10.4] points"""
-    return f"{signed(found.value, '.1f')} [{found.low:.1f}, {found.high:.1f}] {unit}"
+    return f"{signed(difference.value, '.1f')} [{difference.low:.1f}, {difference.high:.1f}] {unit}"

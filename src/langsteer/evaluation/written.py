@@ -94,11 +94,11 @@ def _judged(answer: str) -> str:
     return next(filter(is_judged, [*lines, whole]), "")
 
 
-def same_language(found: str, language: str) -> bool:
+def same_language(other: str, language: str) -> bool:
     """Whether it is this language, or one so near that a single line cannot tell them apart."""
-    if found == language or not identifiable(found):
-        return found == language
-    return share_script(found, language) and not comparable(found, language)
+    if other == language or not identifiable(other):
+        return other == language
+    return share_script(other, language) and not comparable(other, language)
 
 
 def _lines(answer: str) -> list[str]:

@@ -100,8 +100,8 @@ def chat_prompt(
     pieces: list[str] = []
     rest = rendered(marked)
     for mark, text in zip(marks, texts, strict=True):
-        before, found, rest = rest.partition(mark)
-        if not found:
+        before, separator, rest = rest.partition(mark)
+        if not separator:
             raise ModelError(f"the chat template of {model.name} leaves a turn out")
         pieces += [before, text]
     whole = "".join([*pieces, rest])

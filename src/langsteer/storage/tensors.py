@@ -92,9 +92,9 @@ def read_tensors(path: str | Path, kind: FileKind) -> tuple[dict[str, Tensor], d
         record: dict[str, Any] = {key: parse_json(value) for key, value in metadata.items()}
     except ValueError as error:
         raise VectorError(f"{path} is not a langsteer {kind.name} file") from error
-    found = record.pop("format", None)
-    if found != kind.format:
-        other = f": it is a {found}" if str(found).startswith("langsteer ") else ""
+    written = record.pop("format", None)
+    if written != kind.format:
+        other = f": it is a {written}" if str(written).startswith("langsteer ") else ""
         raise VectorError(f"{path} is not a langsteer {kind.name} file{other}")
     version = record.pop("format_version", None)
     if not isinstance(version, int) or version > kind.version:

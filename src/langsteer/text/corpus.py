@@ -296,9 +296,9 @@ class ParallelCorpus:
 
     def _refuse_other_languages(self, tags: Sequence[str]) -> None:
         for tag in tags:
-            found = language_of_most(self.texts[tag], tag)
-            if found is not None:
-                raise CorpusError(self._in_other("most lines", tag, found))
+            other = language_of_most(self.texts[tag], tag)
+            if other is not None:
+                raise CorpusError(self._in_other("most lines", tag, other))
 
     def _foreign_lines(self, tags: Sequence[str]) -> set[int]:
         """Lines surely in the pivot where another language is due, or the other way round."""
@@ -307,17 +307,17 @@ class ParallelCorpus:
             if self.pivot not in tags or tag not in tags or not comparable(tag, self.pivot):
                 continue
             for given, other in ((tag, self.pivot), (self.pivot, tag)):
-                found = in_other_language(self.texts[given], self.texts[other], given, other)
-                if len(found) > len(self) / 2:
-                    lines = f"{len(found)} of {len(self)} lines"
+                places = in_other_language(self.texts[given], self.texts[other], given, other)
+                if len(places) > len(self) / 2:
+                    lines = f"{len(places)} of {len(self)} lines"
                     raise CorpusError(self._in_other(lines, given, other))
-                foreign.update(found)
+                foreign.update(places)
         return foreign
 
-    def _in_other(self, lines: str, given: str, found: str) -> str:
+    def _in_other(self, lines: str, given: str, other: str) -> str:
         return (
             f"{self.name}: {lines} given as {language_name(given)} ({given}) are in "
-            f"{language_name(found)} ({found}): are the files or tags swapped?"
+            f"{language_name(other)} ({other}): are the files or tags swapped?"
         )
 
     def _fault(self, i: int, out_of_script: Container[int] = ()) -> str | None:

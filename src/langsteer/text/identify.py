@@ -117,8 +117,8 @@ def in_other_language(
     texts = [a if is_judged(a) else b for a, b in zip(own, lines, strict=True)]
     return [
         i
-        for i, found in enumerate(identify(texts, [tag, other]))
-        if found is not None and found.language == other and found.confidence >= CONFIDENT
+        for i, guess in enumerate(identify(texts, [tag, other]))
+        if guess is not None and guess.language == other and guess.confidence >= CONFIDENT
     ]
 
 
@@ -129,9 +129,9 @@ def language_of_most(lines: Sequence[str], tag: str) -> str | None:
     if any(len(_LETTER.findall(sample)) < _SAMPLE_LETTERS for sample in samples):
         return None
     counts = Counter(
-        found.language
-        for found in identify(samples, quick=True)
-        if found is not None and found.confidence >= CONFIDENT
+        guess.language
+        for guess in identify(samples, quick=True)
+        if guess is not None and guess.confidence >= CONFIDENT
     )
     language, count = counts.most_common(1)[0] if counts else (tag, 0)
     if count <= _SAMPLES / 2 or _code(language) == _code(tag) or _are_related(language, tag):
@@ -147,8 +147,8 @@ def _are_related(first: str, second: str) -> bool:
 def _code(tag: str) -> str:
     """The tag without a territory, which lingua does not tell apart."""
     parts = [part for part in parse_tag(tag).split("-") if len(part) == 4 or part.islower()]
-    found = "-".join(parts)
-    return _OTHER_CODES.get(found, found)
+    code = "-".join(parts)
+    return _OTHER_CODES.get(code, code)
 
 
 @functools.cache

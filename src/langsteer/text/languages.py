@@ -199,9 +199,9 @@ def _join(*parts: str | None) -> str:
 def _unknown(code: str) -> str:
     message = f"no language has the tag {code!r}"
     if len(code.strip()) > 3 and code.replace(" ", "").isalpha():
-        found = _by_name(code.strip())
-        if found:
-            return f"{message}; did you mean {found!r}?"
+        tag = _by_name(code.strip())
+        if tag:
+            return f"{message}; did you mean {tag!r}?"
     return f"{message}: use a BCP 47 tag such as 'sw', 'el' or 'zh-Hans'"
 
 

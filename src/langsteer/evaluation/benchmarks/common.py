@@ -129,15 +129,15 @@ def harness_config(path: str, without: tuple[str, ...] = ()) -> dict[str, Any]:
         raise BenchmarkError(
             f"this version of lm-eval has no task file {path}: pip install -U 'langsteer[eval]'"
         )
-    found = {
+    keys = {
         key: value
         for key, value in loader.load_yaml(tasks / path, resolve_func=False).items()
         if key not in without
     }
-    for key, value in found.items():
+    for key, value in keys.items():
         if isinstance(value, str) and value.startswith(str(tasks)):
-            found[key] = loader._import_fun_from_str(value)
-    return found
+            keys[key] = loader._import_fun_from_str(value)
+    return keys
 
 
 def harness(module: str) -> Any:

@@ -173,12 +173,12 @@ class _Definition:
 
     def _descriptions(self) -> dict[str, str]:
         """Texts that end up where the harness renders templates outside a sandbox."""
-        found = {f"instructions.{tag}": text for tag, text in self.file.instructions.items()}
+        texts = {f"instructions.{tag}": text for tag, text in self.file.instructions.items()}
         for name, form in self.file.forms.items():
             for tag, prompt in {"": form, **form.texts}.items():
                 if prompt.description:
-                    found[f"forms.{name}{tag and '.texts.' + tag}.description"] = prompt.description
-        return found
+                    texts[f"forms.{name}{tag and '.texts.' + tag}.description"] = prompt.description
+        return texts
 
     def _allow(self, code: str, key: str) -> None:
         if not _CODE.match(code):

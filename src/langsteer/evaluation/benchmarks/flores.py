@@ -25,11 +25,11 @@ def sentences(folder: Path, tag: str, part: str) -> list[str]:
     """The lines of one language in the published folder."""
     split = PARTS[part]
     path = folder / split / f"{FLORES[tag]}.{split}"
-    found = [line.strip() for _, line in lines(path, LAYOUT)]
-    for number, line in enumerate(found, 1):
+    texts = [line.strip() for _, line in lines(path, LAYOUT)]
+    for number, line in enumerate(texts, 1):
         if not line:
             raise BenchmarkError(f"{path}, line {number}: empty, expected a sentence")
-    return found
+    return texts
 
 
 def fetched(tag: str, part: str) -> list[str]:
@@ -77,19 +77,19 @@ def _fetch(source: str, target: str, part: str) -> list[Doc]:
 
 def scores(tag: str) -> dict[str, Any]:
     """The keys of a task that is scored with chrF++ and, where its tokenizer is here, spBLEU."""
-    found: dict[str, tuple[Any, Any]] = {"chrf++": ("chrf++", _sentence_chrf)}
+    measures: dict[str, tuple[Any, Any]] = {"chrf++": ("chrf++", _sentence_chrf)}
     if _bleu() is not None:
-        found["spbleu"] = (_corpus_spbleu, _sentence_spbleu)
+        measures["spbleu"] = (_corpus_spbleu, _sentence_spbleu)
 
     def process_results(doc: Doc, results: list[str]) -> dict[str, Any]:
         pair = doc["reference"], results[0].strip()
         values: dict[str, Any] = {}
-        for name, (_, of_sentence) in found.items():
+        for name, (_, of_sentence) in measures.items():
             values |= {name: pair, f"sentence_{name}": of_sentence(*pair)}
         return values
 
     metrics = []
-    for name, (of_corpus, _) in found.items():
+    for name, (of_corpus, _) in measures.items():
         metrics += [
             {"metric": name, "aggregation": of_corpus, "higher_is_better": True},
             {"metric": f"sentence_{name}", "aggregation": "mean", "higher_is_better": True},

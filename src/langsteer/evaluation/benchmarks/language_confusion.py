@@ -40,11 +40,13 @@ _ENGLISH_WORD = regex.compile(r"(?<!\p{L})[a-z]{4,}(?!\p{L})")
 def line_pass(answer: str, language: str) -> float:
     """1.0 where every line that is long enough is in `language`, else 0.0; nan without any."""
     judged = [line for line in answer.splitlines() if _words(line) >= LEAST_WORDS]
-    found = [place for place in identify(judged) if place is not None] if judged else []
-    if not found:
+    guesses = [guess for guess in identify(judged) if guess is not None] if judged else []
+    if not guesses:
         return math.nan
     return float(
-        all(same_language(f.language, language) and f.confidence > LEAST_CONFIDENCE for f in found)
+        all(
+            same_language(f.language, language) and f.confidence > LEAST_CONFIDENCE for f in guesses
+        )
     )
 
 

@@ -50,9 +50,9 @@ def load_translations(
 
 def nearest(name: str, names: Sequence[str]) -> str:
     """`; did you mean ...?`, or the whole list where nothing is near."""
-    found = difflib.get_close_matches(name.lower(), names, 3, 0.5)
-    if found:
-        return f"; did you mean {' or '.join(map(repr, found))}?"
+    near = difflib.get_close_matches(name.lower(), names, 3, 0.5)
+    if near:
+        return f"; did you mean {' or '.join(map(repr, near))}?"
     return f"; there are {', '.join(names)}"
 
 

@@ -39,5 +39,5 @@ class _Words:
 
 
 def _scores(doc: Doc, results: list[str]) -> dict[str, float]:
-    found = rouge_scorer().score(doc["summary"], results[0].strip())
-    return {name: float(found[name].fmeasure) for name in METRICS}
+    scores = rouge_scorer().score(doc["summary"], results[0].strip())
+    return {name: float(scores[name].fmeasure) for name in METRICS}

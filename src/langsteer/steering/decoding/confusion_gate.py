@@ -98,8 +98,8 @@ def _last_letters(families: Tensor) -> Tensor:
     letters = families != SYMBOLS
     places = torch.arange(families.shape[1], device=families.device)
     last = torch.where(letters, places, -1).max(-1).values
-    found = families.gather(1, last.clamp(min=0)[:, None])[:, 0]
-    return torch.where(last >= 0, found, SYMBOLS)
+    family = families.gather(1, last.clamp(min=0)[:, None])[:, 0]
+    return torch.where(last >= 0, family, SYMBOLS)
 
 
 def _embedding_lengths(model: Model) -> Tensor:

@@ -24,7 +24,7 @@ class Reported:
 
 
 @dataclass(frozen=True)
-class Found(PlainRecord):
+class SearchResults(PlainRecord):
     """What a search found.
 
     `recipe` is the best on development items, `reported` what it and others are worth on the
@@ -58,26 +58,26 @@ class Found(PlainRecord):
         return gain
 
 
-def gain_over_languages(searches: Sequence[Found]) -> Interval:
+def gain_over_languages(searches: Sequence[SearchResults]) -> Interval:
     """What the chosen recipes are worth over doing nothing, on average over languages that count alike.
 
     Items are drawn within a language, and the same ones in languages that have as many, whose items
     may be translations of each other.
     """
     gains = [
-        np.array(found.reported[1].values) - np.array(found.reported[0].values)
-        for found in searches
+        np.array(search.reported[1].values) - np.array(search.reported[0].values)
+        for search in searches
     ]
     return mean_over_groups(gains)
 
 
-def better_together(searches: Sequence[Found]) -> tuple[list[int], Interval | None]:
+def better_together(searches: Sequence[SearchResults]) -> tuple[list[int], Interval | None]:
     """Which recipes are worth writing though none is better than nothing alone, and what they share.
 
     Those of languages that are not better alone are taken together: where their mean gain is above
     nothing by more than chance, it is worth writing those that gain. The mean gain is None where no two are left.
     """
-    unsure = [place for place, found in enumerate(searches) if not found.better]
+    unsure = [place for place, search in enumerate(searches) if not search.better]
     if len(unsure) < 2:
         return [], None
     gain = gain_over_languages([searches[place] for place in unsure])
