@@ -202,7 +202,7 @@ def main() -> None:
 
 
 def table() -> str:
-    """Each run's languages, in Markdown."""
+    """Each run's languages, in Markdown; without the default where no run has it."""
     rows = []
     for line in read_lines(FILE):
         for tag in (*line["languages"], "together"):
@@ -227,7 +227,8 @@ def table() -> str:
         "recipe",
         "default",
     ]
-    return markdown(heads, rows)
+    told = [place for place in range(len(heads)) if any(row[place] for row in rows)]
+    return markdown([heads[p] for p in told], [[row[p] for p in told] for row in rows])
 
 
 if __name__ == "__main__":

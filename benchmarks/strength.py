@@ -76,6 +76,7 @@ USUAL: dict[str, Any] = {
     "positions": "source",
     "noise": 0.0,
     "part": "train",
+    "model": "gemma-3-270m",
 }  # in lines that do not say
 
 
@@ -89,7 +90,10 @@ def corpus(name: str, language: str, lines: int | None) -> ParallelCorpus:
 
 def fitted(model: langsteer.Model, text: ParallelCorpus, fit: str, way: str = "") -> Change:
     """The vector (or low-rank map) of a fit; from its file, where it has been made before."""
-    name = f"{text.language}-{text.fingerprint[:12]}-{model.dtype}-{way}{fit.replace(':', '-')}"
+    other = "" if model.name == USUAL["model"] else f"{model.name}-"
+    name = (
+        f"{other}{text.language}-{text.fingerprint[:12]}-{model.dtype}-{way}{fit.replace(':', '-')}"
+    )
     file = RESULTS / "work" / "vectors" / f"{name}.safetensors"
     if file.exists():
         return langsteer.load(file, model)
@@ -249,8 +253,9 @@ def main() -> None:
     parser.add_argument("--noise", type=float, default=USUAL["noise"])
     parser.add_argument("--part", choices=("train", "test"), default=USUAL["part"])
     parser.add_argument("--dtype", default="bfloat16")
+    parser.add_argument("--model", default=USUAL["model"])
     chosen = arguments(parser, lambda chosen: table(read_lines(FILE), chosen))
-    model = langsteer.load_model(dtype=chosen.dtype)
+    model = langsteer.load_model(chosen.model, dtype=chosen.dtype)
     done = {_key(line) for line in read_lines(FILE)}
     for language in chosen.languages:
         for fit in chosen.fits:
@@ -264,6 +269,7 @@ def main() -> None:
                 "positions": chosen.positions,
                 "noise": chosen.noise,
                 "part": chosen.part,
+                "model": model.name,
             }
             if not all(_key(about | {"strength": s}) in done for s in chosen.strengths):
                 _run(model, about, chosen.strengths)

@@ -134,6 +134,22 @@ def test_mgsm_shows_worked_examples_with_english_words(tmp_path: Path) -> None:
     assert docs[1]["answer_number"] == 1001
 
 
+def test_mgsm_shows_the_steps_of_its_worked_examples(tmp_path: Path) -> None:
+    published.mgsm(tmp_path)
+    benchmark = get_benchmark("mgsm")
+    docs = load_docs(benchmark, "sw", "test", tmp_path)
+    examples = load_docs(benchmark, "sw", "train", tmp_path)
+    task = make_task(benchmark, "sw", docs, form="native_cot", shots=8, examples=examples)
+    context = asked(task)[0][0]
+    steps = "\nJibu la Hatua kwa Hatua:"
+    assert context.startswith(f"Swali: 1 + 1?{steps} 1 + 1 = 2.\n\nSwali: 1 + 2?{steps} 1 + 2 = 3.")
+    assert context.endswith(f"Swali: Ana ana paka 2. Wangapi?{steps}")
+    assert benchmark.filter == "flexible-extract"
+    assert {f["name"] for f in benchmark.config("sw", "native_cot")["filter_list"]} >= {
+        benchmark.filter
+    }
+
+
 def test_mgsm_extracts_the_last_number(tmp_path: Path) -> None:
     task, _ = one("mgsm", "en", tmp_path)
     task.build_all_requests()

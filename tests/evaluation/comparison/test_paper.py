@@ -37,7 +37,7 @@ def test_it_runs_to_its_end(shared: Path, tmp_path: Path) -> None:
     keys = yaml.safe_load(FILE.read_text(encoding="utf-8"))
     keys |= {
         "models": ["smollm2-135m"],
-        "benchmarks": LOCAL,
+        "benchmarks": [chosen for chosen in keys["benchmarks"] if names(chosen)[0] in LOCAL],
         "languages": ["sw"],
         "methods": [small(m) for m in keys["methods"] if not NEEDS_THE_HUB & set(names(m))],
         "corpus": {"path": str(shared / "ntrex"), "lines": 24},

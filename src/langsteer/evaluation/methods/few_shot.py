@@ -37,7 +37,9 @@ def few_shot_english(setting: Setting, k: PositiveInt = 5, part: str | None = No
 
 
 def choose_examples(setting: Setting, docs: Sequence[Doc], k: int) -> list[Doc]:
-    """k items, of every label as many as can be, the same ones in every language."""
+    """k items, of every label as many as can be, the same ones in every language; all that there are in their order."""
+    if k == len(docs):
+        return list(docs)
     target = setting.benchmark.target
     piles: dict[Any, list[Doc]] = {}
     for doc in shuffled(docs, setting.seed):
