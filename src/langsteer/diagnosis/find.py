@@ -32,6 +32,7 @@ from langsteer.diagnosis.search_results import Reported, SearchResults
 from langsteer.diagnosis.task import check_apart
 from langsteer.diagnosis.translated_items import translated_candidates
 from langsteer.diagnosis.trials import DIGITS, NAME, Trials
+from langsteer.diagnosis.verdict import items_needed
 from langsteer.errors import DiagnosisError
 from langsteer.evaluation.statistics import Array, Interval, difference, paired_bootstrap
 from langsteer.model.model import Model
@@ -122,7 +123,8 @@ def _check_enough(task: TaskItems) -> None:
         if len(items) < FEWEST_ITEMS:
             raise DiagnosisError(
                 f"{task.source} has {len(items)} items to {part} on, and {FEWEST_ITEMS} are the least: "
-                "more items are needed, hundreds to see a few points"
+                f"more are needed, about {items_needed(10)} to report on for a gain of 10 points to show, "
+                f"{items_needed(5)} for one of 5"
             )
 
 
