@@ -1,5 +1,6 @@
 """What is answered in a search for answers in the language."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,11 @@ from hypothesis import strategies as st
 from langsteer.diagnosis import answers
 from langsteer.diagnosis.answer_prompts import (
     REQUESTS,
+    ReferencedPrompt,
     corpus_prompts,
     own_prompts,
     read_prompts,
+    references,
 )
 from langsteer.diagnosis.answers import find_answers
 from langsteer.errors import DiagnosisError
@@ -65,6 +68,20 @@ def test_a_file_of_json_lines(name: str, tmp_path: Path) -> None:
     assert read_prompts(file) == [*first, *map(Prompt, MORE)]
 
 
+def test_right_answers(tmp_path: Path) -> None:
+    file = tmp_path / "p.jsonl"
+    rows = [{"prompt": f"{i} + 1 =", "text": str(i), "reference": f" {i + 1} "} for i in range(16)]
+    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    prompts = read_prompts(file)
+    assert prompts[3] == ReferencedPrompt("3", "", " + 1 =", "4")
+    asked = own_prompts(pairs(12), prompts, "own", 100)
+    assert asked.scored
+    assert references(asked.of("report")) == [str(int(p.source) + 1) for p in asked.of("report")]
+    plain = own_prompts(pairs(12), list(map(Prompt, MORE)), "own", 100)
+    assert not plain.scored
+    assert references(plain.report) == []
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -72,8 +89,16 @@ def test_a_file_of_json_lines(name: str, tmp_path: Path) -> None:
         ('{"prompt": "a"', "line 1 is not a JSON object"),
         ('{"text": "a"}', "line 1 has no prompt"),
         ('{"prompt": " "}', "line 1 has no prompt"),
-        ('{"prompt": "abc", "texts": "b"}', "line 1 has 'texts': there are prompt, text, id"),
+        (
+            '{"prompt": "abc", "texts": "b"}',
+            "line 1 has 'texts': there are prompt, text, reference, id",
+        ),
         ('{"prompt": "abc", "text": "d"}', "line 1: its text must be a part of its prompt"),
+        ('{"prompt": "abc", "reference": " "}', "line 1: its reference must be a text, a right"),
+        (
+            '{"prompt": "a", "reference": "b"}\n{"prompt": "c"}',
+            "prompt 2 has no reference, and others have: give all of them one, or none",
+        ),
         ('{"prompt": "abc", "text": 3}', "line 1: its text must be a part of its prompt"),
         ('{"prompt": "\\ud800 abc"}', "line 1 has half of a character"),
         (b"Habari\nmchana \xff", "is not UTF-8: line 2 has an invalid byte. Save it as UTF-8"),
@@ -124,10 +149,10 @@ def test_a_search_asks_them(llama: Model, tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(answers, "NEW_TOKENS", 3)
     monkeypatch.setattr(answers, "generate", generate)
-    change, found = find_answers(llama, pairs(60), tmp_path / "s", budget=0.01, prompts=prompts)
+    change, results = find_answers(llama, pairs(60), tmp_path / "s", budget=0.01, prompts=prompts)
     assert asked == {str(prompt) for prompt in prompts}
-    assert (found.report_lines, found.prompts) == (10, "prompts of one's own")
-    assert found.recipe in {standing.candidate for standing in found.standings}
+    assert (results.report_lines, results.prompts) == (10, "prompts of one's own")
+    assert results.recipe in {standing.candidate for standing in results.standings}
     assert change.corpus["lines"] == 60  # all of it is fitted on
     other = [
         Prompt("0", "swali "),

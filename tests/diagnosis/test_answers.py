@@ -10,7 +10,7 @@ import pytest
 
 from langsteer.cli import options
 from langsteer.diagnosis import answers
-from langsteer.diagnosis.answer_prompts import FEWEST
+from langsteer.diagnosis.answer_prompts import FEWEST, ReferencedPrompt
 from langsteer.diagnosis.answers import AnswerSearchResults, find_answers, ranked, write_answers
 from langsteer.diagnosis.outcome import BEST
 from langsteer.errors import DiagnosisError
@@ -145,6 +145,22 @@ def test_nothing_is_written_where_nothing_helps(
     assert write_answers(change, results, tmp_path / "sw.safetensors") is None
     assert write_answers(change, results, tmp_path / "sw.safetensors", anyway=True) is not None
     assert AnswerSearchResults.from_json(json.loads(json.dumps(results.as_json()))) == results
+
+
+def test_a_score_stands_beside_where_right_answers_are_known(
+    llama: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writing(monkeypatch, good_at_layer_3)
+    for right, better in ((SWAHILI, True), (ENGLISH, False)):
+        prompts = [ReferencedPrompt(f"swali {i}", reference=right) for i in range(20)]
+        _, results = find_answers(
+            llama, pairs(60), tmp_path / str(better), budget=5.0, prompts=prompts
+        )
+        assert results.after["right"] == 100.0
+        assert (results.after["score"] == pytest.approx(100.0)) == better
+        assert (results.before["score"] == pytest.approx(100.0)) != better
+        assert results.better == better  # a lower score is no gain
+        assert set(results.standings[0].measures) == {*written.MEASURES, "score"}
 
 
 def test_with_the_model_s_own_answers(

@@ -26,6 +26,7 @@ TITLES = {
     "distinct_3": "different threes of words, %",
     "copied": "copied from the question, %",
     "words": "words",
+    "score": "chrF++ of the first line",
 }
 
 
@@ -68,13 +69,15 @@ def _print(results: "AnswerSearchResults", file: Path, written: bool) -> None:
     console = shared.console()
     console.print(_chosen(results))
     console.print(_reported(results))
+    scored = "score" in results.before
+    scoring, less = (" or to score less", " or scoring less") if scored else ("", "")
     if results.better:
         console.print(
-            f"{results.recipe} brings answers in {results.language}, and is not seen to repeat more."
+            f"{results.recipe} brings answers in {results.language}, and is not seen to repeat more{scoring}."
         )
     else:
         console.print(
-            f"Nothing that was tried brings more answers in {results.language} without repeating more: the "
+            f"Nothing that was tried brings more answers in {results.language} without repeating more{less}: the "
             f"best is {results.recipe}."
         )
     say_late(results.seconds, results.budget)
@@ -100,6 +103,8 @@ def _reported(results: "AnswerSearchResults") -> Table:
     for name in ("", "as it is", "changed", "change [95%]"):
         table.add_column(name, justify="left" if not name else "right", no_wrap=True)
     for measure, name in TITLES.items():
+        if measure not in results.before:
+            continue
         table.add_row(
             name,
             f"{results.before[measure]:.1f}",

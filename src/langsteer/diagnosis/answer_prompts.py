@@ -3,10 +3,11 @@ of one's own.
 
 A file of one's own has a prompt a line, or JSON lines:
 
-    {"prompt": "Translate into Turkish: The cat sleeps.\\nTurkish:", "text": "The cat sleeps."}
+    {"prompt": "Translate into Turkish: The cat sleeps.\\nTurkish:", "text": "The cat sleeps.", "reference": "Kedi uyuyor."}
 
 `text` is the part of the prompt that is in the language, or that an answer might copy, the first of them where it is
-there twice; without it, all of it. `id` is for the reader.
+there twice; without it, all of it. `reference` is a right answer, which answers are scored against: all prompts have one,
+or none. `id` is for the reader.
 """
 
 import hashlib
@@ -26,9 +27,16 @@ from langsteer.text.languages import language_name
 
 REQUESTS = ("\n\nGo on in {}:", "\n\nThe answer, in {}:", "\n\nNow a sentence in {}:")
 FEWEST = 8  # to choose on, and to report on
-FIELDS = ("prompt", "text", "id")
+FIELDS = ("prompt", "text", "reference", "id")
 LIKE = 'a prompt is like {"prompt": "…"}'
 SHOWN = 40  # characters of a prompt
+
+
+@dataclass(frozen=True)
+class ReferencedPrompt(Prompt):
+    """A prompt whose right answer is known."""
+
+    reference: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,9 +56,15 @@ class AnswerPrompts:
     def of(self, part: str) -> tuple[Prompt, ...]:
         return self.choose if part == "choose" else self.report
 
+    @property
+    def scored(self) -> bool:
+        """Whether right answers are known."""
+        return isinstance(self.choose[0], ReferencedPrompt)
+
     def describe(self) -> dict[str, object]:
         """What tells these prompts from others."""
-        pieces = [prompt.pieces for prompt in (*self.choose, *self.report)]
+        prompts = (*self.choose, *self.report)
+        pieces = [(*prompt.pieces, *references([prompt])) for prompt in prompts]
         digest = hashlib.sha256(json.dumps(pieces).encode()).hexdigest()
         return {"count": len(pieces), "hash": digest[:16]}
 
@@ -103,6 +117,11 @@ def own_prompts(
     return AnswerPrompts(corpus, choose, report, name, own=True).check()
 
 
+def references(prompts: Sequence[Prompt]) -> list[str]:
+    """The right answers of those that have one."""
+    return [prompt.reference for prompt in prompts if isinstance(prompt, ReferencedPrompt)]
+
+
 def _different(prompts: Sequence[Prompt]) -> list[Prompt]:
     return list({str(prompt): prompt for prompt in reversed(prompts)}.values())
 
@@ -117,6 +136,7 @@ def read_prompts(path: str | Path) -> list[Prompt]:
     is_json = path.suffix.lower() in (".jsonl", ".json", ".ndjson")
     if is_json or (first is not None and isinstance(first.value, dict)):
         prompts = [_prompt(line, path) for line in json_lines(text)]
+        _check_references(prompts, path)
     else:
         prompts = [Prompt(line.strip()) for line in text.split("\n") if line.strip()]
     count = len(_different(prompts))
@@ -136,9 +156,23 @@ def _prompt(line: JsonLine, path: Path) -> Prompt:
     prompt, text = row.get("prompt"), row.get("text")
     if not isinstance(prompt, str) or not prompt.strip():
         raise DiagnosisError(f"{where} has no prompt: a text that is to be answered")
-    if text is None:
-        return Prompt(prompt)
+    text = prompt if text is None else text
     if not isinstance(text, str) or not text.strip() or text not in prompt:
         raise DiagnosisError(f"{where}: its text must be a part of its prompt, or be left out")
     before, _, after = prompt.partition(text)
-    return Prompt(text, before, after)
+    reference = row.get("reference")
+    if reference is None:
+        return Prompt(text, before, after)
+    if not isinstance(reference, str) or not reference.strip():
+        raise DiagnosisError(
+            f"{where}: its reference must be a text, a right answer, or be left out"
+        )
+    return ReferencedPrompt(text, before, after, reference.strip())
+
+
+def _check_references(prompts: Sequence[Prompt], path: Path) -> None:
+    without = [i for i, prompt in enumerate(prompts, 1) if not references([prompt])]
+    if 0 < len(without) < len(prompts):
+        raise DiagnosisError(
+            f"{path}: prompt {without[0]} has no reference, and others have: give all of them one, or none"
+        )

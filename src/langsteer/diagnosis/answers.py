@@ -21,12 +21,13 @@ from langsteer.diagnosis.answer_prompts import (
     AnswerPrompts,
     corpus_prompts,
     own_prompts,
+    references,
 )
 from langsteer.diagnosis.halving import NOTHING, Clock
 from langsteer.diagnosis.outcome import keep_outcome, read_outcome, save_searched
 from langsteer.diagnosis.trials import NAME, Trials
 from langsteer.evaluation.statistics import Array, Interval, difference, paired_bootstrap
-from langsteer.evaluation.written import MEASURES, written
+from langsteer.evaluation.written import MEASURES, reference_scores, written
 from langsteer.model.model import Model
 from langsteer.model.tokens import Prompt
 from langsteer.progress import track
@@ -42,12 +43,14 @@ FINALISTS = 3  # of the first round go into the second, beside what is around th
 LAST = 4  # of the second go into the last
 NEW_TOKENS, ROWS = 48, 32
 SHARES = {"first": 0.3, "second": 0.5, "last": 0.9, "report": 1.0}  # of the time left
-REPEATS = "distinct_3"
+REPEATS, SCORE = "distinct_3", "score"
 
 
 @dataclass(frozen=True)
 class AnswersStanding:
-    """A candidate on so many lines: means of the measures of `langsteer.evaluation.written`."""
+    """A candidate on so many lines: means of the measures of `langsteer.evaluation.written`, and of the score where
+    right answers are known.
+    """
 
     candidate: str
     lines: int
@@ -57,7 +60,7 @@ class AnswersStanding:
 @dataclass(frozen=True)
 class AnswerSearchResults(PlainRecord):
     """What a search found. `better`: on the `report_lines`, more answers are in the language by more
-    than chance, and they are not more repetitive by more than chance. `changes` are those of each
+    than chance, and they are not more repetitive, nor lower in score, by more than chance. `changes` are those of each
     measure against the model as it is, which `before` and `after` have the means of. `prompts` says what was
     answered, where it was not the corpus; `standings` are from best to worst, of later rounds first.
     """
@@ -103,7 +106,6 @@ def find_answers(
     about: dict[str, Any] = {
         "model": model.fingerprint,
         "for": "answers",
-        "measures": list(MEASURES),
         "corpus": corpus.describe(),
         "limit": limit,
         "seed": seed,
@@ -115,6 +117,7 @@ def find_answers(
         asked = own_prompts(corpus, prompts, prompts_from, most, seed)
         about["prompts"] = asked.describe()
     asked.check_lengths(model, NEW_TOKENS)
+    about["measures"] = list(_measures(asked))
     trials = Trials(folder / NAME, about, overwrite)
     if done := read_outcome(folder, trials, AnswerSearchResults, corpus.language, model, budget):
         return done
@@ -262,7 +265,11 @@ class _Search:
         changes = [self.changes[name] for name, _ in batch]
         answers = generate(self.model, prompts, changes, max_new_tokens=NEW_TOKENS)
         measured = written(answers, self.corpus.language, [p.source for p in prompts])
-        return [np.array([getattr(each, m) for m in MEASURES]) for each in measured]
+        rows = [[getattr(each, m) for m in MEASURES] for each in measured]
+        if self.asked.scored:
+            scores = reference_scores(answers, references(prompts))
+            rows = [[*row, score] for row, score in zip(rows, scores, strict=True)]
+        return [np.array(row) for row in rows]
 
     def _rows(self, name: str, part: str, count: int) -> Array:
         """The measures of the first lines, [lines, measures]."""
@@ -279,14 +286,14 @@ class _Search:
         before, after = (self._rows(name, "report", lines) for name in (NOTHING, best))
         changes = {
             measure: paired_bootstrap(difference, before[:, m], after[:, m])
-            for m, measure in enumerate(MEASURES)
+            for m, measure in enumerate(_measures(self.asked))
         }
         return AnswerSearchResults(
             model=self.model.name,
             language=self.corpus.language,
             corpus=self.corpus.name,
             recipe=best,
-            better=changes["right"].low > 0 and changes[REPEATS].high >= 0,
+            better=_is_better(changes),
             report_lines=lines,
             before=_means(before),
             after=_means(after),
@@ -329,5 +336,17 @@ def _in_language(rows: Array) -> Array:
     return rows[:, MEASURES.index("right")] - rows[:, MEASURES.index("other")]
 
 
+def _is_better(changes: Mapping[str, Interval]) -> bool:
+    """More answers in the language by more than chance, and not more repetition nor a lower score by more than chance."""
+    kept = [changes[name] for name in (REPEATS, SCORE) if name in changes]
+    return changes["right"].low > 0 and all(change.high >= 0 for change in kept)
+
+
+def _measures(asked: AnswerPrompts) -> tuple[str, ...]:
+    return (*MEASURES, SCORE) if asked.scored else MEASURES
+
+
 def _means(rows: Array) -> dict[str, float]:
-    return {measure: float(rows[:, m].mean()) for m, measure in enumerate(MEASURES)}
+    """Means of rows of measures, and of the score where it is in them."""
+    names = (*MEASURES, SCORE)[: rows.shape[1]]
+    return {name: float(rows[:, m].mean()) for m, name in enumerate(names)}

@@ -14,6 +14,7 @@ import numpy as np
 import regex
 
 from langsteer.evaluation.statistics import Array
+from langsteer.extras import need
 from langsteer.text.identify import comparable, identifiable, identify, is_judged
 from langsteer.text.languages import share_script
 
@@ -108,6 +109,15 @@ def _lines(answer: str) -> list[str]:
 def first_line(answer: str) -> str:
     """Its first line that is not empty, without spaces around it."""
     return answer.strip().split("\n")[0].strip()
+
+
+def reference_scores(answers: Sequence[str], references: Sequence[str]) -> list[float]:
+    """chrF++ of each answer's first line against a right answer, 0 to 100. Raises MissingExtraError without sacrebleu."""
+    chrf = need("sacrebleu", "eval", "chrF++").sentence_chrf
+    return [
+        float(chrf(first_line(answer), [reference], word_order=2).score)
+        for answer, reference in zip(answers, references, strict=True)
+    ]
 
 
 def words(text: str) -> list[str]:
