@@ -8,8 +8,9 @@ from rich import box
 from rich.table import Table
 
 from langsteer.cli import options as shared
-from langsteer.cli.searches import print_files, say_late, search_folder, signed
+from langsteer.cli.searches import RECIPE_WIDTH, print_files, say_late, search_folder, signed
 from langsteer.errors import DiagnosisError
+from langsteer.text.languages import language_name
 
 if TYPE_CHECKING:
     from langsteer.diagnosis.answers import AnswerSearchResults
@@ -69,15 +70,16 @@ def _print(results: "AnswerSearchResults", file: Path, written: bool) -> None:
     console = shared.console()
     console.print(_chosen(results))
     console.print(_reported(results))
+    language = language_name(results.language)
     scored = "score" in results.before
     scoring, less = (" or to score less", " or scoring less") if scored else ("", "")
     if results.better:
         console.print(
-            f"{results.recipe} brings answers in {results.language}, and is not seen to repeat more{scoring}."
+            f"{results.recipe} brings answers in {language}, and is not seen to repeat more{scoring}."
         )
     else:
         console.print(
-            f"Nothing that was tried brings more answers in {results.language} without repeating more{less}: the "
+            f"Nothing that was tried brings more answers in {language} without repeating more{less}: the "
             f"best is {results.recipe}."
         )
     say_late(results.seconds, results.budget)
@@ -85,10 +87,11 @@ def _print(results: "AnswerSearchResults", file: Path, written: bool) -> None:
 
 
 def _chosen(results: "AnswerSearchResults") -> Table:
-    title = f"Answers in {results.language}: {len(results.standings) - 1} recipes in {results.seconds / 60:.1f} minutes"
+    title = f"Answers in {language_name(results.language)}: {len(results.standings) - 1} recipes in {results.seconds / 60:.1f} minutes"
     table = Table(title=title, title_justify="left", box=box.SIMPLE)
-    for name in ("recipe", "lines", *(TITLES[measure] for measure in COLUMNS)):
-        table.add_column(name, justify="left" if name == "recipe" else "right")
+    table.add_column("recipe", overflow="fold", min_width=RECIPE_WIDTH)
+    for name in ("lines", *(TITLES[measure] for measure in COLUMNS)):
+        table.add_column(name, justify="right")
     for standing in results.standings[: SHOWN + 1]:
         own = standing.measures
         numbers = [f"{own[measure]:.1f}" for measure in COLUMNS]

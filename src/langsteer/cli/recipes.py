@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 
 from langsteer.cli import options as shared
-from langsteer.cli.searches import print_files, say_late, search_folder, signed
+from langsteer.cli.searches import RECIPE_WIDTH, print_files, say_late, search_folder, signed
 
 if TYPE_CHECKING:
     from langsteer.diagnosis.items import TaskItems
@@ -169,14 +169,14 @@ def _chosen(results: "SearchResults") -> Table:
     )
     table = Table(title=title, title_justify="left", box=box.SIMPLE)
     ranked = results.unit == "points"  # nats are ranked by themselves
+    table.add_column("recipe", overflow="fold", min_width=RECIPE_WIDTH)
     for name in (
-        "recipe",
         "items",
         "chosen on",
         "over nothing",
         *(["ranked by"] if ranked else []),
     ):
-        table.add_column(name, justify="left" if name == "recipe" else "right")
+        table.add_column(name, justify="right")
     for standing in results.standings[:SHOWN]:
         table.add_row(
             standing.candidate,

@@ -8,6 +8,7 @@ import typer
 from langsteer.cli import options as shared
 
 LATE = 1.5  # times the budget
+RECIPE_WIDTH = 24  # of the column of recipes, at least
 
 if TYPE_CHECKING:
     from langsteer.evaluation.statistics import Interval
