@@ -230,3 +230,13 @@ def test_what_is_better_by_luck_is_not_chosen(
     assert default.startswith("learned:")
     assert results.recipe == (best if chosen else default)
     assert [row.name for row in results.reported][:2] == ["nothing", results.recipe]
+
+
+def test_averages_of_given_vectors_are_tried_first(
+    llama: Model, task: TaskItems, tmp_path: Path
+) -> None:
+    vectors = {
+        tag: make_vector(llama, seed, language=tag) for seed, tag in enumerate(("el", "tr", "hi"))
+    }
+    _, results = find_recipe(llama, task, pairs(12), tmp_path, budget=1e-6, vectors=vectors)
+    assert any(standing.candidate.startswith("average") for standing in results.standings)

@@ -181,8 +181,8 @@ class _Search:
         cheap = cheap_candidates(self.fits, self._may_fit)
         writing = written_candidates(self.fits) if self.scale.unit == "nats" else []
         own = by_turns(self._translated(), self._labelled())
-        pool = [default, *by_turns(own, by_turns(cheap, writing))]
-        pool += averaged_candidates(self.vectors, self.task.language, default.change)
+        given = averaged_candidates(self.vectors, self.task.language, default.change)
+        pool = [default, *given, *by_turns(own, by_turns(cheap, writing))]
         first = self._round("first", some, pool, default)
         learned = learned_candidates(self.fits, _layers_of(first), self._may_fit)
         kept = first[: max(FINALISTS, len(first) // KEPT)]
