@@ -9,7 +9,7 @@ language, to be answered in it (the form of CLaS-Bench, arXiv 2601.08331); and `
 in the language, where it has some. Answers are cut where a next question begins. `line_pass` is the benchmark's own
 measure (arXiv 2406.20052), of the answers that it judges; the others are those of `langsteer.evaluation.written`.
 
-Each search, and each kind of prompt asked, is a line of benchmarks/results/answer_searches.jsonl, written as it comes;
+Each search, and each kind of prompt asked, is a line of benchmarks/results/answer_searches.jsonl.gz, written as it comes;
 those that are there are not made again, and a search that was stopped goes on from its folder in `--work`.
 """
 
@@ -45,7 +45,7 @@ from langsteer.steering.generation import generate
 from langsteer.text.languages import language_name
 from langsteer.text.readers import read_corpus
 
-FILE = RESULTS / "answer_searches.jsonl"
+FILE = RESULTS / "answer_searches.jsonl.gz"
 SEARCH = "search"
 PROMPTS = {"forcing": "language_forcing", "monolingual": "language_confusion"}
 SHOWN = ("right", "other", "distinct_3", "copied")
