@@ -68,6 +68,19 @@ def test_a_file_of_json_lines(name: str, tmp_path: Path) -> None:
     assert read_prompts(file) == [*first, *map(Prompt, MORE)]
 
 
+def test_json_is_not_taken_for_text(tmp_path: Path) -> None:
+    rows = [json.dumps({"prompt": text}) for text in MORE]
+    file = tmp_path / "prompts"
+    file.write_text("[" + ",\n".join(rows) + "]", encoding="utf-8")
+    with pytest.raises(DiagnosisError, match="is one JSON array: write one object a line"):
+        read_prompts(file)
+    file.write_text("\n".join(["Habari?", *rows]), encoding="utf-8")
+    with pytest.raises(DiagnosisError, match="line 1 is not a JSON object"):
+        read_prompts(file)
+    file.write_text("\n".join(["[INST] Habari? [/INST]", *MORE]), encoding="utf-8")
+    assert len(read_prompts(file)) == 17
+
+
 def test_right_answers(tmp_path: Path) -> None:
     file = tmp_path / "p.jsonl"
     rows = [{"prompt": f"{i} + 1 =", "text": str(i), "reference": f" {i + 1} "} for i in range(16)]
@@ -97,13 +110,13 @@ def test_right_answers(tmp_path: Path) -> None:
         ('{"prompt": "abc", "reference": " "}', "line 1: its reference must be a text, a right"),
         (
             '{"prompt": "a", "reference": "b"}\n{"prompt": "c"}',
-            "prompt 2 has no reference, and others have: give all of them one, or none",
+            "line 2 has no reference, and others have: give all of them one, or none",
         ),
         ('{"prompt": "abc", "text": 3}', "line 1: its text must be a part of its prompt"),
         ('{"prompt": "\\ud800 abc"}', "line 1 has half of a character"),
         (b"Habari\nmchana \xff", "is not UTF-8: line 2 has an invalid byte. Save it as UTF-8"),
         ("", "has 0 different prompts, and 16 are the least"),
-        ('{"prompt": "a"}\n' * 20, "has 1 different prompts, and 16 are the least"),
+        ('{"prompt": "a"}\n' * 20, "has 1 different prompt, and 16 are the least"),
     ],
 )
 def test_what_is_no_prompt(content: str | bytes, message: str, tmp_path: Path) -> None:

@@ -240,3 +240,11 @@ def test_averages_of_given_vectors_are_tried_first(
     }
     _, results = find_recipe(llama, task, pairs(12), tmp_path, budget=1e-6, vectors=vectors)
     assert any(standing.candidate.startswith("average") for standing in results.standings)
+
+
+def test_another_seed_is_named(
+    searched: tuple[Path, Change, SearchResults], llama: Model, task: TaskItems
+) -> None:
+    folder, _, _ = searched
+    with pytest.raises(DiagnosisError, match="seed is 0 there, and 1 now"):
+        find_recipe(llama, task, pairs(12), folder, budget=BUDGET, seed=1)

@@ -1,10 +1,12 @@
 """One's own items: what a file may hold, and every way to get it wrong."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from langsteer.diagnosis import task
 from langsteer.diagnosis.own_items import read_own_items
 from langsteer.errors import DiagnosisError
 from tests.made.questions import item_rows, written
@@ -96,11 +98,12 @@ def test_the_split_is_the_same_again_and_keeps_what_is_alike_together(tmp_path: 
         ({**ITEM, "english": {"prompt": "a", "reference": "b"}}, "has reference, and the item choices"),
         ({**ITEM, "english": {"prompt": "a", "answer": 1}}, "another choice is right"),
         ({**ITEM, "english": {"promt": "a"}}, "no field 'promt'"),
-        ({**ITEM, "english": {"prompt": "a"}}, "1 of 2 items have 'english'"),
+        ({**ITEM, "english": {"prompt": "a"}}, "line 2 has no 'english', and 1 of 2 items have it"),
         ({"prompt": "a", "reference": "b"}, "some items have choices and some a reference"),
         ({**ITEM, "id": "2"}, "the id '2' is there twice, in lines 1 and 2: give each its own"),
         ({**ITEM, "prompt": "a\ud800"}, r"line 1 has half of a character \(.ud800, a lone surrogate\)"),
         ({**ITEM, "english": {"prompt": "\udfff"}}, "line 1 has half of a character"),
+        ({**ITEM, "id": [0]}, r"line 1: 'id' is \[0\], not a name"),
         ([1], "is not a JSON object"),
     ],
 )  # fmt: skip
@@ -108,6 +111,29 @@ def test_what_is_refused(tmp_path: Path, row: Any, message: str) -> None:
     with pytest.raises(DiagnosisError, match=message) as raised:
         read(tmp_path, row, ITEM | {"prompt": "Maji ni"})
     assert "\n" not in str(raised.value)
+
+
+def test_an_array_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "items.jsonl"
+    for indent in (None, 1):
+        file.write_text(json.dumps(item_rows(3), indent=indent), encoding="utf-8")
+        with pytest.raises(DiagnosisError, match="is one JSON array: write one object a line"):
+            read_own_items(file, "sw")
+
+
+def test_items_that_are_english_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(task, "announce", said.append)
+    file = tmp_path / "items.jsonl"
+    rows = item_rows(4)
+    for row, told in (
+        (rows, False),
+        ([r | {"prompt": r["english"]["prompt"]} for r in rows], True),
+    ):
+        file.write_text("\n".join(map(json.dumps, row)), encoding="utf-8")
+        task.read_task(str(file), "sw")
+        same = "4 of 4 items ask the same in Swahili and in English"
+        assert any(same in line for line in said) == told
 
 
 def test_english_that_does_not_match(tmp_path: Path) -> None:

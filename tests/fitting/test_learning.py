@@ -290,6 +290,37 @@ def test_an_interrupted_run_goes_on(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["et.safetensors", "sw.safetensors"]
 
 
+def test_what_was_learned_since_the_last_checkpoint_is_kept(
+    llama: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid: dict[str, Any] = {"method": "learned", "steps": 60, "layers": [1], "strengths": [1.0]}
+    text = short(builtin("sw").lines(range(0, 420, 5)))
+    whole = learn_all(llama, text, **grid)
+    monkeypatch.setattr(descent, "SAVE_SECONDS", -1.0)
+    step = descent._Run._step
+
+    def stop(self: descent._Run, index: list[int]) -> float:
+        if self.done == 37:
+            raise KeyboardInterrupt
+        return step(self, index)
+
+    monkeypatch.setattr(descent._Run, "_step", stop)
+    files = {"sw": tmp_path / "sw.safetensors"}
+    with pytest.raises(KeyboardInterrupt):
+        learn_all(llama, text, files=files, **grid)
+    steps: list[int] = []
+
+    def noted(self: descent._Run, index: list[int]) -> float:
+        steps.append(self.done)
+        return step(self, index)
+
+    monkeypatch.setattr(descent._Run, "_step", noted)
+    rest = learn_all(llama, text, files=files, **grid)
+    assert steps == list(range(37, 60))
+    assert same(rest["sw"], whole["sw"])
+    assert rest["sw"].scores == whole["sw"].scores
+
+
 def test_bad_requests(llama: Model) -> None:
     with pytest.raises(FitError, match="no method 'magic'; there are learned"):
         fit(llama, pairs(), method="magic")

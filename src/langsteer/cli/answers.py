@@ -8,7 +8,14 @@ from rich import box
 from rich.table import Table
 
 from langsteer.cli import options as shared
-from langsteer.cli.searches import RECIPE_WIDTH, print_files, say_late, search_folder, signed
+from langsteer.cli.searches import (
+    RECIPE_WIDTH,
+    print_files,
+    say_late,
+    search_folder,
+    signed,
+    tell_outcome,
+)
 from langsteer.errors import DiagnosisError
 from langsteer.text.languages import language_name
 
@@ -60,7 +67,9 @@ def answers_for(
         change, results = find_answers(model, text.only(tag), search_folder(file), **settings)
         written = write_answers(change, results, file, anyway=anyway)
         told.append({**results.as_json(), "written": None if written is None else str(written)})
-        if not as_json:
+        if as_json:
+            tell_outcome(results, file, written, "file")
+        else:
             _print(results, file, written is not None)
     if as_json:
         shared.print_json(told if len(told) > 1 else told[0])

@@ -9,7 +9,14 @@ from rich import box
 from rich.table import Table
 
 from langsteer.cli import options as shared
-from langsteer.cli.searches import RECIPE_WIDTH, print_files, say_late, search_folder, signed
+from langsteer.cli.searches import (
+    RECIPE_WIDTH,
+    print_files,
+    say_late,
+    search_folder,
+    signed,
+    tell_outcome,
+)
 
 if TYPE_CHECKING:
     from langsteer.diagnosis.items import TaskItems
@@ -57,6 +64,8 @@ def search_for(
     if not anyway:
         _write_together(searches)
     if as_json:
+        for search in searches:
+            tell_outcome(search.results, search.file, search.written, "vector")
         told = [search.as_json() for search in searches]
         shared.print_json(told if len(told) > 1 else told[0])
     elif len(searches) > 1:

@@ -8,9 +8,11 @@ import typer
 from langsteer.cli import options as shared
 
 LATE = 1.5  # times the budget
-RECIPE_WIDTH = 24  # of the column of recipes, at least
+RECIPE_WIDTH = 34  # of the column of recipes, at least
 
 if TYPE_CHECKING:
+    from langsteer.diagnosis.answers import AnswerSearchResults
+    from langsteer.diagnosis.search_results import SearchResults
     from langsteer.evaluation.statistics import Interval
 
 
@@ -34,6 +36,15 @@ def say_late(seconds: float, minutes: float) -> None:
         )
 
 
+def tell_outcome(
+    results: "SearchResults | AnswerSearchResults", file: Path, written: Path | None, kind: str
+) -> None:
+    """What does not stand in the results: a budget that was passed, and that nothing was written."""
+    say_late(results.seconds, results.budget)
+    if written is None:
+        _tell_unwritten(file, kind)
+
+
 def print_files(file: Path, written: bool, kind: str) -> None:
     """Where everything is that was tried for a file, and whether that was written now."""
     console = shared.console()
@@ -41,6 +52,11 @@ def print_files(file: Path, written: bool, kind: str) -> None:
     if written:
         console.print(f"Written: {file}")
     else:
-        typer.echo(f"No {kind} was written (--anyway writes the best all the same).", err=True)
-        if file.exists():
-            typer.echo(f"{file} is there from before, and was left as it was.", err=True)
+        _tell_unwritten(file, kind)
+
+
+def _tell_unwritten(file: Path, kind: str) -> None:
+    """That nothing was written now, and whether something is there from before."""
+    typer.echo(f"No {kind} was written (--anyway writes the best all the same).", err=True)
+    if file.exists():
+        typer.echo(f"{file} is there from before, and was left as it was.", err=True)

@@ -16,9 +16,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from langsteer.diagnosis.item_lines import check_object, read_file
+from langsteer.diagnosis.item_lines import check_object, read_file, refuse_array
 from langsteer.diagnosis.items import place_of
 from langsteer.errors import DiagnosisError
+from langsteer.look.words import counted
 from langsteer.model.model import Model
 from langsteer.model.tokens import Prompt, encode
 from langsteer.storage.lines import JsonLine, json_lines
@@ -127,22 +128,23 @@ def _different(prompts: Sequence[Prompt]) -> list[Prompt]:
 
 
 def read_prompts(path: str | Path) -> list[Prompt]:
-    """The prompts of a file, of JSON lines where its first line is an object. Raises DiagnosisError, which
+    """The prompts of a file, of JSON lines where most of its lines are objects. Raises DiagnosisError, which
     names the line and what to do about it.
     """
     path = Path(path)
     text = read_file(path)
-    first = next(json_lines(text), None)
-    is_json = path.suffix.lower() in (".jsonl", ".json", ".ndjson")
-    if is_json or (first is not None and isinstance(first.value, dict)):
-        prompts = [_prompt(line, path) for line in json_lines(text)]
-        _check_references(prompts, path)
+    refuse_array(text, path, LIKE)
+    lines = list(json_lines(text))
+    objects = sum(isinstance(line.value, dict) for line in lines)
+    if path.suffix.lower() in (".jsonl", ".json", ".ndjson") or 2 * objects > len(lines):
+        prompts = [_prompt(line, path) for line in lines]
+        _check_references(prompts, lines, path)
     else:
         prompts = [Prompt(line.strip()) for line in text.split("\n") if line.strip()]
     count = len(_different(prompts))
     if count < 2 * FEWEST:
         raise DiagnosisError(
-            f"{path} has {count} different prompts, and {2 * FEWEST} are the least: half are chosen on, and half "
+            f"{path} has {counted(count, 'different prompt')}, and {2 * FEWEST} are the least: half are chosen on, and half "
             "reported on"
         )
     return prompts
@@ -170,9 +172,11 @@ def _prompt(line: JsonLine, path: Path) -> Prompt:
     return ReferencedPrompt(text, before, after, reference.strip())
 
 
-def _check_references(prompts: Sequence[Prompt], path: Path) -> None:
-    without = [i for i, prompt in enumerate(prompts, 1) if not references([prompt])]
+def _check_references(prompts: Sequence[Prompt], lines: Sequence[JsonLine], path: Path) -> None:
+    without = [
+        line.number for line, prompt in zip(lines, prompts, strict=True) if not references([prompt])
+    ]
     if 0 < len(without) < len(prompts):
         raise DiagnosisError(
-            f"{path}: prompt {without[0]} has no reference, and others have: give all of them one, or none"
+            f"{path}, line {without[0]} has no reference, and others have: give all of them one, or none"
         )

@@ -140,10 +140,10 @@ def _about(
         "model": model.fingerprint,
         "task": task.source,
         "language": task.language,
+        "seed": seed,  # first: another cuts the items otherwise
         "items": task.fingerprint,
         "corpus": pair.describe(),
         "scoring": scoring,
-        "seed": seed,
         "vectors": sorted(f"{tag} {v.method} {v.layers}" for tag, v in (vectors or {}).items()),
     }
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from langsteer.errors import CorpusError, DiagnosisError
 from langsteer.storage.lines import JsonLine
+from langsteer.storage.parsed import parse_json
 from langsteer.storage.pointers import read_whole
 from langsteer.text.files import decoded
 
@@ -24,6 +25,20 @@ def read_file(path: Path) -> str:
     except OSError as error:
         raise DiagnosisError(f"cannot read {path}: {error.strerror}") from error
     return text.removeprefix(_MARK).replace("\r\n", "\n").replace("\r", "\n")
+
+
+def refuse_array(text: str, path: Path, like: str) -> None:
+    """Raise DiagnosisError where a text is one JSON array, and not a value a line; `like` shows a line."""
+    if not text.lstrip().startswith("["):
+        return
+    try:
+        whole = parse_json(text)
+    except json.JSONDecodeError:
+        return
+    if isinstance(whole, list):
+        raise DiagnosisError(
+            f"{path} is one JSON array: write one object a line, without the brackets: {like}"
+        )
 
 
 def check_object(line: JsonLine, path: Path, like: str) -> None:

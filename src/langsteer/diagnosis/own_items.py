@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from langsteer.diagnosis.item_lines import check_object, read_file
+from langsteer.diagnosis.item_lines import check_object, read_file, refuse_array
 from langsteer.diagnosis.items import TaskItem, TaskItems, Wording, shuffled_in_two, wording
 from langsteer.errors import DiagnosisError
 from langsteer.storage.lines import JsonLine, json_lines
@@ -51,7 +51,7 @@ def read_own_items(
         _item(line, other, f"{path}, line {line.number}")
         for line, other in zip(lines, others, strict=True)
     ]
-    _check_together(items, path)
+    _check_together(items, lines, path)
     _check_ids(items, lines, path)
     development, report = shuffled_in_two(items, seed, str(path))
     split = (
@@ -62,7 +62,9 @@ def read_own_items(
 
 
 def _lines(path: Path) -> list[JsonLine]:
-    lines = list(json_lines(read_file(path)))
+    text = read_file(path)
+    refuse_array(text, path, LIKE)
+    lines = list(json_lines(text))
     for line in lines:
         check_object(line, path, LIKE)
     if len(lines) < LEAST:
@@ -97,6 +99,9 @@ def _item(line: JsonLine, english: Any, where: str) -> TaskItem:
     for field in row:
         if field not in FIELDS:
             raise DiagnosisError(f"{where}: no field {field!r}; there are {', '.join(FIELDS)}")
+    name = row.get("id", line.number)
+    if not isinstance(name, str | int):
+        raise DiagnosisError(f"{where}: 'id' is {name!r}, not a name")
     own = _wording(row, where)
     right = _right(row, own, where)
     more = {
@@ -104,7 +109,7 @@ def _item(line: JsonLine, english: Any, where: str) -> TaskItem:
         "translation": row.get("translation"),
     }
     return TaskItem(
-        str(row.get("id", line.number)),
+        str(name),
         own,
         right,
         **{name: _other(row, other, own, name, where) for name, other in more.items()},
@@ -213,15 +218,20 @@ def _text(row: Mapping[str, Any], field: str, where: str) -> str:
     return value
 
 
-def _check_together(items: Sequence[TaskItem], path: Path) -> None:
+def _check_together(items: Sequence[TaskItem], lines: Sequence[JsonLine], path: Path) -> None:
     kinds = {len(item.own.answers) > 1 for item in items}
     if len(kinds) > 1:
         raise DiagnosisError(f"{path}: some items have choices and some a reference: keep one kind")
     for name in ("english", "translation"):
-        there = sum(getattr(item, name) is not None for item in items)
-        if there not in (0, len(items)):
+        without = [
+            line.number
+            for item, line in zip(items, lines, strict=True)
+            if getattr(item, name) is None
+        ]
+        if len(without) not in (0, len(items)):
             raise DiagnosisError(
-                f"{path}: {there} of {len(items)} items have {name!r}: give it for all or for none"
+                f"{path}, line {without[0]} has no {name!r}, and {len(items) - len(without)} of {len(items)} items "
+                "have it: give it for all or for none"
             )
 
 

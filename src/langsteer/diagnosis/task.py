@@ -42,6 +42,7 @@ def read_task(
                 )
         task = read_own_items(on, language, english, seed)
         _tell_other_language(task)
+        _tell_same_as_english(task)
         return task
     if english is not None:
         raise DiagnosisError(
@@ -65,6 +66,18 @@ def _tell_other_language(task: TaskItems) -> None:
         announce(
             f"{task.source}: most items seem to be in {language_name(other)}, not in "
             f"{language_name(task.language)}: check --language and the file"
+        )
+
+
+def _tell_same_as_english(task: TaskItems) -> None:
+    """Say so where most items of another language are asked as in English."""
+    same = sum(
+        i.english is not None and str(i.own.prompt) == str(i.english.prompt) for i in task.all
+    )
+    if 2 * same > len(task.all) and task.language.split("-")[0] != "en":
+        announce(
+            f"{task.source}: {same} of {len(task.all)} items ask the same in {language_name(task.language)} and in "
+            "English: check the file"
         )
 
 

@@ -10,6 +10,7 @@ step runs only the layers above. After the setting of Mahmoud et al. (arXiv 2505
 import hashlib
 import json
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -42,7 +43,7 @@ from langsteer.storage.files import save_errors, write_whole
 from langsteer.text.corpus import ParallelCorpus, spread
 
 LAST_RATE = 0.05  # of the first
-SAVE_STEPS = 25
+SAVE_STEPS, SAVE_SECONDS = 25, 10.0  # of learning, between checkpoints: what comes first
 FLATTEST = 1e-6  # the least deviation of a dimension, of the largest
 
 SUFFIXES = (
@@ -298,21 +299,24 @@ class _Run:
         self.adam = torch.optim.Adam(groups, betas=(0.9, 0.99))
         self.done = 0
         self.losses: list[float] = []
+        self.recent: list[float] = []  # losses since the last that were averaged
+        self.saved = time.monotonic()
         self._resume()
 
     def descend(self) -> None:
         schedule = self._schedule()
-        recent: list[float] = []
         label = f"{self.pairs.language}: learning, {self.options.steps} steps"
         for index in track(schedule[self.done :], label, len(schedule) - self.done):
             share = self.done / self.options.steps
             for group, rate in zip(self.adam.param_groups, self.change.rates.values(), strict=True):
                 group["lr"] = rate * (1 - share * (1 - LAST_RATE))
-            recent.append(self._step(index))
+            self.recent.append(self._step(index))
             self.done += 1
             if self.done % SAVE_STEPS == 0 or self.done == self.options.steps:
-                self.losses.append(sum(recent) / len(recent))
-                recent = []
+                self.losses.append(sum(self.recent) / len(self.recent))
+                self.recent = []
+                self._save()
+            elif time.monotonic() - self.saved > SAVE_SECONDS:
                 self._save()
 
     def _schedule(self) -> list[list[int]]:
@@ -357,8 +361,10 @@ class _Run:
             tensors[f"{name}.value"] = parameter.detach().clone()
             tensors[f"{name}.first"] = state["exp_avg"].clone()
             tensors[f"{name}.second"] = state["exp_avg_sq"].clone()
-        metadata = {"key": self.key, "losses": json.dumps(self.losses)}
+        losses = {name: json.dumps(getattr(self, name)) for name in ("losses", "recent")}
+        metadata = {"key": self.key, **losses}
         write_whole(self.checkpoint, lambda part: save_file(tensors, part, metadata=metadata))
+        self.saved = time.monotonic()
 
     def _resume(self) -> None:
         if self.checkpoint is None or not self.checkpoint.is_file():
@@ -372,6 +378,7 @@ class _Run:
         except SafetensorError:
             return
         self.losses = json.loads(metadata["losses"])
+        self.recent = json.loads(metadata.get("recent", "[]"))
         self.done = int(tensors["step"])
         for name, parameter in self.change.parameters.items():
             with torch.no_grad():
