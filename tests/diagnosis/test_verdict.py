@@ -135,3 +135,13 @@ def test_the_number_of_items_is_that_of_the_usual_formula() -> None:
     assert items_needed(50.0) == pytest.approx(
         8, abs=1
     )  # as many change as the effect, at the least
+
+
+def test_a_text_that_is_written_may_be_won_otherwise() -> None:
+    four = corners(-80, -79, -70, -60)
+    said = judge(
+        "id", four, Reaches((), (), ""), 200, unit="nats", value=-80.0, chance=0.0,
+        english=np.full(200, -60.0), english_chance=np.full(200, -90.0),
+    )  # fmt: skip
+    assert "clamps and biases on what is written" in str(said)
+    assert "clamps and biases" not in str(verdict(corners(56, 62, 65, 90), gain=8.0))

@@ -52,6 +52,12 @@ class Verdict:
         return " ".join(self.sentences)
 
 
+OF_VECTORS = (
+    "So much for vectors and maps: clamps and biases on what is written, which `langsteer fit --for` tries too, are not "
+    "tried here, and may win more."
+)
+
+
 def items_needed(effect: float, changed: float = CHANGED) -> int:
     """How many paired items show a difference of so many points four times in five, at 5%.
 
@@ -107,7 +113,7 @@ def judge(
     size = (
         f"{items} items show differences of {seen:.0f} points or more; {needed} show {effect:g}."
         if seen is not None
-        else ""
+        else OF_VECTORS
     )
     kind, sentence, most = _said(
         name, corners, reaches.best, unit, value, chance, english, english_chance
