@@ -22,7 +22,7 @@ fit:METHOD           a published method that works with all languages, at its us
 
 Vectors and clamps are fitted on NTREX. Each run is a line of benchmarks/results/answers.jsonl.gz with the measures of
 `langsteer.evaluation.written` and of each item's score; runs that are there are not made again. `--table` prints what is
-there: means, and in brackets the change against `none` with its paired 95% bootstrap interval.
+there: means, and in brackets the change against `--base` with its paired 95% bootstrap interval.
 """
 
 import argparse
@@ -260,8 +260,8 @@ def table(task: str, measure: str, chosen: argparse.Namespace) -> str:
     rows = [
         [
             condition,
-            *(_cell(known, condition, [tag]) for tag in chosen.languages),
-            _cell(known, condition, complete),
+            *(_cell(known, condition, chosen.base, [tag]) for tag in chosen.languages),
+            _cell(known, condition, chosen.base, complete),
         ]
         for condition in chosen.conditions
     ]
@@ -269,13 +269,13 @@ def table(task: str, measure: str, chosen: argparse.Namespace) -> str:
     return markdown(heads, rows)
 
 
-def _cell(known: dict[tuple[str, str], Array], condition: str, tags: list[str]) -> str:
+def _cell(known: dict[tuple[str, str], Array], condition: str, base: str, tags: list[str]) -> str:
     if not tags or any((condition, tag) not in known for tag in tags):
         return ""
     moved = np.mean([known[condition, tag] for tag in tags], axis=0)
-    if condition == "none" or any(("none", tag) not in known for tag in tags):
+    if condition == base or any((base, tag) not in known for tag in tags):
         return f"{moved.mean():.1f}"
-    unmoved = np.mean([known["none", tag] for tag in tags], axis=0)
+    unmoved = np.mean([known[base, tag] for tag in tags], axis=0)
     change = bracketed(rounded(paired_bootstrap(difference, unmoved, moved)))
     return f"{moved.mean():.1f} ({change})"
 
@@ -286,6 +286,7 @@ def main() -> None:
     parser.add_argument("--languages", nargs="+", default=["el", "hi", "tr", "id"])
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=["go_on"])
     parser.add_argument("--conditions", nargs="+", default=["none"])
+    parser.add_argument("--base", default="none", help="with --table: what changes are against")
     parser.add_argument("--part", choices=("development", "test"), default="development")
     parser.add_argument("--items", type=int, default=32)
     parser.add_argument("--tokens", type=int, default=40)
