@@ -93,10 +93,11 @@ def answered(model: Model, change: Change | None, texts: list[str], tokens: int)
     return [answer.split(NEXT)[0].strip() for answer in answers]
 
 
-def asked(model: Model, change: Change, about: dict[str, Any], recipe: str) -> dict[str, Any]:
+def asked(
+    model: Model, change: Change, texts: list[str], about: dict[str, Any], recipe: str
+) -> dict[str, Any]:
     """Answers before and after, measured and compared."""
     tag = about["language"]
-    texts = prompts_of(about["kind"], tag, about["items"])
     answers = {
         "before": answered(model, None, texts, about["tokens"]),
         "after": answered(model, change, texts, about["tokens"]),
@@ -134,7 +135,7 @@ def asked(model: Model, change: Change, about: dict[str, Any], recipe: str) -> d
 def table(chosen: argparse.Namespace) -> str:
     """Searches, then the prompts of another kind: each language, and the means over languages that count alike."""
     lines = read_lines(FILE)
-    heads = ["model", "language", "items", "recipe", *(f"{name}" for name in SHOWN), "line pass"]
+    heads = ["model", "language", "items", "recipe", *SHOWN, "line pass"]
     parts = []
     for kind in (SEARCH, *PROMPTS):
         own = [line for line in lines if line["kind"] == kind]
@@ -191,11 +192,10 @@ def main() -> None:
         if find_line(FILE, {"kind": SEARCH, **setting}) is None:
             add_line(FILE, line)
         for kind in PROMPTS:
-            if not prompts_of(kind, tag, chosen.items):
-                continue
+            texts = prompts_of(kind, tag, chosen.items)
             about = {"kind": kind, **setting, "items": chosen.items, "tokens": chosen.tokens}
-            if find_line(FILE, about) is None:
-                add_line(FILE, asked(model, change, about, line["recipe"]))
+            if texts and find_line(FILE, about) is None:
+                add_line(FILE, asked(model, change, texts, about, line["recipe"]))
         print(f"{model.name} {tag}: done", flush=True)
 
 

@@ -34,7 +34,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import sacrebleu
 from transformers import LogitsProcessor
 
 import langsteer
@@ -53,7 +52,7 @@ from langsteer.diagnosis.answer_candidates import DEPTHS, reaching
 from langsteer.evaluation.benchmarks import get_benchmark, load_docs, xquad
 from langsteer.evaluation.benchmarks.flores import sentences
 from langsteer.evaluation.statistics import Array, difference, paired_bootstrap
-from langsteer.evaluation.written import MEASURES, column, first_line, written
+from langsteer.evaluation.written import MEASURES, column, first_line, reference_scores, written
 from langsteer.fitting.answers import fit_layers
 from langsteer.fitting.word_excess import language_excess, pivot_excess
 from langsteer.model.model import Model
@@ -122,9 +121,8 @@ def scores(task: str, answers: Sequence[str], references: list[str] | None) -> A
     """chrF++ or F1 of each first line, 0 to 100; NaN where there is no reference."""
     if references is None:
         return np.full(len(answers), np.nan)
-    pairs = list(zip(map(first_line, answers), references, strict=True))
     if task == "translate":
-        return np.array([sacrebleu.sentence_chrf(a, [r], word_order=2).score for a, r in pairs])
+        return np.array(reference_scores(answers, references))
     return f1_scores(answers, references)
 
 

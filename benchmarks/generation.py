@@ -25,7 +25,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import sacrebleu
 
 import langsteer
 from benchmarks.common import (
@@ -42,6 +41,7 @@ from benchmarks.strength import corpus, fitted_vector
 from langsteer.diagnosis.answer_candidates import AnswerCandidates
 from langsteer.evaluation.benchmarks.flores import sentences
 from langsteer.evaluation.statistics import Array, difference, paired_bootstrap
+from langsteer.evaluation.written import reference_scores
 from langsteer.model.model import Model
 from langsteer.model.tokens import Prompt
 from langsteer.progress import track
@@ -119,12 +119,10 @@ def values(task: str, language: str, answers: list[str], references: list[str]) 
 
     An answer too short to tell is in no language.
     """
-    first = [answer.strip().split("\n")[0] for answer in answers]
     if task == "translate":
-        pairs = zip(first, references, strict=True)
-        return np.array([sacrebleu.sentence_chrf(a, [r], word_order=2).score for a, r in pairs])
+        return np.array(reference_scores(answers, references))
     wanted = "en" if task == "into_english" else language
-    guesses = identify(first)
+    guesses = identify([answer.strip().split("\n")[0] for answer in answers])
     right = [guess is not None and guess.language == wanted for guess in guesses]
     return np.array(right, dtype=np.float64) * 100
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from langsteer.diagnosis.item_lines import check_object, read_file, refuse_array
+from langsteer.diagnosis.item_lines import check_object, first_without, read_file, refuse_array
 from langsteer.diagnosis.items import place_of
 from langsteer.errors import DiagnosisError
 from langsteer.look.words import counted
@@ -173,10 +173,8 @@ def _prompt(line: JsonLine, path: Path) -> Prompt:
 
 
 def _check_references(prompts: Sequence[Prompt], lines: Sequence[JsonLine], path: Path) -> None:
-    without = [
-        line.number for line, prompt in zip(lines, prompts, strict=True) if not references([prompt])
-    ]
-    if 0 < len(without) < len(prompts):
+    without = first_without(lines, [isinstance(p, ReferencedPrompt) for p in prompts])
+    if without is not None:
         raise DiagnosisError(
-            f"{path}, line {without[0]} has no reference, and others have: give all of them one, or none"
+            f"{path}, line {without} has no reference, and others have: give all of them one, or none"
         )

@@ -156,7 +156,7 @@ class _Search:
         seed: int,
     ) -> None:
         self.model, self.corpus, self.trials, self.budget = model, corpus, trials, budget
-        self.asked = asked
+        self.asked, self.measures = asked, _measures(asked)
         self.clock = Clock(60 * budget, trials.seconds)
         self.seed = seed
         self.changes: dict[str, Change | None] = {NOTHING: None}
@@ -225,7 +225,9 @@ class _Search:
         self._write([NOTHING, *candidates], "choose", lines, f"Round {name}")
         rows = {c: self._rows(c, "choose", lines) for c in (NOTHING, *candidates)}
         for candidate, own in rows.items():
-            self.standings[candidate] = AnswersStanding(candidate, lines, _means(own))
+            self.standings[candidate] = AnswersStanding(
+                candidate, lines, _means(self.measures, own)
+            )
         order = ranked(
             {c: self.standings[c].measures for c in candidates if c != NOTHING},
             {c: more_repetition(own, rows[NOTHING]) for c, own in rows.items()},
@@ -286,7 +288,7 @@ class _Search:
         before, after = (self._rows(name, "report", lines) for name in (NOTHING, best))
         changes = {
             measure: paired_bootstrap(difference, before[:, m], after[:, m])
-            for m, measure in enumerate(_measures(self.asked))
+            for m, measure in enumerate(self.measures)
         }
         return AnswerSearchResults(
             model=self.model.name,
@@ -295,8 +297,8 @@ class _Search:
             recipe=best,
             better=_is_better(changes),
             report_lines=lines,
-            before=_means(before),
-            after=_means(after),
+            before=_means(self.measures, before),
+            after=_means(self.measures, after),
             changes=changes,
             standings=tuple(reversed(self.standings.values())),
             budget=self.budget,
@@ -346,7 +348,5 @@ def _measures(asked: AnswerPrompts) -> tuple[str, ...]:
     return (*MEASURES, SCORE) if asked.scored else MEASURES
 
 
-def _means(rows: Array) -> dict[str, float]:
-    """Means of rows of measures, and of the score where it is in them."""
-    names = (*MEASURES, SCORE)[: rows.shape[1]]
-    return {name: float(rows[:, m].mean()) for m, name in enumerate(names)}
+def _means(measures: Sequence[str], rows: Array) -> dict[str, float]:
+    return {measure: float(rows[:, m].mean()) for m, measure in enumerate(measures)}

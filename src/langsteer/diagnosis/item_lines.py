@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from langsteer.errors import CorpusError, DiagnosisError
@@ -39,6 +40,13 @@ def refuse_array(text: str, path: Path, like: str) -> None:
         raise DiagnosisError(
             f"{path} is one JSON array: write one object a line, without the brackets: {like}"
         )
+
+
+def first_without(lines: Sequence[JsonLine], there: Sequence[bool]) -> int | None:
+    """The number of the first line that lacks what others have; None where all of them have it, or none."""
+    if all(there) or not any(there):
+        return None
+    return lines[there.index(False)].number
 
 
 def check_object(line: JsonLine, path: Path, like: str) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from langsteer.diagnosis.item_lines import check_object, read_file, refuse_array
+from langsteer.diagnosis.item_lines import check_object, first_without, read_file, refuse_array
 from langsteer.diagnosis.items import TaskItem, TaskItems, Wording, shuffled_in_two, wording
 from langsteer.errors import DiagnosisError
 from langsteer.storage.lines import JsonLine, json_lines
@@ -223,14 +223,11 @@ def _check_together(items: Sequence[TaskItem], lines: Sequence[JsonLine], path: 
     if len(kinds) > 1:
         raise DiagnosisError(f"{path}: some items have choices and some a reference: keep one kind")
     for name in ("english", "translation"):
-        without = [
-            line.number
-            for item, line in zip(items, lines, strict=True)
-            if getattr(item, name) is None
-        ]
-        if len(without) not in (0, len(items)):
+        there = [getattr(item, name) is not None for item in items]
+        without = first_without(lines, there)
+        if without is not None:
             raise DiagnosisError(
-                f"{path}, line {without[0]} has no {name!r}, and {len(items) - len(without)} of {len(items)} items "
+                f"{path}, line {without} has no {name!r}, and {sum(there)} of {len(items)} items "
                 "have it: give it for all or for none"
             )
 

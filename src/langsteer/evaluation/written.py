@@ -113,11 +113,16 @@ def first_line(answer: str) -> str:
 
 def reference_scores(answers: Sequence[str], references: Sequence[str]) -> list[float]:
     """chrF++ of each answer's first line against a right answer, 0 to 100. Raises MissingExtraError without sacrebleu."""
-    chrf = need("sacrebleu", "eval", "chrF++").sentence_chrf
     return [
-        float(chrf(first_line(answer), [reference], word_order=2).score)
+        sentence_chrf(reference, first_line(answer))
         for answer, reference in zip(answers, references, strict=True)
     ]
+
+
+def sentence_chrf(reference: str, answer: str) -> float:
+    """chrF++ of an answer, 0 to 100. Raises MissingExtraError without sacrebleu."""
+    sacrebleu = need("sacrebleu", "eval", "translation scores")
+    return float(sacrebleu.sentence_chrf(answer, [reference], word_order=2).score)
 
 
 def words(text: str) -> list[str]:

@@ -13,6 +13,7 @@ from langsteer.errors import BenchmarkError, MissingExtraError
 from langsteer.evaluation.benchmarks.common import Doc, rows_on_hub
 from langsteer.evaluation.benchmarks.files import lines
 from langsteer.evaluation.benchmarks.flores_codes import FLORES
+from langsteer.evaluation.written import sentence_chrf
 from langsteer.text.languages import parse_tag
 
 TITLE, HUB = "FLORES-200", "facebook/flores"
@@ -77,7 +78,7 @@ def _fetch(source: str, target: str, part: str) -> list[Doc]:
 
 def scores(tag: str) -> dict[str, Any]:
     """The keys of a task that is scored with chrF++ and, where its tokenizer is here, spBLEU."""
-    measures: dict[str, tuple[Any, Any]] = {"chrf++": ("chrf++", _sentence_chrf)}
+    measures: dict[str, tuple[Any, Any]] = {"chrf++": ("chrf++", sentence_chrf)}
     if _bleu() is not None:
         measures["spbleu"] = (_corpus_spbleu, _sentence_spbleu)
 
@@ -103,10 +104,6 @@ def _sacrebleu() -> Any:
     except ImportError as error:
         raise MissingExtraError("translation scores", "sacrebleu", "eval") from error
     return sacrebleu
-
-
-def _sentence_chrf(reference: str, answer: str) -> float:
-    return float(_sacrebleu().sentence_chrf(answer, [reference], word_order=2).score)
 
 
 @functools.cache
